@@ -1,0 +1,21 @@
+"""GET /api/v1/models: OpenAI's list, with the tiers, each configured provider's models, and their prices."""
+
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+
+from fusewire.ai.catalogue import models
+from fusewire.http.resolver import LambdaContext, Resolver, StreamedAnswer, json_response
+from fusewire.services import services
+
+_core = services()
+app = Resolver(_core.settings)
+
+
+@app.get("/api/v1/models")
+def list_models() -> Response[str]:
+    return json_response(200, {"object": "list", "data": models(_core.registry, _core.tiers, _core.prices)})
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamedAnswer:
+    return app.serve(event, context)

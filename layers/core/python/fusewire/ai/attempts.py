@@ -1,0 +1,361 @@
+"""One call's way over its chain: reserve, try, and on failure end and reserve the next in one statement.
+
+This is where providers and the ledger meet. It owns no wire format and no HTTP; the router drives it.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from fusewire import logs
+from fusewire.ai.failures import FailureKind, Health, ProviderFailure, Settle
+from fusewire.ai.provider import AIProvider, Timeouts
+from fusewire.ai.vocabulary import Usage
+from fusewire.budget.breaker import Budget
+from fusewire.budget.ledger import (
+    AllCoolingError,
+    Booked,
+    Call,
+    Candidate,
+    Ending,
+    Ledger,
+    Reservation,
+    Verdict,
+)
+from fusewire.budget.pricing import Price, TokenCounts
+from fusewire.errors import (
+    AllProvidersFailedError,
+    ContentPolicyError,
+    DeadlineExceededError,
+    FusewireError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    NoEligibleProviderError,
+    ProviderOutcome,
+    RequestTooLargeError,
+)
+
+_CONNECT_SECONDS: Final = 5
+_SHORTEST_ATTEMPT_SECONDS: Final = 0.25
+_FAILURES_BEFORE_COOLDOWN: Final = 5
+_COOLDOWN_SECONDS: Final = 15
+_LONGEST_COOLDOWN_SECONDS: Final = 300
+_CREDENTIAL_COOLDOWN_SECONDS: Final = 60
+_LONGEST_RETRY_AFTER_SECONDS: Final = 3600
+
+_SAYS_WHEN: Final = {
+    FailureKind.RATE_LIMITED,
+    FailureKind.OVERLOADED,
+    FailureKind.SERVER_ERROR,
+    FailureKind.GATEWAY_ERROR,
+}
+_UNREACHABLE_IS_FINAL: Final = {
+    FailureKind.READ_TIMEOUT,
+    FailureKind.CONNECT_TIMEOUT,
+    FailureKind.REQUEST_TIMEOUT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A provider that may serve the call, at what price and worst case."""
+
+    provider: AIProvider
+    model: str
+    price: Price
+    bound: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When the call must be over, by `time.monotonic()`; what settling takes is already kept back."""
+
+    at: float
+
+    def left(self) -> float:
+        """Seconds."""
+        return self.at - time.monotonic()
+
+
+class Attempts:
+    """The attempts of one call. `begin`, then for each failure `after`, then one of `succeeded` and `broke_late`."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        call: Call,
+        options: Sequence[Option],
+        deadline: Deadline,
+        *,
+        pinned: bool,
+        confidential: bool,
+    ) -> None:
+        self._ledger = ledger
+        self._call = call
+        self._left = list(options)
+        self._deadline = deadline
+        self._pinned = pinned
+        self._confidential = confidential
+        self._outcomes: list[ProviderOutcome] = []
+        self._reservation: Reservation | None = None
+        self._started = time.monotonic()
+        self.option = options[0]
+        self.number = 0
+
+    def begin(self) -> Option:
+        """Reserve for the first provider that isn't cooling down.
+
+        :raises FusewireError: budget, ledger, deadline, or nobody left to try
+        """
+        return self._reserve(None)
+
+    def after(self, failure: ProviderFailure) -> Option:
+        """End the failed attempt as its kind demands, and reserve for the next provider in the same statement.
+
+        :raises FusewireError: the caller's own mistake, or nobody left to try
+        """
+        ending = self._ended_by(failure)
+        self._log_failure(failure, ending)
+        if not failure.consequence.fail_over:
+            self._ledger.end(ending)
+            raise _callers_error(failure)
+        self._outcomes.append(
+            ProviderOutcome(
+                self.option.provider.id,
+                self.option.model,
+                failure.kind.value,
+                failure.message,
+                failure.retry_after,
+            )
+        )
+        if not self._left or self._deadline.left() < _SHORTEST_ATTEMPT_SECONDS:
+            self._ledger.end(ending)
+            raise self._nobody_left(failure.kind)
+        return self._reserve(ending)
+
+    @property
+    def budget(self) -> Budget:
+        """The budget as it stood when the current attempt was reserved."""
+        if self._reservation is None:
+            raise RuntimeError("no attempt has been reserved")
+        return self._reservation.budget
+
+    def timeouts(self) -> Timeouts:
+        """What is left of the deadline, divided evenly over this attempt and those that may follow."""
+        left = max(self._deadline.left(), _SHORTEST_ATTEMPT_SECONDS)
+        share = left / (1 + len(self._left))
+        return Timeouts(connect=min(_CONNECT_SECONDS, share), first=share, total=left)
+
+    def succeeded(self, usage: Usage | None, *, limit_output: int) -> Booked:
+        """Settle at what the usage costs; an answer without usage is settled at its bound."""
+        counts = token_counts(usage) if usage else None
+        cost = self.option.price.cost(counts) if counts else None
+        reservation = self._held()
+        booked = self._ledger.end(
+            Ending(
+                reservation,
+                "actual" if counts else "bound",
+                "success",
+                cost=cost,
+                counts=counts,
+                reasoning_tokens=_reasoning(usage),
+                verdict=Verdict(self.option.provider.id, "ok"),
+            )
+        )
+        if cost is not None and cost > reservation.candidate.bound:
+            # The provider reports more than it was asked for. It is booked as reported: books follow the bill.
+            self._log(
+                "ledger.bound_exceeded",
+                logging.ERROR,
+                cost_usd=cost,
+                message=f"{limit_output} tokens were allowed",
+            )
+        self._log(
+            "router.success",
+            cost_usd=booked.cost,
+            cost_basis=booked.basis,
+            input_tokens=counts.input_tokens if counts else None,
+            output_tokens=counts.output_tokens if counts else None,
+            latency_ms=round((time.monotonic() - self._started) * 1000),
+            usage_ratio=booked.budget.usage_ratio if booked.budget else None,
+        )
+        if booked.basis == "bound":
+            self._log(
+                "ledger.settled_at_bound",
+                logging.WARNING,
+                cost_usd=booked.cost,
+                cost_basis="bound",
+                kind="no_usage",
+            )
+        return booked
+
+    def broke_late(self, failure: ProviderFailure) -> None:
+        """A stream that had sent content broke: settle at the bound; nobody else may answer."""
+        late = ProviderFailure(FailureKind.STREAM_BROKEN_LATE, failure.message)
+        ending = self._ended_by(late)
+        self._log_failure(failure, ending)
+        self._ledger.end(ending)
+
+    def abandon(self) -> None:
+        """Something of our own failed in mid-call: what the provider did is unknown, so it is settled at its bound."""
+        if self._reservation is not None:
+            ending = Ending(self._held(), "bound", "abandoned")
+            self._log(
+                "ledger.settled_at_bound",
+                logging.WARNING,
+                cost_usd=self.option.bound,
+                cost_basis="bound",
+                kind="abandoned",
+            )
+            self._ledger.end(ending)
+
+    # --- below: what those are made of ---
+
+    def _reserve(self, after: Ending | None) -> Option:
+        if self._deadline.left() < _SHORTEST_ATTEMPT_SECONDS:
+            raise DeadlineExceededError(
+                "There was no time left to ask a provider. Retry, or raise AI_REQUEST_TIMEOUT_SECONDS."
+            )
+        candidates = [Candidate(o.provider.id, o.model, o.bound) for o in self._left]
+        try:
+            reservation = self._ledger.reserve(self._call, candidates, attempt=self.number + 1, after=after)
+        except AllCoolingError as error:
+            for cooling in error.cooling:
+                wait = max(cooling.until.timestamp() - time.time(), 0)
+                said = wait if cooling.kind in _SAYS_WHEN else None
+                self._outcomes.append(
+                    ProviderOutcome(
+                        cooling.candidate.provider,
+                        cooling.candidate.model,
+                        "cooling_down",
+                        f"cooling down for {wait:.0f} s after {cooling.kind}",
+                        said,
+                    )
+                )
+            raise self._nobody_left(None) from None
+        self._reservation = reservation
+        self.number += 1
+        place = candidates.index(reservation.candidate)
+        self.option = self._left[place]
+        del self._left[: place + 1]
+        return self.option
+
+    def _nobody_left(self, last: FailureKind | None) -> FusewireError:
+        if self._confidential:
+            told = "; ".join(f"{o.provider}/{o.model}: {o.message}" for o in self._outcomes)
+            error: FusewireError = NoEligibleProviderError(
+                f"No provider that may see confidential data can be reached. {told}. It is never sent elsewhere."
+            )
+        elif last in _UNREACHABLE_IS_FINAL and self._deadline.left() < _SHORTEST_ATTEMPT_SECONDS:
+            error = DeadlineExceededError(
+                "The providers didn't answer in time. Retry, or raise AI_REQUEST_TIMEOUT_SECONDS."
+            )
+        elif last is FailureKind.MODEL_NOT_FOUND and self._pinned and len(self._outcomes) == 1:
+            error = ModelNotFoundError(
+                f"{self.option.provider.id} knows no model {self.option.model!r}. GET /api/v1/models lists those that "
+                "are configured.",
+                param="model",
+            )
+        else:
+            error = AllProvidersFailedError(self._outcomes)
+        logs.event(
+            "router.all_failed",
+            logging.ERROR,
+            tier=self._call.tier,
+            code=error.code,
+            message="; ".join(f"{o.provider}/{o.model}: {o.kind}" for o in self._outcomes),
+            latency_ms=round((time.monotonic() - self._started) * 1000),
+        )
+        return error
+
+    def _ended_by(self, failure: ProviderFailure) -> Ending:
+        release = failure.consequence.settle is Settle.RELEASE
+        return Ending(
+            self._held(),
+            "release" if release else "bound",
+            failure.kind.value,
+            verdict=_verdict(self.option.provider.id, failure),
+        )
+
+    def _held(self) -> Reservation:
+        if self._reservation is None:
+            raise RuntimeError("no attempt has been reserved")
+        reservation, self._reservation = self._reservation, None
+        return reservation
+
+    def _log_failure(self, failure: ProviderFailure, ending: Ending) -> None:
+        at_bound = ending.how == "bound"
+        self._log(
+            "router.provider_failed",
+            logging.WARNING,
+            kind=failure.kind.value,
+            message=failure.message,
+            cost_usd=self.option.bound if at_bound else Decimal(0),
+            cost_basis="bound" if at_bound else None,
+        )
+        if at_bound:
+            self._log(
+                "ledger.settled_at_bound",
+                logging.WARNING,
+                cost_usd=self.option.bound,
+                cost_basis="bound",
+                kind=failure.kind.value,
+            )
+
+    def _log(self, event: str, level: int = logging.INFO, **fields: object) -> None:
+        logs.event(
+            event,
+            level,
+            provider=self.option.provider.id,
+            model=self.option.model,
+            tier=self._call.tier,
+            key_id=self._call.key_id,
+            attempt=self.number,
+            **fields,
+        )
+
+
+def token_counts(usage: Usage) -> TokenCounts:
+    """Usage as the price list counts it; details beyond the totals are clipped, so that nothing goes below zero."""
+    details = usage.prompt_tokens_details
+    cached = min((details and details.cached_tokens) or 0, usage.prompt_tokens)
+    written = min((details and details.cache_write_tokens) or 0, usage.prompt_tokens - cached)
+    return TokenCounts(usage.prompt_tokens, usage.completion_tokens, max(cached, 0), max(written, 0))
+
+
+def _reasoning(usage: Usage | None) -> int:
+    details = usage.completion_tokens_details if usage else None
+    return (details and details.reasoning_tokens) or 0
+
+
+def _verdict(provider: str, failure: ProviderFailure) -> Verdict | None:
+    kind, message = failure.kind.value, failure.message
+    health = failure.consequence.health
+    if failure.retry_after is not None and failure.kind in _SAYS_WHEN:
+        wait = min(failure.retry_after, _LONGEST_RETRY_AFTER_SECONDS)
+        return Verdict(provider, "now", kind, message, seconds=wait)
+    if health is Health.NOW:
+        return Verdict(provider, "now", kind, message, seconds=_CREDENTIAL_COOLDOWN_SECONDS)
+    if health is Health.COUNT:
+        return Verdict(
+            provider,
+            "count",
+            kind,
+            message,
+            seconds=_COOLDOWN_SECONDS,
+            threshold=_FAILURES_BEFORE_COOLDOWN,
+            max_seconds=_LONGEST_COOLDOWN_SECONDS,
+        )
+    return Verdict(provider, "note", kind, message) if health is Health.NOTE else None
+
+
+def _callers_error(failure: ProviderFailure) -> FusewireError:
+    said = failure.caller_message or failure.message
+    if failure.kind is FailureKind.TOO_LARGE:
+        return RequestTooLargeError(said, param=failure.param)
+    if failure.kind is FailureKind.CONTENT_POLICY:
+        return ContentPolicyError(said, param=failure.param)
+    return InvalidRequestError(said, param=failure.param)

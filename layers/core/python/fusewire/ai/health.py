@@ -1,0 +1,77 @@
+"""What is known of each provider's health: from Postgres, where every execution environment notes it, or by a probe."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from fusewire.ai.failures import FailureKind
+from fusewire.ai.provider import TIERS, AIProvider
+
+if TYPE_CHECKING:
+    from fusewire.services import Services
+
+Status = Literal["ok", "unknown", "cooling_down", "credential_rejected", "unconfigured"]
+
+
+def providers_report(core: "Services", *, probe: bool, request_id: str) -> dict[str, object]:
+    """The body of `GET /admin/providers`. Probes run one after the other, each metered; their results come in `probe`.
+
+    :raises LedgerUnavailableError: health is kept in Postgres
+    """
+    probes: dict[str, dict[str, object]] = {}
+    if probe:
+        for name, provider in core.registry.configured().items():
+            if core.tiers.permits(provider):
+                answered, message, cost = core.router.probe(provider, request_id)
+                probes[name] = {"ok": answered, "message": message, "cost_usd": cost}
+    noted = core.database.call("SELECT provider_health_json(%s::jsonb)", {})
+    providers = []
+    for name in core.registry.ids():
+        described = _describe(core.registry.get(name), noted.get(name, {}))
+        providers.append(described | ({"probe": probes.get(name)} if probe else {}))
+    chain = [p.id for p in core.registry.chain() if core.tiers.permits(p)]
+    return {"mode": core.settings.ai_mode, "chain": chain, "providers": providers}
+
+
+def _describe(provider: AIProvider, noted: Mapping[str, Any]) -> dict[str, object]:
+    missing = provider.missing()
+    expires = provider.key_expires_on()
+    failed_at = noted.get("last_failure_at")
+    cooling = _is_future(noted.get("cooldown_until"))
+    return {
+        "id": provider.id,
+        "local": provider.local,
+        "configured": not missing,
+        "missing": list(missing),
+        "tiers": {tier: provider.tier_model(tier) for tier in TIERS},
+        "embedding_model": provider.embedding_model(),
+        "status": "unconfigured" if missing else _status(noted, cooling=cooling),
+        "cooldown_until": noted["cooldown_until"] if cooling else None,
+        "last_success_at": noted.get("last_success_at"),
+        "last_failure": failed_at
+        and {
+            "at": failed_at,
+            "kind": noted.get("last_failure_kind"),
+            "message": noted.get("last_failure_message"),
+        },
+        "key_expires_on": expires.isoformat() if expires else None,
+    }
+
+
+def _status(noted: Mapping[str, Any], *, cooling: bool) -> Status:
+    succeeded, failed = noted.get("last_success_at"), noted.get("last_failure_at")
+    # The last success is kept to within seconds, so a failure that no cooldown followed says little.
+    last_word_is_failure = failed is not None and (succeeded is None or _time(failed) > _time(succeeded))
+    if last_word_is_failure and noted.get("last_failure_kind") == FailureKind.CREDENTIAL_REJECTED:
+        return "credential_rejected"
+    if cooling:
+        return "cooling_down"
+    return "ok" if succeeded is not None and not last_word_is_failure else "unknown"
+
+
+def _is_future(text: str | None) -> bool:
+    return text is not None and _time(text) > datetime.now(UTC)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,265 @@
+"""OpenAI's protocol over OpenAI's own SDK: the one module behind every vendor that speaks it.
+
+What differs between those vendors (addresses, credentials, the cap's name, fields without a place) is data in their
+own small files. The SDK's retries are off: the router decides. It is imported on the first call, because importing it
+is most of a cold start (docs/decisions/0002-lazy-sdks.md).
+"""
+
+import base64
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from fusewire.ai.failures import FailureKind, ProviderFailure
+from fusewire.ai.provider import AIProvider, Timeouts
+from fusewire.ai.vocabulary import (
+    ChatRequest,
+    ChatResponse,
+    Embedding,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    NamedToolChoice,
+    StreamChunk,
+)
+
+if TYPE_CHECKING:
+    import openai
+
+_NEVER_SENT: Final = {"model", "stream", "stream_options", "max_tokens", "max_completion_tokens"}
+
+_BY_STATUS: Final[Mapping[int, tuple[FailureKind, str]]] = {
+    400: (FailureKind.REJECTED_REQUEST, "rejected the request"),
+    401: (FailureKind.CREDENTIAL_REJECTED, "rejected the credential"),
+    402: (FailureKind.OUT_OF_CREDIT, "has no credit left on this account"),
+    403: (FailureKind.CREDENTIAL_REJECTED, "denies this credential access"),
+    404: (FailureKind.MODEL_NOT_FOUND, "knows no such model, deployment or path"),
+    408: (FailureKind.REQUEST_TIMEOUT, "timed out"),
+    409: (FailureKind.CONFLICT, "reported a conflict"),
+    413: (FailureKind.TOO_LARGE, "found the request too large"),
+    422: (FailureKind.REJECTED_REQUEST, "rejected the request"),
+    429: (FailureKind.RATE_LIMITED, "is throttling"),
+    502: (FailureKind.GATEWAY_ERROR, "is unreachable behind its gateway"),
+    503: (FailureKind.OVERLOADED, "is unavailable"),
+    504: (FailureKind.GATEWAY_ERROR, "timed out behind its gateway"),
+    529: (FailureKind.OVERLOADED, "is overloaded"),
+}
+_CONTENT_POLICY_CODES: Final = {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"}
+
+
+class OpenAICompatibleProvider(AIProvider):
+    """Chat, streams and embeddings over OpenAI's HTTP API, wherever it is served."""
+
+    default_base_url: ClassVar[str | None] = None
+    cap_field: ClassVar[str] = "max_completion_tokens"
+    """What this server calls the output cap. `max_tokens` is deprecated at OpenAI, and all that some others know."""
+
+    @cached_property
+    def _client(self) -> "openai.OpenAI":
+        return self.make_client()
+
+    def make_client(self) -> "openai.OpenAI":
+        """The SDK's client, made once for the life of the execution environment."""
+        import openai
+
+        return openai.OpenAI(base_url=self.base_url(), api_key=self.api_key(), max_retries=0)
+
+    def base_url(self) -> str | None:
+        """The endpoint from the settings; one without a path gets OpenAI's `/v1`."""
+        name = self.variables.endpoint
+        url = (self.settings.variable(name) if name else None) or self.default_base_url
+        if url is None:
+            return None
+        return url if urlsplit(url).path.strip("/") else url.rstrip("/") + "/v1"
+
+    def api_key(self) -> str:
+        """The credential; local servers that want none get a word that says so (the SDK insists on one)."""
+        name = self.variables.credential
+        secret = self.settings.secret(name) if name else None
+        return secret.get_secret_value() if secret else "none"
+
+    # --- chat ---
+
+    def complete(self, request: ChatRequest, model: str, output_cap: int, timeouts: Timeouts) -> ChatResponse:
+        body = self.body(request, model, output_cap)
+        raw = self._post("/chat/completions", body, timeouts)
+        try:
+            response = ChatResponse.model_validate_json(raw)
+        except ValidationError as error:
+            raise _malformed(self.id, error) from None
+        called = (call.function.name for choice in response.choices for call in choice.message.tool_calls or ())
+        _check_tool_choice(self.id, request, set(called))
+        return response
+
+    def stream(self, request: ChatRequest, model: str, output_cap: int, timeouts: Timeouts) -> Iterator[StreamChunk]:
+        import openai
+
+        body = self.body(request, model, output_cap) | {
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        deadline = time.monotonic() + timeouts.total
+        unfinished = set(range(request.n or 1))
+        called: set[str] = set()
+        try:
+            events = self._client.post(
+                "/chat/completions",
+                body=body,
+                cast_to=object,
+                stream=True,
+                stream_cls=openai.Stream[object],
+                options={"timeout": self._timeout(timeouts)},
+            )
+            with events:
+                for event in events:
+                    chunk = StreamChunk.model_validate(event)
+                    unfinished -= {choice.index for choice in chunk.choices if choice.finish_reason}
+                    called.update(_called(chunk))
+                    yield chunk
+                    if time.monotonic() > deadline:
+                        raise ProviderFailure(FailureKind.READ_TIMEOUT, f"{self.id} took too long to finish")
+        except openai.OpenAIError as error:
+            raise self._failure(error, streaming=True) from error
+        except ValidationError as error:
+            raise _malformed(self.id, error) from None
+        except ValueError as error:  # JSONDecodeError, UnicodeDecodeError: an event that isn't JSON
+            raise _malformed(self.id, error) from None
+        if unfinished:
+            raise ProviderFailure(
+                FailureKind.STREAM_BROKEN, f"{self.id} ended the stream before the answer was complete"
+            )
+        _check_tool_choice(self.id, request, called)
+
+    def body(self, request: ChatRequest, model: str, output_cap: int) -> dict[str, Any]:
+        """The request as this server wants it: the caller's fields, less the ignored ones, with the cap."""
+        left_out = _NEVER_SENT | self.ignores
+        fields = request.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude=left_out)
+        return {"model": model, **fields, self.cap_field: output_cap}
+
+    # --- embeddings ---
+
+    def embed(self, request: EmbeddingRequest, model: str, timeouts: Timeouts) -> EmbeddingResponse:
+        fields = request.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={"model", "user"})
+        # Numbers upstream, because not every server knows base64; `encode` makes base64 for those who asked for it.
+        raw = self._post("/embeddings", {**fields, "model": model, "encoding_format": "float"}, timeouts)
+        try:
+            response = EmbeddingResponse.model_validate_json(raw)
+        except ValidationError as error:
+            raise _malformed(self.id, error) from None
+        if request.encoding_format == "base64":
+            response.data = [_encoded(item) for item in response.data]
+        return response
+
+    # --- the wire ---
+
+    def _post(self, path: str, body: dict[str, Any], timeouts: Timeouts) -> bytes:
+        import httpx2
+        import openai
+
+        try:
+            response = self._client.post(
+                path, body=body, cast_to=httpx2.Response, options={"timeout": self._timeout(timeouts)}
+            )
+        except openai.OpenAIError as error:
+            raise self._failure(error, streaming=False) from error
+        return response.content
+
+    @staticmethod
+    def _timeout(timeouts: Timeouts) -> "openai.Timeout":
+        import openai
+
+        return openai.Timeout(timeouts.first, connect=min(timeouts.connect, timeouts.first))
+
+    def _failure(self, error: "openai.OpenAIError", *, streaming: bool) -> ProviderFailure:
+        import httpx2
+        import openai
+
+        cause = error.__cause__
+        if isinstance(error, openai.APITimeoutError):
+            if isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout):
+                return ProviderFailure(FailureKind.CONNECT_TIMEOUT, f"{self.id} didn't accept a connection in time")
+            return ProviderFailure(FailureKind.READ_TIMEOUT, f"{self.id} didn't answer in time")
+        if isinstance(error, openai.APIConnectionError):
+            if isinstance(cause, httpx2.ConnectError | httpx2.UnsupportedProtocol):
+                # DNS, TLS or a refused connection: the class is safe to tell, the text may hold the address.
+                return ProviderFailure(FailureKind.CONNECT_FAILED, f"{self.id} can't be connected to")
+            return ProviderFailure(FailureKind.CONNECTION_LOST, f"{self.id} dropped the connection")
+        if isinstance(error, openai.APIStatusError):
+            return self._status_failure(error)
+        if streaming:
+            return ProviderFailure(FailureKind.STREAM_ERROR, f"{self.id} sent an error in the stream")
+        return ProviderFailure(FailureKind.MALFORMED_ANSWER, f"{self.id} sent an answer that can't be read")
+
+    def _status_failure(self, error: "openai.APIStatusError") -> ProviderFailure:
+        kind, what = _BY_STATUS.get(error.status_code, (FailureKind.SERVER_ERROR, "failed"))
+        if error.status_code == 400 and error.code in _CONTENT_POLICY_CODES:
+            kind, what = FailureKind.CONTENT_POLICY, "refused the content by its policy"
+        elif error.code == "insufficient_quota":
+            kind, what = _BY_STATUS[402]
+        elif error.status_code < 400:
+            kind, what = FailureKind.MALFORMED_ANSWER, "answered with neither content nor an error"
+        body = error.body if isinstance(error.body, dict) else {}
+        theirs = body.get("message")
+        return ProviderFailure(
+            kind,
+            f"{self.id} {what} (HTTP {error.status_code})",
+            retry_after=retry_after_seconds(error.response.headers),
+            caller_message=theirs if isinstance(theirs, str) else None,
+            param=error.param,
+        )
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """`retry-after-ms`, or `Retry-After` in seconds or as an HTTP date (RFC 9110, 10.2.3); None when unusable."""
+    try:
+        if "retry-after-ms" in headers:
+            seconds = float(headers["retry-after-ms"]) / 1000
+        elif (text := headers.get("retry-after", "")).strip().replace(".", "", 1).isdigit():
+            seconds = float(text)
+        elif text:
+            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+        else:
+            return None
+    except (TypeError, ValueError):
+        return None
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def _called(chunk: StreamChunk) -> Iterator[str]:
+    for choice in chunk.choices:
+        for call in choice.delta.tool_calls or ():
+            if call.function and call.function.name:
+                yield call.function.name
+
+
+def _check_tool_choice(provider: str, request: ChatRequest, called: set[str]) -> None:
+    """Some servers ignore `tool_choice` without a word: an answer that doesn't honour it is none."""
+    choice = request.tool_choice
+    named = choice.function.name if isinstance(choice, NamedToolChoice) else None
+    if (choice == "required" and not called) or (named and called != {named}):
+        raise ProviderFailure(FailureKind.FIELD_IGNORED, f"{provider} didn't honour tool_choice")
+
+
+def _malformed(provider: str, error: ValueError) -> ProviderFailure:
+    # Where it went wrong, never what was there: pydantic's own text would quote the answer.
+    where = ""
+    if isinstance(error, ValidationError):
+        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = f" ({'.'.join(map(str, problem['loc'])) or 'body'}: {problem['type']})"
+    return ProviderFailure(FailureKind.MALFORMED_ANSWER, f"{provider} sent an answer that can't be read{where}")
+
+
+def _encoded(item: Embedding) -> Embedding:
+    if isinstance(item.embedding, str):
+        return item
+    import array
+    import sys
+
+    floats = array.array("f", item.embedding)
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return item.model_copy(update={"embedding": base64.b64encode(floats.tobytes()).decode()})

@@ -1,0 +1,275 @@
+"""One call from the caller's request to a booked answer, over however many providers it takes.
+
+The order of things, for chat, streams and embeddings alike: resolve the model, drop providers that can't honour the
+request, price each and bound its cost, reserve, call, settle. `attempts.py` holds the reserve-try-settle loop's parts.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, TypeVar
+
+from fusewire import logs
+from fusewire.ai.attempts import Attempts, Deadline, Option
+from fusewire.ai.failures import ProviderFailure
+from fusewire.ai.provider import AIProvider
+from fusewire.ai.tiers import Classification, Route, Tiers
+from fusewire.ai.vocabulary import (
+    ChatRequest,
+    ChatResponse,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    StreamChunk,
+    Usage,
+    UserMessage,
+)
+from fusewire.budget.bounds import chat_input_bound, embedding_input_bound
+from fusewire.budget.breaker import Budget
+from fusewire.budget.ledger import Booked, Call, Ledger
+from fusewire.budget.pricing import PriceBook
+from fusewire.config import Settings
+from fusewire.errors import FusewireError, ModelNotPricedError, UnsupportedParameterError
+
+_KEPT_FOR_SETTLING_SECONDS: Final = 2.0
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and until when."""
+
+    request_id: str
+    remaining_seconds: float
+    """Of the Lambda invocation; what settling takes is kept back from it."""
+    classification: Classification = "internal"
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Who answered, and what it cost."""
+
+    provider: str
+    model: str
+    attempts: int
+    dropped: tuple[str, ...]
+    booked: Booked
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """A stream whose first content has come. `chunks` must be read to its end: settling happens inside it."""
+
+    provider: str
+    model: str
+    attempts: int
+    dropped: tuple[str, ...]
+    budget: Budget
+    """As it stood when this attempt was reserved."""
+    chunks: Iterator[StreamChunk]
+
+
+class StreamBrokenError(Exception):
+    """Raised by `Streaming.chunks` when the provider broke off after its first content; already settled."""
+
+
+class Router:
+    """Routes calls under one set of settings."""
+
+    def __init__(self, settings: Settings, tiers: Tiers, prices: PriceBook, ledger: Ledger) -> None:
+        self._settings = settings
+        self._tiers = tiers
+        self._prices = prices
+        self._ledger = ledger
+
+    def complete(self, request: ChatRequest, caller: Caller) -> tuple[ChatResponse, Served]:
+        """:raises FusewireError: as the contract's section 4 lists them"""
+        attempts, cap = self._chat(request, caller)
+        response = _until_answered(
+            attempts, lambda option: option.provider.complete(request, option.model, cap, attempts.timeouts())
+        )
+        booked = attempts.succeeded(response.usage, limit_output=cap)
+        if response.usage is not None:
+            response.usage.cost = booked.cost
+        return response, self._served(request, attempts, booked)
+
+    def stream(self, request: ChatRequest, caller: Caller) -> Streaming:
+        """:raises FusewireError: while a provider can still be changed; afterwards the chunks' iterator raises"""
+        attempts, cap = self._chat(request, caller)
+
+        def first_content(option: Option) -> tuple[list[StreamChunk], Iterator[StreamChunk]]:
+            chunks = option.provider.stream(request, option.model, cap, attempts.timeouts())
+            return _head(chunks), chunks
+
+        head, rest = _until_answered(attempts, first_content)
+        option = attempts.option
+        return Streaming(
+            option.provider.id,
+            option.model,
+            attempts.number,
+            option.provider.dropped(request),
+            attempts.budget,
+            _metered(attempts, head, rest, cap),
+        )
+
+    def embed(self, request: EmbeddingRequest, caller: Caller) -> tuple[EmbeddingResponse, Served]:
+        """:raises FusewireError: as the contract's section 4 lists them"""
+        route = self._tiers.embedding(request.model, caller.classification)
+        bound = embedding_input_bound(request)
+        options = self._options(route.choices, bound, 0)
+        call = Call(caller.request_id, "embedding", route.tier, caller.key_id)
+        attempts = self._attempts(call, options, route, caller)
+        response = _until_answered(
+            attempts, lambda option: option.provider.embed(request, option.model, attempts.timeouts())
+        )
+        booked = attempts.succeeded(response.usage, limit_output=0)
+        if response.usage is not None:
+            response.usage.cost = booked.cost
+        option = attempts.option
+        return response, Served(option.provider.id, option.model, attempts.number, (), booked)
+
+    def probe(self, provider: AIProvider, request_id: str) -> tuple[bool, str, Decimal]:
+        """Call one provider live with the shortest request there is, metered and under the breaker like any other.
+
+        :return: whether it answered, what to tell the operator, and the cost in USD
+        """
+        model = provider.tier_model("cost_effective") or provider.tier_model("sota")
+        if model is None:
+            return False, "no chat model is configured, so it can't be probed", Decimal(0)
+        request = ChatRequest(
+            model=f"{provider.id}/{model}",
+            messages=[UserMessage(role="user", content="ping")],
+            max_completion_tokens=16,
+        )
+        caller = Caller(request_id, self._settings.ai_request_timeout_seconds)
+        try:
+            options = self._options([(provider, model)], chat_input_bound(request), 16)
+            route = Route(((provider, model),), None, confidential=False)
+            attempts = self._attempts(Call(request_id, "probe", None), options, route, caller)
+            response = _until_answered(
+                attempts,
+                lambda option: option.provider.complete(request, option.model, 16, attempts.timeouts()),
+            )
+        except FusewireError as error:
+            return False, error.message, Decimal(0)
+        return True, "answered", attempts.succeeded(response.usage, limit_output=16).cost
+
+    # --- below: what those are made of ---
+
+    def _chat(self, request: ChatRequest, caller: Caller) -> tuple[Attempts, int]:
+        route = self._tiers.chat(request.model, caller.classification)
+        able = _able(route.choices, request)
+        cap = request.output_cap or self._settings.ai_max_output_tokens
+        options = self._options(able, chat_input_bound(request), cap * (request.n or 1))
+        call = Call(caller.request_id, "chat", route.tier, caller.key_id)
+        return self._attempts(call, options, route, caller), cap
+
+    def _options(self, choices: Sequence[tuple[AIProvider, str]], input_bound: int, output_bound: int) -> list[Option]:
+        """Each choice with its price and bound; one without a price is left out, and refused if there is no other."""
+        options, unpriced = [], None
+        for provider, model in choices:
+            try:
+                price = self._prices.price(provider.id, model)
+            except ModelNotPricedError as error:
+                unpriced = error
+                logs.event(
+                    "router.provider_failed",
+                    logging.WARNING,
+                    provider=provider.id,
+                    model=model,
+                    kind="model_not_priced",
+                    message=error.message,
+                )
+                continue
+            options.append(Option(provider, model, price, price.bound(input_bound, output_bound)))
+        if not options and unpriced is not None:
+            raise unpriced
+        return options
+
+    def _attempts(self, call: Call, options: Sequence[Option], route: Route, caller: Caller) -> Attempts:
+        seconds = min(self._settings.ai_request_timeout_seconds, caller.remaining_seconds - _KEPT_FOR_SETTLING_SECONDS)
+        return Attempts(
+            self._ledger,
+            call,
+            options,
+            Deadline(time.monotonic() + seconds),
+            pinned=route.tier is None,
+            confidential=route.confidential,
+        )
+
+    @staticmethod
+    def _served(request: ChatRequest, attempts: Attempts, booked: Booked) -> Served:
+        provider = attempts.option.provider
+        return Served(provider.id, attempts.option.model, attempts.number, provider.dropped(request), booked)
+
+
+def _able(choices: Sequence[tuple[AIProvider, str]], request: ChatRequest) -> list[tuple[AIProvider, str]]:
+    able = [(p, m) for p, m in choices if not p.unsupported(request)]
+    if not able:
+        provider = choices[0][0]
+        params = provider.unsupported(request)
+        names = ", ".join(dict.fromkeys(p.id for p, _ in choices))
+        raise UnsupportedParameterError(
+            f"No provider for this model can honour {', '.join(params)} as asked (tried: {names}). "
+            "Leave it out, or ask for another model.",
+            param=params[0],
+        )
+    return able
+
+
+def _until_answered(attempts: Attempts, ask: Callable[[Option], _T]) -> _T:
+    """Ask the chain's providers in turn until one answers; the answer's attempt is still to be settled."""
+    option = attempts.begin()
+    while True:
+        try:
+            return ask(option)
+        except ProviderFailure as failure:
+            option = attempts.after(failure)
+        except BaseException:
+            attempts.abandon()
+            raise
+
+
+def _head(chunks: Iterator[StreamChunk]) -> list[StreamChunk]:
+    """The chunks up to the first content. An answer may be empty: then it is all of them."""
+    head = []
+    for chunk in chunks:
+        head.append(chunk)
+        if any(choice.delta.has_content for choice in chunk.choices):
+            break
+    return head
+
+
+def _metered(
+    attempts: Attempts, head: Sequence[StreamChunk], rest: Iterator[StreamChunk], cap: int
+) -> Iterator[StreamChunk]:
+    """Pass the chunks on as they come; hold back the usage until it is settled, then send it with its cost."""
+    last: StreamChunk | None = None
+    usage: Usage | None = None
+    try:
+        for chunk in _all(head, rest):
+            if chunk.usage is not None:
+                # Some servers repeat the usage on every chunk: the last one counts.
+                usage, last = chunk.usage, chunk
+                chunk = chunk.model_copy(update={"usage": None})
+                chunk.model_fields_set.discard("usage")
+            if chunk.choices:
+                yield chunk
+    except ProviderFailure as failure:
+        attempts.broke_late(failure)
+        raise StreamBrokenError(failure.message) from failure
+    except BaseException:
+        attempts.abandon()
+        raise
+    booked = attempts.succeeded(usage, limit_output=cap)
+    if usage is not None and last is not None:
+        usage.cost = booked.cost
+        yield last.model_copy(update={"choices": [], "usage": usage})
+
+
+def _all(head: Sequence[StreamChunk], rest: Iterator[StreamChunk]) -> Iterator[StreamChunk]:
+    yield from head
+    yield from rest

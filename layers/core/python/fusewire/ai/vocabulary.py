@@ -1,0 +1,342 @@
+"""The one vocabulary of requests and answers: OpenAI's field names, whichever vendor serves.
+
+Requests are strict: a field that isn't here is refused by name, never dropped. Answers keep what callers use and
+leave out vendors' private extras, so that an application can't tell who answered.
+Source of the shapes: OpenAI's API reference, "Create chat completion" and "Create embeddings".
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class _Asked(BaseModel):
+    """Part of a request: unknown fields are errors, and `1` isn't `True`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Answered(BaseModel):
+    """Part of an answer: vendors' extras are left out."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+# --- chat: the request -------------------------------------------------------------------------------------------
+
+
+class TextPart(_Asked):
+    type: Literal["text"]
+    text: str
+
+
+class RefusalPart(_Asked):
+    type: Literal["refusal"]
+    refusal: str
+
+
+class ImageUrl(_Asked):
+    url: str
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
+class ImagePart(_Asked):
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+ContentPart = Annotated[TextPart | ImagePart | RefusalPart, Field(discriminator="type")]
+
+
+class FunctionCall(_Asked):
+    name: str
+    arguments: str
+
+
+class ToolCall(_Asked):
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+    index: int | None = None
+
+
+class SystemMessage(_Asked):
+    role: Literal["system", "developer"]
+    content: str | list[TextPart]
+    name: str | None = None
+
+
+class UserMessage(_Asked):
+    role: Literal["user"]
+    content: str | list[ContentPart]
+    name: str | None = None
+
+
+class AssistantMessage(_Asked):
+    """An earlier answer, as applications send it back: with the empty fields that OpenAI's SDK keeps."""
+
+    role: Literal["assistant"]
+    content: str | list[Annotated[TextPart | RefusalPart, Field(discriminator="type")]] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    reasoning_content: str | None = None
+    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
+    audio: None = None
+    function_call: None = None
+
+
+class ToolMessage(_Asked):
+    role: Literal["tool"]
+    content: str | list[TextPart]
+    tool_call_id: str
+    name: str | None = None
+
+
+Message = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]
+
+
+class FunctionDefinition(_Asked):
+    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.-]+$")]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(_Asked):
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+class NamedFunction(_Asked):
+    name: str
+
+
+class NamedToolChoice(_Asked):
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class JsonSchema(_Asked):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, serialize_by_alias=True)
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    description: str | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
+class TextFormat(_Asked):
+    type: Literal["text", "json_object"]
+
+
+class JsonSchemaFormat(_Asked):
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+class StreamOptions(_Asked):
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class ChatRequest(_Asked):
+    """`POST /chat/completions`. Token counts are tokens; the output cap is `max_completion_tokens`."""
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    messages: Annotated[list[Message], Field(min_length=1)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    seed: int | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    metadata: dict[str, str] | None = None
+    tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: Annotated[TextFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> "ChatRequest":
+        if self.max_tokens and self.max_completion_tokens and self.max_tokens != self.max_completion_tokens:
+            raise ValueError("max_tokens and max_completion_tokens differ; send one of them")
+        if self.tool_choice is not None and self.tool_choice != "none" and not self.tools:
+            raise ValueError("tool_choice needs tools")
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options needs stream: true")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs: true")
+        return self
+
+    @property
+    def output_cap(self) -> int | None:
+        """Tokens of output that the caller allows for each of the `n` answers; None when it names no cap."""
+        return self.max_completion_tokens or self.max_tokens
+
+    def images(self) -> Iterator[ImagePart]:
+        """Every image in the conversation, in order."""
+        for message in self.messages:
+            if isinstance(message, UserMessage) and isinstance(message.content, list):
+                yield from (part for part in message.content if isinstance(part, ImagePart))
+
+
+# --- chat: the answer --------------------------------------------------------------------------------------------
+
+
+class PromptTokensDetails(_Answered):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class CompletionTokensDetails(_Answered):
+    reasoning_tokens: int | None = None
+
+
+class Usage(_Answered):
+    """Tokens as OpenAI counts them: cached and cache-write ones are within `prompt_tokens`, reasoning within output."""
+
+    prompt_tokens: Annotated[int, Field(ge=0)]
+    completion_tokens: Annotated[int, Field(ge=0)] = 0
+    total_tokens: Annotated[int, Field(ge=0)] = 0
+    prompt_tokens_details: PromptTokensDetails | None = None
+    completion_tokens_details: CompletionTokensDetails | None = None
+    cost: Decimal | None = None
+    """USD, booked in the ledger; set by fusewire, never by a vendor."""
+
+
+class AnsweredFunction(_Answered):
+    name: str
+    arguments: str
+
+
+class AnsweredToolCall(_Answered):
+    id: str
+    type: Literal["function"] = "function"
+    function: AnsweredFunction
+
+
+class AnsweredMessage(_Answered):
+    role: Literal["assistant"] = "assistant"
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[AnsweredToolCall] | None = None
+    reasoning_content: str | None = None
+
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+
+
+class Choice(_Answered):
+    index: int
+    message: AnsweredMessage
+    finish_reason: FinishReason
+    logprobs: dict[str, Any] | None = None
+
+
+class ChatResponse(_Answered):
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: Annotated[list[Choice], Field(min_length=1)]
+    usage: Usage | None = None
+    system_fingerprint: str | None = None
+
+
+class DeltaFunction(_Answered):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class DeltaToolCall(_Answered):
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: DeltaFunction | None = None
+
+
+class Delta(_Answered):
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[DeltaToolCall] | None = None
+    reasoning_content: str | None = None
+
+    @property
+    def has_content(self) -> bool:
+        """Whether an application would see something of this: from then on a stream can't change its provider."""
+        return bool(self.content or self.refusal or self.tool_calls or self.reasoning_content)
+
+
+class ChunkChoice(_Answered):
+    index: int
+    delta: Delta
+    finish_reason: FinishReason | None = None
+    logprobs: dict[str, Any] | None = None
+
+
+class StreamChunk(_Answered):
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: Usage | None = None
+    system_fingerprint: str | None = None
+
+
+# --- embeddings --------------------------------------------------------------------------------------------------
+
+TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
+class EmbeddingRequest(_Asked):
+    """`POST /embeddings`."""
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    input: (
+        str
+        | Annotated[list[str], Field(min_length=1, max_length=2048)]
+        | TokenIds
+        | Annotated[list[TokenIds], Field(min_length=1, max_length=2048)]
+    )
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    user: str | None = None
+
+    @model_validator(mode="after")
+    def _no_empty_text(self) -> "EmbeddingRequest":
+        texts = [self.input] if isinstance(self.input, str) else self.input
+        if any(text == "" for text in texts):
+            raise ValueError("input can't hold an empty string")
+        return self
+
+
+class Embedding(_Answered):
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+    """Numbers, or base64 of little-endian 32-bit floats where the caller asked for that."""
+
+
+class EmbeddingResponse(_Answered):
+    object: Literal["list"] = "list"
+    data: Annotated[list[Embedding], Field(min_length=1)]
+    model: str
+    usage: Usage | None = None

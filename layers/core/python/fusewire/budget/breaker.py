@@ -1,0 +1,149 @@
+"""The circuit breaker: CLOSED below 80 %, HALF_OPEN from there, OPEN from 95 % (the thresholds are settings).
+
+Postgres decides, under the window's row lock (`ledger_state` in the migrations). This module is what Python needs of
+it: the settings as the statements want them, the budget as they return it, and one log event for each thing that they
+say happened.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, Literal
+
+from fusewire import logs
+from fusewire.config import Settings
+
+State = Literal["CLOSED", "HALF_OPEN", "OPEN"]
+
+
+def sql_settings(settings: Settings) -> dict[str, object]:
+    """The `settings` argument of every ledger function: the limit in USD, thresholds as shares of it."""
+    return {
+        "limit": settings.ai_monthly_budget_usd,
+        "alert": settings.ai_budget_alert_threshold,
+        "open": settings.ai_circuit_breaker_threshold,
+        "timezone": settings.ai_budget_timezone,
+        "ttl_seconds": settings.ai_reservation_ttl_seconds,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A budget window; amounts in USD."""
+
+    id: int
+    opened_at: datetime
+    opened_by: str
+    resets_at: datetime
+    closed_at: datetime | None
+    spent: Decimal
+    reserved: Decimal
+    request_count: int
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> "Window":
+        """From `ledger_window_json`."""
+        return cls(
+            id=told["id"],
+            opened_at=datetime.fromisoformat(told["opened_at"]),
+            opened_by=told["opened_by"],
+            resets_at=datetime.fromisoformat(told["resets_at"]),
+            closed_at=datetime.fromisoformat(told["closed_at"]) if told["closed_at"] else None,
+            spent=Decimal(told["spent"]),
+            reserved=Decimal(told["reserved"]),
+            request_count=told["request_count"],
+        )
+
+    def public(self) -> dict[str, object]:
+        """As the admin API and the audit show it."""
+        return {
+            "id": self.id,
+            "opened_at": self.opened_at.isoformat(),
+            "resets_at": self.resets_at.isoformat(),
+            "closed_at": self.closed_at.isoformat() if self.closed_at else None,
+            "spent_usd": self.spent,
+            "reserved_usd": self.reserved,
+            "request_count": self.request_count,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The state of a window under the limit in force."""
+
+    window: Window
+    state: State
+    limit: Decimal
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any], limit: Decimal) -> "Budget":
+        """From `ledger_budget_json`."""
+        return cls(window=Window.read(told), state=told["state"], limit=limit)
+
+    @property
+    def remaining(self) -> Decimal:
+        """USD that the window can still take, reservations counted; never below zero."""
+        return max(self.limit - self.window.spent - self.window.reserved, Decimal(0))
+
+    @property
+    def usage_ratio(self) -> Decimal:
+        """spent / limit to six digits; with a limit of zero, the window counts as used up."""
+        return ratio(self.window.spent, self.limit)
+
+
+def ratio(spent: Decimal, limit: Decimal) -> Decimal:
+    if limit == 0:
+        return Decimal(1)
+    return (spent / limit).quantize(Decimal("0.000001"), rounding=ROUND_HALF_UP)
+
+
+def announce(told: Mapping[str, Any], limit: Decimal) -> None:
+    """Log what a ledger statement saw first: a month's end, expired reservations, crossings of the thresholds."""
+    if turned := told.get("turned"):
+        announce_reset("circuit_breaker.monthly_reset", turned)
+    for entry in told.get("expired") or ():
+        logs.event(
+            "ledger.settled_at_bound",
+            logging.WARNING,
+            request_id=entry["request_id"],
+            provider=entry["provider"],
+            model=entry["model"],
+            tier=entry["tier"],
+            key_id=entry["key_id"],
+            attempt=entry["attempt"],
+            cost_usd=Decimal(entry["cost"]),
+            cost_basis="bound",
+            kind="expired",
+        )
+    for crossing in told.get("crossings") or ():
+        opened = crossing["state"] == "OPEN"
+        logs.event(
+            "circuit_breaker.opened" if opened else "circuit_breaker.alert",
+            logging.ERROR if opened else logging.WARNING,
+            window_id=crossing["window_id"],
+            usage_ratio=ratio(Decimal(crossing["spent"]), limit),
+        )
+
+
+def announce_reset(
+    event: str,
+    told: Mapping[str, Any],
+    *,
+    actor: str = "system",
+    source_ip: str | None = None,
+    reason: str | None = None,
+) -> None:
+    """Log a reset and its audit line; `told` holds `closed` and `opened` windows as the ledger returns them."""
+    closed, opened = Window.read(told["closed"]), Window.read(told["opened"])
+    logs.event(event, window_id=opened.id, before=closed.public(), after=opened.public())
+    logs.event(
+        "audit",
+        action="budget.reset",
+        actor=actor,
+        source_ip=source_ip,
+        reason=reason,
+        before=closed.public(),
+        after=opened.public(),
+    )

@@ -1,0 +1,332 @@
+"""The ledger: every attempt is reserved before it is sent, and ends exactly once.
+
+The rules are the contract's section 5; the decisions are made in Postgres (`migrations/0002_ledger_functions.sql`),
+one round trip each. A crash between any two lines here leaves a reservation that expires and is settled at its bound.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from fusewire import logs
+from fusewire.budget.breaker import Budget, Window, announce, announce_reset, sql_settings
+from fusewire.budget.pricing import TokenCounts
+from fusewire.config import Settings
+from fusewire.db import Database
+from fusewire.errors import BudgetExceededError, BudgetReservedError, LedgerUnavailableError
+
+Operation = Literal["chat", "embedding", "probe"]
+How = Literal["actual", "bound", "release"]
+
+_PROBE_SECONDS: Final = 30
+_KEPT_ENDINGS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A provider's model that may serve a call, with the call's worst case there in USD."""
+
+    provider: str
+    model: str
+    bound: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What all attempts of one call share."""
+
+    request_id: str
+    operation: Operation
+    tier: str | None
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Money set aside for one attempt."""
+
+    id: UUID
+    call: Call
+    attempt: int
+    candidate: Candidate
+    budget: Budget
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an attempt's end says of its provider.
+
+    `ok`: it answered. `count`: one more failure in a row, which from the `threshold`th on opens a cooldown of
+    `seconds`, doubling up to `max_seconds`. `now`: cool down for `seconds` at once. `note`: only remember the failure.
+    """
+
+    provider: str
+    verdict: Literal["ok", "count", "now", "note"]
+    kind: str | None = None
+    message: str | None = None
+    seconds: float = 0
+    threshold: int = 0
+    max_seconds: float = 0
+
+    def argument(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one reservation ends: at its actual cost (USD), at its bound, or released."""
+
+    reservation: Reservation
+    how: How
+    outcome: str
+    cost: Decimal | None = None
+    counts: TokenCounts | None = None
+    reasoning_tokens: int = 0
+    verdict: Verdict | None = None
+
+    def argument(self) -> dict[str, object]:
+        counts = self.counts or TokenCounts(0, 0)
+        return {
+            "id": str(self.reservation.id),
+            "how": self.how,
+            "outcome": self.outcome,
+            "cost": self.cost,
+            "input_tokens": counts.input_tokens,
+            "output_tokens": counts.output_tokens,
+            "cached_input_tokens": counts.cached_input_tokens,
+            "cache_write_tokens": counts.cache_write_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Cooling:
+    """A candidate that was passed over, and until when."""
+
+    candidate: Candidate
+    until: datetime
+    kind: str | None
+
+
+class AllCoolingError(Exception):
+    """No candidate may be called now; nothing was reserved."""
+
+    def __init__(self, cooling: Sequence[Cooling]) -> None:
+        super().__init__("every candidate is cooling down")
+        self.cooling = tuple(cooling)
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What a settlement cost (USD), and the budget after it."""
+
+    cost: Decimal
+    basis: Literal["actual", "bound"] | None
+    budget: Budget | None
+    """None when the ledger couldn't be reached: the settlement is kept and sent with the next call."""
+
+
+class Ledger:
+    """The ledger as one execution environment sees it."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = sql_settings(settings)
+        self._limit = settings.ai_monthly_budget_usd
+        self._unsent: list[Ending] = []
+
+    def reserve(
+        self,
+        call: Call,
+        candidates: Sequence[Candidate],
+        *,
+        attempt: int = 1,
+        after: Ending | None = None,
+    ) -> Reservation:
+        """Reserve the worst case of the first candidate that isn't cooling down, in one round trip.
+
+        :param after: the failed attempt before this one, ended in the same statement
+        :raises BudgetExceededError: it can't fit what is left of the window
+        :raises BudgetReservedError: it would fit, but calls in flight hold the headroom
+        :raises AllCoolingError: every candidate is cooling down
+        :raises LedgerUnavailableError: Postgres can't be reached; nothing is reserved for sure, so nothing may be sent
+        """
+        self._send_kept()
+        entry_id = _time_ordered_id()
+        argument: dict[str, object] = {
+            "settings": self._settings,
+            "entry": {
+                "id": str(entry_id),
+                "request_id": call.request_id,
+                "attempt": attempt,
+                "operation": call.operation,
+                "tier": call.tier,
+                "key_id": call.key_id,
+            },
+            "candidates": [{"provider": c.provider, "model": c.model, "bound": c.bound} for c in candidates],
+            "probe_seconds": _PROBE_SECONDS,
+        }
+        if after is not None:
+            argument |= _ending_arguments(after)
+        try:
+            told = self._database.call("SELECT ledger_reserve(%s::jsonb)", argument)
+        except LedgerUnavailableError:
+            if after is not None:
+                self._keep(after)
+            raise
+        if after is not None:
+            _log_cooldown(after.verdict, told)
+        announce(told, self._limit)
+        if refused := told.get("refused"):
+            raise self._refusal(refused, told, candidates)
+        budget = Budget.read(told["budget"], self._limit)
+        return Reservation(entry_id, call, attempt, candidates[told["candidate"]], budget)
+
+    def end(self, ending: Ending) -> Booked:
+        """End a reservation for good, in one round trip; sending it twice books it once.
+
+        When Postgres can't be reached the ending is kept and sent before this environment's next reservation; should
+        the environment die before that, the reservation expires and is settled at its bound.
+        """
+        try:
+            return self._end(ending)
+        except LedgerUnavailableError as error:
+            logs.event(
+                "ledger.unavailable",
+                logging.ERROR,
+                reason=str(error.__cause__ and type(error.__cause__).__name__),
+                provider=ending.reservation.candidate.provider,
+                model=ending.reservation.candidate.model,
+                attempt=ending.reservation.attempt,
+                cost_usd=ending.cost,
+                message="kept: it is settled with this environment's next call, or at its bound when it expires",
+            )
+            self._keep(ending)
+            cost = {"actual": ending.cost, "bound": ending.reservation.candidate.bound}.get(ending.how)
+            return Booked(cost or Decimal(0), None if ending.how == "release" else ending.how, None)
+
+    def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal]]:
+        """The open window, and its spend in USD by provider and by `provider/model`. Settles what has expired."""
+        self._send_kept()
+        told = self._database.call("SELECT ledger_budget(%s::jsonb)", {"settings": self._settings})
+        announce(told, self._limit)
+        return (
+            Budget.read(told["budget"], self._limit),
+            {name: Decimal(cost) for name, cost in told["by_provider"].items()},
+            {name: Decimal(cost) for name, cost in told["by_model"].items()},
+        )
+
+    def reset(self, *, actor: str, source_ip: str | None, request_id: str, reason: str | None) -> tuple[Window, Window]:
+        """Close the open window and open the next; audited in the same transaction.
+
+        :return: the closed and the opened window
+        """
+        self._send_kept()
+        told = self._reset("admin", actor=actor, source_ip=source_ip, request_id=request_id, reason=reason)
+        announce_reset("circuit_breaker.manual_reset", told, actor=actor, source_ip=source_ip, reason=reason)
+        return Window.read(told["closed"]), Window.read(told["opened"])
+
+    def scheduled_reset(self, *, due: datetime, request_id: str) -> Window | None:
+        """The schedule's reset, idempotent: a window opened since it was `due`, or by a run within the minute, stays.
+
+        :return: the window that was closed, None when there was nothing to do
+        """
+        told = self._reset("schedule", at=due.isoformat(), actor="schedule", request_id=request_id)
+        if told["closed"] is None:
+            return Window.read(told["turned"]["closed"]) if told["turned"] else None
+        announce_reset("circuit_breaker.monthly_reset", told, actor="schedule")
+        return Window.read(told["closed"])
+
+    # --- below: the round trips ---
+
+    def _reset(self, why: str, **arguments: object) -> Mapping[str, Any]:
+        told: Mapping[str, Any] = self._database.call(
+            "SELECT ledger_reset(%s::jsonb)", {"settings": self._settings, "why": why, **arguments}
+        )
+        announce(told, self._limit)
+        return told
+
+    def _end(self, ending: Ending) -> Booked:
+        told = self._database.call(
+            "SELECT ledger_end(%s::jsonb)", {"settings": self._settings, **_ending_arguments(ending)}
+        )
+        _log_cooldown(ending.verdict, told)
+        announce(told, self._limit)
+        if told["status"] is None:  # the database was swapped or restored meanwhile: there is nothing to end
+            return Booked(Decimal(0), None, None)
+        return Booked(Decimal(told["cost"] or 0), told["cost_basis"], Budget.read(told["budget"], self._limit))
+
+    def _keep(self, ending: Ending) -> None:
+        # Bounded: through a long outage the oldest are left to expire at their bounds.
+        self._unsent = [*self._unsent, ending][-_KEPT_ENDINGS:]
+
+    def _send_kept(self) -> None:
+        while self._unsent:
+            self._end(self._unsent[0])
+            del self._unsent[0]
+
+    def _refusal(self, refused: str, told: Mapping[str, Any], candidates: Sequence[Candidate]) -> Exception:
+        if refused == "cooling_down":
+            return AllCoolingError(
+                [
+                    Cooling(candidates[c["candidate"]], datetime.fromisoformat(c["until"]), c["kind"])
+                    for c in told["cooling"]
+                ]
+            )
+        budget = Budget.read(told["budget"], self._limit)
+        error: BudgetExceededError | BudgetReservedError
+        if refused == "exceeded":
+            resets = budget.window.resets_at
+            error = BudgetExceededError(
+                "The month's budget can't take this call: its worst case doesn't fit what is left, or the circuit "
+                f"breaker is open. The global budget resets at {resets.isoformat()}; a smaller max_tokens or the "
+                "cost_effective tier may still fit, or an admin resets or raises the budget.",
+                budget="global",
+                resets_at=resets,
+            )
+        else:
+            error = BudgetReservedError(
+                "Calls in flight hold the rest of the month's budget. Retry in a second: they usually cost less than "
+                "what they reserve."
+            )
+        logs.event(
+            "circuit_breaker.blocked",
+            logging.WARNING,
+            code=error.code,
+            cost_usd=Decimal(told["bound"]),
+            cost_basis="bound",
+            usage_ratio=budget.usage_ratio,
+            window_id=budget.window.id,
+        )
+        return error
+
+
+def _ending_arguments(ending: Ending) -> dict[str, object]:
+    arguments: dict[str, object] = {"ending": ending.argument()}
+    if ending.verdict is not None:
+        arguments["health"] = ending.verdict.argument()
+    return arguments
+
+
+def _log_cooldown(verdict: Verdict | None, told: Mapping[str, Any]) -> None:
+    if verdict is not None and (until := told.get("cooldown_until")):
+        logs.event(
+            "provider.cooldown",
+            logging.WARNING,
+            provider=verdict.provider,
+            kind=verdict.kind,
+            cooldown_until=until,
+        )
+
+
+def _time_ordered_id() -> UUID:
+    """A UUID version 7 (RFC 9562, 5.7): ids that grow with time keep the ledger's primary key dense."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds & ((1 << 48) - 1)) << 80 | 0x7 << 76 | secrets.randbits(12) << 64
+    return UUID(int=value | 0b10 << 62 | secrets.randbits(62))

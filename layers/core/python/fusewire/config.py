@@ -1,0 +1,182 @@
+"""Every setting, read once at INIT from the environment. No other module reads `os.environ`.
+
+A wrong value stops the start with one line that names the variable, the value and what is allowed. Values of
+variables that carry secrets are never printed.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from functools import cache
+from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from fusewire.budget.pricing import PriceOverride
+
+VENDORS: Final = ("azure", "aws", "gcp", "openai", "anthropic", "ollama", "vllm")
+_DEFAULT_CHAIN: Final = ("azure", "aws", "gcp", "ollama")
+_SECRET_NAME: Final = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|DATABASE_URL|ENDPOINT|BASE_URL")
+
+
+class ConfigurationError(Exception):
+    """A setting that can't be used; `str()` is one line for the operator."""
+
+
+def _json_object(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    try:
+        # Decimal from the text itself: a price never passes through a float.
+        value = json.loads(text, parse_float=Decimal)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it must be a JSON object ({error})") from error
+    if not isinstance(value, dict):
+        raise ValueError("it must be a JSON object")
+    return value
+
+
+def _comma_list(text: object) -> object:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else text
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError) as error:
+        raise ValueError("it must be an IANA time zone such as UTC or Europe/Berlin") from error
+    return name
+
+
+def _budget(amount: Decimal) -> Decimal:
+    if not amount.is_finite() or amount < 0:
+        raise ValueError("it must be a number of USD, 0 or more")
+    return amount
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+Share = Annotated[Decimal, Field(gt=0, le=1)]
+
+
+class Settings(BaseModel):
+    """The settings, by the names of their variables in lower case; the rest of the environment is `environment`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    ai_mode: Literal["cloud", "local", "hybrid"] = "cloud"
+    ai_default_provider: str | None = None
+    ai_fallback_chain: Names = _DEFAULT_CHAIN
+    ai_request_timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 60
+    ai_max_output_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 1024
+
+    ai_monthly_budget_usd: Annotated[Decimal, AfterValidator(_budget)] = Decimal(500)
+    ai_budget_alert_threshold: Share = Decimal("0.8")
+    ai_circuit_breaker_threshold: Share = Decimal("0.95")
+    ai_budget_timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
+    ai_reservation_ttl_seconds: Annotated[float, Field(gt=0, le=86_400)] = 180
+    ai_price_overrides: Annotated[dict[str, PriceOverride], BeforeValidator(_json_object)] = {}
+    ai_price_aliases: Annotated[dict[str, str], BeforeValidator(_json_object)] = {}
+
+    database_url: SecretStr | None = None
+    cors_origins: Names = ()
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    auth_mode: Literal["keys", "open"] = "keys"
+
+    environment: Mapping[str, str] = Field(default={}, repr=False)
+    """Every variable that is set and not blank. Providers look up here what they declare in their own file."""
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> "Settings":
+        if self.ai_budget_alert_threshold >= self.ai_circuit_breaker_threshold:
+            raise ConfigurationError(
+                f"AI_BUDGET_ALERT_THRESHOLD={self.ai_budget_alert_threshold} must be below "
+                f"AI_CIRCUIT_BREAKER_THRESHOLD={self.ai_circuit_breaker_threshold}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _known_price_names(self) -> "Settings":
+        for variable, names in (
+            ("AI_PRICE_OVERRIDES", self.ai_price_overrides),
+            ("AI_PRICE_ALIASES", self.ai_price_aliases),
+        ):
+            for name in names:
+                if not all(name.partition("/")):
+                    raise ConfigurationError(f"{variable}: {name!r} must be provider/model or provider/*.")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_on_lambda(self) -> "Settings":
+        if self.auth_mode == "open" and self.environment.get("AWS_EXECUTION_ENV", "").startswith("AWS_Lambda_"):
+            raise ConfigurationError("AUTH_MODE=open is for a laptop and refused on Lambda: set AUTH_MODE=keys.")
+        return self
+
+    def variable(self, name: str) -> str | None:
+        """The value of a provider's variable, None where it is unset or blank."""
+        return self.environment.get(name)
+
+    def secret(self, name: str) -> SecretStr | None:
+        """The same for a credential, wrapped so that it can't be printed by accident."""
+        value = self.environment.get(name)
+        return SecretStr(value) if value else None
+
+    def key_expiry(self, provider: str) -> date | None:
+        """`<PROVIDER>_KEY_EXPIRES_ON`; :raises ConfigurationError: when it isn't a date."""
+        name = f"{provider.upper()}_KEY_EXPIRES_ON"
+        value = self.environment.get(name)
+        try:
+            return date.fromisoformat(value) if value else None
+        except ValueError as error:
+            raise ConfigurationError(f"{name}={value} must be a date, YYYY-MM-DD.") from error
+
+
+def _shown(name: str, value: object) -> str:
+    text = "(hidden)" if _SECRET_NAME.search(name) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+    within = ".".join(str(part) for part in problem["loc"][1:])
+    what = problem["msg"].removeprefix("Value error, ")
+    value = problem["input"]
+    shown = _shown(name, json.dumps(value, default=str) if isinstance(value, dict) else value)
+    return f"{name}={shown} can't be used: {within + ': ' if within else ''}{what}."
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Settings from environment variables; blank ones count as unset.
+
+    :raises ConfigurationError: with one line that names the variable, the value and what is allowed
+    """
+    given = {name: value.strip() for name, value in environ.items() if value.strip()}
+    fields: dict[str, Any] = {name: given[name.upper()] for name in Settings.model_fields if name.upper() in given}
+    if "log_level" in fields:
+        fields["log_level"] = fields["log_level"].upper()
+    try:
+        settings = Settings(**fields | {"environment": given})
+    except ValidationError as error:
+        raise ConfigurationError(_first_problem(error)) from None
+    for vendor in VENDORS:
+        settings.key_expiry(vendor)
+    return settings
+
+
+@cache
+def current_settings() -> Settings:
+    """This process's settings, read from its environment once."""
+    return load_settings(os.environ)

@@ -1,0 +1,74 @@
+"""One Postgres connection per execution environment, opened on first use and renewed when it breaks.
+
+The ledger's statements are PL/pgSQL functions that take and return one jsonb object (see `migrations/`), so a round
+trip is a call by name. Nothing here pins a proxy's connection: no prepared statements, no session settings.
+"""
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import partial
+from typing import Any, Final, LiteralString
+
+import psycopg
+from psycopg.types.json import set_json_loads
+from pydantic import SecretStr
+
+from fusewire.errors import LedgerUnavailableError
+from fusewire.json import dumps
+
+_CONNECT_TIMEOUT_SECONDS: Final = 3
+
+
+class Database:
+    """Calls the ledger's functions; money goes in and comes out as Decimal."""
+
+    def __init__(self, url: SecretStr | None) -> None:
+        self._url = url
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+
+    def call(self, statement: LiteralString, argument: Mapping[str, object]) -> Any:  # noqa: ANN401 - jsonb is anything
+        """Run `SELECT function(%s::jsonb)` as a transaction of its own.
+
+        A connection that turns out to be dead is renewed once and the statement sent again: every ledger function
+        books at most once for the ids it is given.
+
+        :return: the function's result, numbers with a fraction as Decimal
+        :raises LedgerUnavailableError: when Postgres can't be reached or can't do it
+        """
+        text = dumps(argument)
+        try:
+            if self._connection is not None:
+                try:
+                    return self._run(self._connection, statement, text)
+                except (psycopg.OperationalError, psycopg.InterfaceError):
+                    self.close()
+            return self._run(self._connect(), statement, text)
+        except psycopg.Error as error:
+            self.close()
+            # The class, not the text: a connection error's text holds the address and the user.
+            raise LedgerUnavailableError(type(error).__name__) from error
+
+    def close(self) -> None:
+        """Drop the connection; the next call opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        if self._url is None:
+            raise LedgerUnavailableError("DATABASE_URL is not set")
+        self._connection = psycopg.connect(
+            self._url.get_secret_value(),
+            autocommit=True,
+            connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+            prepare_threshold=None,
+            application_name="fusewire",
+        )
+        set_json_loads(partial(json.loads, parse_float=Decimal), self._connection)
+        return self._connection
+
+    @staticmethod
+    def _run(connection: psycopg.Connection[tuple[Any, ...]], statement: LiteralString, text: str) -> Any:  # noqa: ANN401
+        row = connection.execute(statement, (text,)).fetchone()
+        return row[0] if row else None

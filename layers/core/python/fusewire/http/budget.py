@@ -1,0 +1,41 @@
+"""The admin API's bodies for the budget."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fusewire.budget.breaker import Budget
+
+
+class ResetRequest(BaseModel):
+    """`POST /admin/budget/reset`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[str, Field(max_length=500)] | None = None
+
+
+def budget_body(
+    budget: Budget, by_provider: Mapping[str, Decimal], by_model: Mapping[str, Decimal]
+) -> dict[str, object]:
+    """`GET /admin/budget`; amounts in USD. The forecast is null until there is data to compute one from."""
+    window = budget.window
+    return {
+        "state": budget.state,
+        "monthly_limit_usd": budget.limit,
+        "current_spend_usd": window.spent,
+        "reserved_usd": window.reserved,
+        "remaining_usd": budget.remaining,
+        "usage_ratio": budget.usage_ratio,
+        "request_count": window.request_count,
+        "by_provider": by_provider,
+        "by_model": by_model,
+        "window": {
+            "id": window.id,
+            "opened_at": window.opened_at.isoformat(),
+            "resets_at": window.resets_at.isoformat(),
+        },
+        "forecast": {"month_end_usd": None, "exhausted_at": None},
+    }

@@ -1,0 +1,103 @@
+"""The error tree as HTTP: OpenAI's body, so that its SDKs raise their own typed exceptions. The one place for it."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from fusewire.errors import (
+    AllProvidersFailedError,
+    BudgetExceededError,
+    FusewireError,
+    InvalidRequestError,
+    UnsupportedParameterError,
+)
+
+# Real fields of OpenAI's API that no provider here can be asked for; unlike a typing error they deserve their own code.
+_UNSUPPORTED_FIELDS: Final = {
+    "audio", "modalities", "prediction", "service_tier", "store", "web_search_options", "functions", "function_call",
+    "moderation", "prompt_cache_retention",
+}  # fmt: skip
+
+
+# How pydantic names the members of our unions in an error's location.
+_MEMBER_TAGS: Final = {"system", "developer", "user", "assistant", "tool", "text", "image_url", "refusal", "str", "int"}
+_UNION_FIELDS: Final = {"content", "stop", "input", "response_format", "tool_choice"}
+_VALUE_TAGS: Final = {"str", "int", "none", "text", "json_object", "json_schema", "NamedToolChoice"}
+
+
+def body_of(error: FusewireError) -> dict[str, object]:
+    """`{"error": {...}}`, with what the contract adds for budgets and exhausted chains."""
+    told: dict[str, object] = {
+        "message": error.message,
+        "type": error.type,
+        "code": error.code,
+        "param": error.param,
+    }
+    if isinstance(error, BudgetExceededError):
+        told |= {"budget": error.budget, "resets_at": error.resets_at.isoformat()}
+    elif isinstance(error, AllProvidersFailedError):
+        told["providers"] = [
+            {"provider": o.provider, "model": o.model, "kind": o.kind, "message": o.message} for o in error.outcomes
+        ]
+    return {"error": told}
+
+
+def headers_of(error: FusewireError) -> dict[str, str]:
+    """`Retry-After` (whole seconds, rounded up) and `x-should-retry`, which both vendors' SDKs obey."""
+    headers = {}
+    should_retry = error.should_retry
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, -int(-error.retry_after // 1)))
+    elif isinstance(error, AllProvidersFailedError):
+        should_retry = False
+    if should_retry is not None:
+        headers["x-should-retry"] = "true" if should_retry else "false"
+    return headers
+
+
+def from_validation(error: ValidationError) -> InvalidRequestError:
+    """A refused body's most telling problem: the field as the caller knows it, what is wrong, what is allowed."""
+    problems = error.errors(include_url=False)
+    # A union reports every member's complaint: the one about an unknown field, or else the deepest, is the telling one.
+    problem = max(problems, key=lambda p: (p["type"] == "extra_forbidden", len(p["loc"])))
+    param = _path(problem["loc"])
+    if problem["type"] == "json_invalid":
+        return InvalidRequestError(f"The body isn't valid JSON: {problem['msg'].removeprefix('Invalid JSON: ')}.")
+    if problem["type"] == "extra_forbidden":
+        if param in _UNSUPPORTED_FIELDS:
+            return UnsupportedParameterError(f"{param} isn't supported by this gateway. Leave it out.", param=param)
+        return InvalidRequestError(f"Unknown field {param}. Leave it out, or check its spelling.", param=param)
+    if problem["type"] == "missing":
+        return InvalidRequestError(f"The field {param} is missing.", param=param)
+    what = problem["msg"].removeprefix("Value error, ")
+    shown = _shown(problem["input"])
+    told = f"{param}: {what}{shown}." if param else f"{what}."
+    return InvalidRequestError(told, param=param or None)
+
+
+def _path(loc: Sequence[int | str]) -> str:
+    """`('messages', 0, 'user', 'content', 'str')` as `messages[0].content`: pydantic's union tags are left out."""
+    path = ""
+    for place, part in enumerate(loc):
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not _is_tag(loc, place):
+            path += f".{part}" if path else part
+    return path
+
+
+def _is_tag(loc: Sequence[int | str], place: int) -> bool:
+    """Whether a part of a location is pydantic's name for a union's member rather than a field."""
+    part, before = loc[place], loc[place - 1] if place else None
+    if not isinstance(part, str) or before is None:
+        return False
+    if isinstance(before, int):
+        return part in _MEMBER_TAGS
+    return not part.isidentifier() or (before in _UNION_FIELDS and part in _VALUE_TAGS)
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - whatever JSON held
+    if isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 40):
+        return f" (got {value!r})"
+    return ""

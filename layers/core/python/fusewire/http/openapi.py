@@ -1,0 +1,161 @@
+"""The OpenAPI 3.1 document of every route, made from the same pydantic models that check the requests."""
+
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from fusewire import VERSION
+from fusewire.ai.vocabulary import ChatRequest, ChatResponse, EmbeddingRequest, EmbeddingResponse
+from fusewire.http.budget import ResetRequest
+
+_REF: Final = "#/components/schemas/{model}"
+_MONEY: Final = {"type": "number", "description": "USD, exact"}
+_TIME: Final = {"type": "string", "format": "date-time"}
+_TEXT: Final = {"type": "string"}
+
+_ERROR: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "code", "param"],
+            "properties": {
+                "message": _TEXT,
+                "type": _TEXT,
+                "code": {"type": ["string", "null"]},
+                "param": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+_WINDOW: Final = {
+    "type": "object",
+    "required": ["id", "opened_at", "resets_at"],
+    "properties": {
+        "id": {"type": "integer"},
+        "opened_at": _TIME,
+        "resets_at": _TIME,
+        "closed_at": {"type": ["string", "null"], "format": "date-time"},
+        "spent_usd": _MONEY,
+        "reserved_usd": _MONEY,
+        "request_count": {"type": "integer"},
+    },
+}
+_BUDGET: Final = {
+    "type": "object",
+    "required": [
+        "state", "monthly_limit_usd", "current_spend_usd", "reserved_usd", "remaining_usd", "usage_ratio",
+        "request_count", "by_provider", "by_model", "window", "forecast",
+    ],
+    "properties": {
+        "state": {"enum": ["CLOSED", "HALF_OPEN", "OPEN"]},
+        "monthly_limit_usd": _MONEY,
+        "current_spend_usd": _MONEY,
+        "reserved_usd": _MONEY,
+        "remaining_usd": _MONEY,
+        "usage_ratio": {"type": "number"},
+        "request_count": {"type": "integer"},
+        "by_provider": {"type": "object", "additionalProperties": _MONEY},
+        "by_model": {"type": "object", "additionalProperties": _MONEY},
+        "window": _WINDOW,
+        "forecast": {"type": "object"},
+    },
+}  # fmt: skip
+_OBJECT: Final = {"type": "object"}
+
+_STATUSES: Final = {
+    400: "The request can't be understood or honoured; `param` names the field.",
+    402: "The budget is used up, or the call's worst case doesn't fit it. Stop; the body says when it resets.",
+    404: "There is no such model.",
+    413: "The body is too large.",
+    429: "Calls in flight hold the rest of the budget. Wait a second.",
+    500: "Something failed inside the gateway.",
+    502: "The function crashed.",
+    503: "Every provider failed, none may serve this, or the ledger can't be reached.",
+    504: "Out of time.",
+}
+_MODEL_STATUSES: Final = (400, 402, 404, 413, 429, 500, 502, 503, 504)
+_READ_STATUSES: Final = (500, 502, 503, 504)
+
+
+def document() -> dict[str, Any]:
+    """The whole document, ready for JSON."""
+    bodies: list[type[BaseModel]] = [ChatRequest, EmbeddingRequest, ResetRequest]
+    answers: list[type[BaseModel]] = [ChatResponse, EmbeddingResponse]
+    _, schemas = models_json_schema(
+        [(model, "validation") for model in bodies] + [(model, "serialization") for model in answers],
+        ref_template=_REF,
+    )
+    chat = _post("complete", "Chat completion", ChatRequest, _ref(ChatResponse), _MODEL_STATUSES)
+    chat["responses"]["200"]["content"]["text/event-stream"] = {"schema": _TEXT}
+    chat["parameters"] = [
+        {
+            "name": "x-fusewire-classification",
+            "in": "header",
+            "schema": {"enum": ["public", "internal", "confidential"], "default": "internal"},
+        }
+    ]
+    embed = _post("embed", "Embeddings", EmbeddingRequest, _ref(EmbeddingResponse), _MODEL_STATUSES)
+    embed["parameters"] = chat["parameters"]
+    providers = _get("showProviders", "Every provider's configuration and health", _OBJECT, (400, *_READ_STATUSES))
+    providers["parameters"] = [{"name": "probe", "in": "query", "schema": {"type": "boolean", "default": False}}]
+    reset_answer = {
+        "type": "object",
+        "required": ["closed", "opened"],
+        "properties": {"closed": _WINDOW, "opened": _WINDOW},
+    }
+    reset = _post(
+        "resetBudget",
+        "Close the open window and open the next",
+        ResetRequest,
+        reset_answer,
+        (400, 413, *_READ_STATUSES),
+    )
+    reset["requestBody"]["required"] = False
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "fusewire",
+            "version": VERSION,
+            "description": "An AI gateway whose budget cannot be overrun.",
+        },
+        "servers": [{"url": "/"}],
+        "paths": {
+            "/api/v1/chat/completions": {"post": chat},
+            "/api/v1/embeddings": {"post": embed},
+            "/api/v1/models": {"get": _get("listModels", "Tiers and models with prices", _OBJECT)},
+            "/api/v1/admin/budget": {"get": _get("showBudget", "The month's budget", _BUDGET)},
+            "/api/v1/admin/budget/reset": {"post": reset},
+            "/api/v1/admin/providers": {"get": providers},
+            "/api/v1/health": {"get": _get("health", "Database and version", _OBJECT)},
+            "/api/v1/openapi.json": {"get": _get("openapi", "This document", _OBJECT)},
+        },
+        "components": {"schemas": {**schemas.get("$defs", {}), "Error": _ERROR}},
+    }
+
+
+def _get(
+    operation: str, summary: str, answer: dict[str, Any], statuses: tuple[int, ...] = _READ_STATUSES
+) -> dict[str, Any]:
+    return {"operationId": operation, "summary": summary, "responses": _responses(answer, statuses)}
+
+
+def _post(
+    operation: str, summary: str, body: type[BaseModel], answer: dict[str, Any], statuses: tuple[int, ...]
+) -> dict[str, Any]:
+    content = {"application/json": {"schema": _ref(body)}}
+    return _get(operation, summary, answer, statuses) | {"requestBody": {"required": True, "content": content}}
+
+
+def _responses(answer: dict[str, Any], statuses: tuple[int, ...]) -> dict[str, Any]:
+    error = {"application/json": {"schema": {"$ref": _REF.format(model="Error")}}}
+    responses: dict[str, Any] = {
+        "200": {"description": "As asked.", "content": {"application/json": {"schema": answer}}}
+    }
+    return responses | {str(s): {"description": _STATUSES[s], "content": error} for s in statuses}
+
+
+def _ref(model: type[BaseModel]) -> dict[str, Any]:
+    return {"$ref": _REF.format(model=model.__name__)}

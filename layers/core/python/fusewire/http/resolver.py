@@ -1,0 +1,218 @@
+"""API Gateway's events in, typed requests to the core, API Gateway's answers out.
+
+Powertools' event handler routes; this module adds what every function of ours shares: the request's id, errors as
+OpenAI's body, CORS, and streamed answers.
+"""
+
+import base64
+import logging
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+from uuid import uuid4
+
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from pydantic import BaseModel, ValidationError
+
+from fusewire import logs
+from fusewire.config import Settings
+from fusewire.errors import FusewireError, InvalidRequestError, LedgerUnavailableError, RequestTooLargeError
+from fusewire.http.errors import body_of, from_validation, headers_of
+from fusewire.json import dumps
+
+_LARGEST_BODY_BYTES: Final = 6_000_000  # what Lambda takes synchronously; API Gateway itself allows 10 MB
+_EXPOSED: Final = [
+    "x-request-id", "x-fusewire-provider", "x-fusewire-model", "x-fusewire-attempts", "x-fusewire-cost-usd",
+    "x-fusewire-budget-state", "x-fusewire-budget-remaining-usd", "x-fusewire-dropped", "retry-after",
+    "x-should-retry",
+]  # fmt: skip
+_ALLOWED: Final = [
+    "Content-Type", "Authorization", "x-api-key", "x-fusewire-classification", "anthropic-version",
+]  # fmt: skip
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class LambdaContext(Protocol):
+    """What handlers use of Lambda's context."""
+
+    @property
+    def aws_request_id(self) -> str: ...
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedAnswer:
+    """An answer in pieces: `fusewire.runtime` sends each as it comes, and reads them to their end whoever hangs up."""
+
+    status: int
+    headers: dict[str, str]
+    chunks: Iterator[bytes]
+
+    def buffered(self) -> dict[str, object]:
+        """The same as an ordinary proxy response, for a runtime that can't stream."""
+        return {
+            "statusCode": self.status,
+            "headers": self.headers,
+            "body": b"".join(self.chunks).decode(),
+            "isBase64Encoded": False,
+        }
+
+
+class Resolver(APIGatewayRestResolver):
+    """A function's routes. `resolver.serve` is its handler."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(serializer=dumps, cors=_cors(settings))
+        self.settings = settings
+        self._chunks: Iterator[bytes] | None = None
+        self.exception_handler(FusewireError)(_answer_error)
+        self.exception_handler(Exception)(_answer_unexpected)
+        self.not_found(_answer_not_found)
+
+    def serve(self, event: dict[str, Any], context: LambdaContext) -> "dict[str, Any] | StreamedAnswer":
+        """The handler: one event in, an API Gateway answer out, whatever happens."""
+        request_id = request_id_of(event, context)
+        logs.start_request(request_id, self.settings.log_level)
+        answer: dict[str, Any] = self.resolve(event, context)  # type: ignore[arg-type] # their context is a class, ours a protocol
+        headers = _single(answer) | {"x-request-id": request_id}
+        chunks = self._taken_chunks()
+        if chunks is None:
+            return answer | {"headers": headers, "multiValueHeaders": {}}
+        streamed = StreamedAnswer(answer["statusCode"], headers, chunks)
+        return streamed if getattr(context, "streams", False) else streamed.buffered()
+
+    def _taken_chunks(self) -> Iterator[bytes] | None:
+        chunks, self._chunks = self._chunks, None
+        return chunks
+
+    def stream(self, chunks: Iterator[bytes], headers: Mapping[str, str]) -> Response[str]:
+        """Answer with `chunks` once the route has returned."""
+        self._chunks = chunks
+        return Response(
+            200,
+            "text/event-stream; charset=utf-8",
+            "",
+            {**headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+        )
+
+    @property
+    def request_id(self) -> str:
+        return request_id_of(self.current_event.raw_event, self.lambda_context)
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller may learn the company's spend."""
+        return self.settings.auth_mode == "open"
+
+    @property
+    def actor(self) -> str:
+        """Who asks, for the audit."""
+        return "open"
+
+    @property
+    def source_ip(self) -> str | None:
+        context = self.current_event.raw_event.get("requestContext") or {}
+        return (context.get("identity") or {}).get("sourceIp")
+
+    def header(self, name: str) -> str | None:
+        """A request header, whatever its case."""
+        wanted = name.lower()
+        headers = self.current_event.raw_event.get("headers") or {}
+        return next((value for key, value in headers.items() if key.lower() == wanted), None)
+
+    def body(self, model: type[_Model], *, empty: str | None = None) -> _Model:
+        """The request's body as `model`.
+
+        :param empty: what an absent body stands for; None where one is needed
+        :raises InvalidRequestError: naming the field, the value and what is allowed
+        :raises RequestTooLargeError: over 6 MB, what Lambda takes
+        """
+        event = self.current_event.raw_event
+        text: str | bytes = event.get("body") or empty or ""
+        if event.get("isBase64Encoded") and event.get("body"):
+            text = base64.b64decode(text)
+        if len(text) > _LARGEST_BODY_BYTES:
+            raise RequestTooLargeError(f"The body is larger than {_LARGEST_BODY_BYTES:,} bytes.")
+        if not text:
+            raise InvalidRequestError("The body is empty; a JSON object is expected.")
+        try:
+            return model.model_validate_json(text)
+        except ValidationError as error:
+            raise from_validation(error) from None
+
+
+def request_id_of(event: Mapping[str, Any], context: LambdaContext) -> str:
+    """API Gateway's id of the request; for other triggers Lambda's."""
+    told = event.get("requestContext")
+    found = told.get("requestId") if isinstance(told, Mapping) else None
+    return str(found or getattr(context, "aws_request_id", None) or uuid4())
+
+
+def json_response(status: int, body: object, headers: Mapping[str, str] | None = None) -> Response[str]:
+    """A JSON answer whose money is exact."""
+    return Response(status, "application/json", dumps(body), dict(headers or {}))
+
+
+def _answer_error(error: FusewireError) -> Response[str]:
+    if isinstance(error, LedgerUnavailableError):
+        cause = error.__cause__
+        logs.event(
+            "ledger.unavailable",
+            logging.ERROR,
+            code=error.code,
+            reason=type(cause).__name__ if cause else str(error),
+            message="nothing was forwarded",
+        )
+    return json_response(error.status, body_of(error), headers_of(error))
+
+
+def log_unexpected(error: BaseException) -> None:
+    """One line for a bug: its type and place. Its text may hold content, so it stays out."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno} {frames[-1].name}" if frames else None
+    logs.event("function.error", logging.ERROR, error_type=type(error).__name__, location=place)
+
+
+def _answer_unexpected(error: Exception) -> Response[str]:
+    log_unexpected(error)
+    return json_response(
+        500,
+        body_of(FusewireError("Something failed inside the gateway. The log has the place, under this request id.")),
+    )
+
+
+def _answer_not_found(error: NotFoundError) -> Response[str]:
+    return json_response(
+        404,
+        {
+            "error": {
+                "message": "There is no such route.",
+                "type": "invalid_request_error",
+                "code": "route_not_found",
+                "param": None,
+            }
+        },
+        {"x-should-retry": "false"},
+    )
+
+
+def _cors(settings: Settings) -> CORSConfig | None:
+    if not settings.cors_origins:
+        return None
+    first, *more = settings.cors_origins
+    return CORSConfig(
+        allow_origin=first, extra_origins=more, allow_headers=_ALLOWED, expose_headers=_EXPOSED, max_age=600
+    )
+
+
+def _single(answer: Mapping[str, Any]) -> dict[str, str]:
+    """Powertools answers a REST API in `multiValueHeaders`; none of ours has more than one value."""
+    headers = dict(answer.get("headers") or {})
+    for name, values in (answer.get("multiValueHeaders") or {}).items():
+        headers[name] = values if isinstance(values, str) else ", ".join(values)
+    return headers

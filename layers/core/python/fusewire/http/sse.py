@@ -1,0 +1,38 @@
+"""Server-sent events as OpenAI sends them: `data: <json>` per chunk, `data: [DONE]` at the end of a whole answer."""
+
+import logging
+from collections.abc import Iterable, Iterator
+
+from fusewire import logs
+from fusewire.ai.router import StreamBrokenError
+from fusewire.ai.vocabulary import StreamChunk
+from fusewire.json import dumps
+
+
+def chat_events(chunks: Iterable[StreamChunk], *, include_usage: bool) -> Iterator[bytes]:
+    """Encode a stream; the usage chunk for those who asked for it. A broken one ends with an error and no `[DONE]`."""
+    try:
+        for chunk in chunks:
+            if chunk.usage is None or include_usage:
+                yield b"data: " + dumps(chunk.model_dump(exclude_unset=True)).encode() + b"\n\n"
+    except StreamBrokenError as error:
+        yield _error(f"The provider broke off in mid-answer: {error}. What you have is incomplete.", "stream_broken")
+        return
+    except Exception as error:  # noqa: BLE001 - the headers are gone: an event is the only way left to tell the caller
+        frame = error.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        logs.event(
+            "function.error",
+            logging.ERROR,
+            error_type=type(error).__name__,
+            location=f"{frame.tb_frame.f_code.co_name}:{frame.tb_lineno}" if frame else None,
+        )
+        yield _error("Something failed inside the gateway in mid-answer.", "internal_error")
+        return
+    yield b"data: [DONE]\n\n"
+
+
+def _error(message: str, code: str) -> bytes:
+    body = {"error": {"message": message, "type": "server_error", "code": code, "param": None}}
+    return b"data: " + dumps(body).encode() + b"\n\n"

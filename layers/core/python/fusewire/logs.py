@@ -1,0 +1,72 @@
+"""JSON logs with exactly the contract's keys: one object a line, one event each.
+
+Prompts, answers, keys and connection strings never get here: `event` takes only the fields named in `_FIELDS`.
+"""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
+
+from fusewire.json import dumps
+
+SERVICE: Final = "fusewire"
+
+# The contract's own first, in the order in which they are printed; the others explain a single event.
+_FIELDS: Final = (
+    "provider", "model", "tier", "cost_usd", "cost_basis", "input_tokens", "output_tokens", "latency_ms", "attempt",
+    "key_id", "usage_ratio",
+    "kind", "status", "code", "message", "cooldown_until", "window_id", "dropped", "actor", "action", "source_ip",
+    "before", "after", "reason", "expires_on", "path", "error_type", "location",
+)  # fmt: skip
+
+
+class _ContractFormatter(LambdaPowertoolsFormatter):
+    """Powertools' formatter, less its own keys (`location`, `message`, `xray_trace_id`, ...)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "timestamp": datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "event": record.getMessage(),
+            "request_id": self.log_format.get("request_id"),
+            "service": SERVICE,
+        }
+        line |= getattr(record, "fields", {})
+        return self.serialize(line)
+
+
+logger = Logger(
+    service=SERVICE,
+    level="INFO",
+    logger_formatter=_ContractFormatter(json_serializer=dumps),
+)
+
+
+_WRITERS: Final = {
+    logging.DEBUG: logger.debug,
+    logging.INFO: logger.info,
+    logging.WARNING: logger.warning,
+    logging.ERROR: logger.error,
+}
+
+
+def start_request(request_id: str, level: str) -> None:
+    """Begin the lines of one call: nothing of the call before stays, and every line carries this id."""
+    logger.clear_state()
+    logger.append_keys(request_id=request_id)
+    logger.setLevel(level)
+
+
+def event(name: str, level: int = logging.INFO, **fields: object) -> None:
+    """Print one event. None values are left out, except that a money or ratio of zero stays.
+
+    :raises TypeError: for a field that no saved query knows; add it to `_FIELDS` on purpose or not at all
+    """
+    unknown = fields.keys() - set(_FIELDS) - {"request_id"}
+    if unknown:
+        raise TypeError(f"unknown log fields: {', '.join(sorted(unknown))}")
+    kept = {key: fields[key] for key in ("request_id", *_FIELDS) if fields.get(key) is not None}
+    _WRITERS[level](name, extra={"fields": kept})

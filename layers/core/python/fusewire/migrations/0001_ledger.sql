@@ -1,0 +1,93 @@
+-- The ledger: budget windows, every attempt's reservation and cost, rollups, providers' health, audit.
+-- Money is NUMERIC, in USD. Times are timestamptz.
+
+CREATE TABLE budget_window (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    budget        text        NOT NULL DEFAULT 'global',
+    opened_at     timestamptz NOT NULL,
+    opened_by     text        NOT NULL CHECK (opened_by IN ('use', 'month_end', 'schedule', 'admin')),
+    resets_at     timestamptz NOT NULL,
+    closed_at     timestamptz,
+    spent         numeric     NOT NULL DEFAULT 0 CHECK (spent >= 0),
+    reserved      numeric     NOT NULL DEFAULT 0 CHECK (reserved >= 0),
+    request_count bigint      NOT NULL DEFAULT 0,
+    -- The state whose crossing was last recorded. What callers see is computed from spent and the limit in force.
+    state         text        NOT NULL DEFAULT 'CLOSED' CHECK (state IN ('CLOSED', 'HALF_OPEN', 'OPEN'))
+) WITH (fillfactor = 50); -- room on the page: this row is updated twice a call, and none of that touches an index
+
+CREATE UNIQUE INDEX budget_window_open ON budget_window (budget) WHERE closed_at IS NULL;
+
+CREATE TABLE budget_crossing (
+    window_id  bigint      NOT NULL REFERENCES budget_window,
+    state      text        NOT NULL CHECK (state IN ('HALF_OPEN', 'OPEN')),
+    crossed_at timestamptz NOT NULL,
+    spent      numeric     NOT NULL,
+    limit_usd  numeric     NOT NULL
+);
+CREATE INDEX budget_crossing_window ON budget_crossing (window_id);
+
+CREATE TABLE ledger (
+    id                  uuid        PRIMARY KEY, -- made by the caller: a statement sent twice books once
+    window_id           bigint      NOT NULL REFERENCES budget_window,
+    request_id          text        NOT NULL,
+    attempt             integer     NOT NULL CHECK (attempt >= 1),
+    operation           text        NOT NULL CHECK (operation IN ('chat', 'embedding', 'probe')),
+    provider            text        NOT NULL,
+    model               text        NOT NULL,
+    tier                text,
+    key_id              text,
+    status              text        NOT NULL CHECK (status IN ('reserved', 'settled', 'released')),
+    bound               numeric     NOT NULL CHECK (bound >= 0),
+    cost                numeric     CHECK (cost >= 0),
+    cost_basis          text        CHECK (cost_basis IN ('actual', 'bound')),
+    outcome             text, -- 'success', a failure's kind, or 'expired'
+    input_tokens        bigint      NOT NULL DEFAULT 0,
+    output_tokens       bigint      NOT NULL DEFAULT 0,
+    cached_input_tokens bigint      NOT NULL DEFAULT 0,
+    cache_write_tokens  bigint      NOT NULL DEFAULT 0,
+    reasoning_tokens    bigint      NOT NULL DEFAULT 0,
+    reserved_at         timestamptz NOT NULL,
+    expires_at          timestamptz NOT NULL,
+    ended_at            timestamptz,
+    day                 date, -- of the settlement, in the budget's time zone: which rollup row it went into
+    CHECK ((status = 'reserved') = (ended_at IS NULL)),
+    CHECK ((status = 'settled') = (cost_basis IS NOT NULL AND cost IS NOT NULL AND day IS NOT NULL))
+);
+CREATE INDEX ledger_open ON ledger (window_id, expires_at) WHERE status = 'reserved';
+CREATE INDEX ledger_request ON ledger (request_id);
+
+-- What the budget and usage routes read: its size follows days x models, never calls.
+CREATE TABLE usage_rollup (
+    window_id     bigint  NOT NULL REFERENCES budget_window,
+    day           date    NOT NULL,
+    provider      text    NOT NULL,
+    model         text    NOT NULL,
+    tier          text    NOT NULL, -- '' for none: part of the key
+    key_id        text    NOT NULL, -- '' for none
+    cost          numeric NOT NULL DEFAULT 0,
+    requests      bigint  NOT NULL DEFAULT 0,
+    input_tokens  bigint  NOT NULL DEFAULT 0,
+    output_tokens bigint  NOT NULL DEFAULT 0,
+    PRIMARY KEY (window_id, day, provider, model, tier, key_id)
+) WITH (fillfactor = 50);
+
+CREATE TABLE provider_health (
+    provider             text PRIMARY KEY,
+    consecutive_failures integer NOT NULL DEFAULT 0,
+    cooldown_until       timestamptz,
+    last_success_at      timestamptz,
+    last_failure_at      timestamptz,
+    last_failure_kind    text,
+    last_failure_message text
+) WITH (fillfactor = 50);
+
+CREATE TABLE audit (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at         timestamptz NOT NULL,
+    actor      text        NOT NULL, -- a key's id, 'open' where no key is asked for, or 'system'
+    action     text        NOT NULL,
+    source_ip  text,
+    request_id text,
+    before     jsonb,
+    after      jsonb
+);

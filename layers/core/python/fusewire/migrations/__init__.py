@@ -1,0 +1,46 @@
+"""The schema, by number. Files are applied in order, each in a transaction of its own, and never edited once landed."""
+
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Final, LiteralString
+
+import psycopg
+
+_FILE_NAME: Final = re.compile(r"(\d{4})_\w+\.sql")
+
+_CREATE_TABLE: Final = """
+    CREATE TABLE IF NOT EXISTS schema_migration (
+        name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())
+"""
+
+
+def available() -> Iterator[tuple[str, LiteralString]]:
+    """Every migration as (file name, SQL), in the order of their numbers."""
+    folder = files(__name__)
+    for name in sorted(entry.name for entry in folder.iterdir() if _FILE_NAME.fullmatch(entry.name)):
+        # Our own files, shipped beside this module, are as literal as SQL gets.
+        yield name, folder.joinpath(name).read_text(encoding="utf-8")
+
+
+def migrate(database_url: str) -> list[str]:
+    """Bring the schema up to date; safe to run twice at once: the second run waits, then finds nothing to do.
+
+    :param database_url: a libpq connection string whose role may create tables
+    :return: the names of the migrations that this run applied, in order
+    :raises psycopg.Error: when the database can't be reached or refuses a statement; what was applied before stays
+    """
+    applied = []
+    with psycopg.connect(database_url, autocommit=True, connect_timeout=10) as connection:
+        # A session lock: it ends with this connection, however that ends.
+        connection.execute("SELECT pg_advisory_lock(hashtext('fusewire.migrate'))")
+        connection.execute(_CREATE_TABLE)
+        done = {name for (name,) in connection.execute("SELECT name FROM schema_migration")}
+        for name, sql in available():
+            if name in done:
+                continue
+            with connection.transaction():
+                connection.execute(sql)
+                connection.execute("INSERT INTO schema_migration (name) VALUES (%s)", (name,))
+            applied.append(name)
+    return applied

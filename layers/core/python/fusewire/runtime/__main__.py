@@ -1,0 +1,35 @@
+"""`python -m fusewire.runtime [app.handler]`: import the function, then serve it until the platform ends."""
+
+import importlib
+import os
+import sys
+
+from fusewire.runtime.api import RuntimeApi, RuntimeApiError
+from fusewire.runtime.loop import Handler, report, run
+
+
+def _handler(name: str) -> Handler:
+    """The function that `module.attribute` names, from the task's folder."""
+    sys.path.insert(0, os.environ.get("LAMBDA_TASK_ROOT", os.getcwd()))
+    module, _, attribute = name.rpartition(".")
+    handler: Handler = getattr(importlib.import_module(module.replace("/", ".")), attribute)
+    return handler
+
+
+def main() -> int:
+    """:return: the exit status: 1 when the function can't be loaded or the platform is gone"""
+    api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    try:
+        handler = _handler(sys.argv[1] if len(sys.argv) > 1 else os.environ["_HANDLER"])
+    except Exception as error:  # noqa: BLE001 - anything may go wrong in a module's import
+        api.fail_init(report(error))
+        return 1
+    try:
+        run(api, handler)
+    except RuntimeApiError:
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""The Lambda Runtime API, seen from inside the function: one keep-alive connection, one packet where one will do.
+
+Requests are written by hand and responses parsed by hand because this runs twice for every call: `http.client` takes
+about 0.1 ms for what is two short texts here.
+"""
+
+import base64
+import json
+import select
+import socket
+from dataclasses import dataclass
+from io import BufferedReader
+from typing import Final
+
+_ROOT: Final = "/2018-06-01/runtime"
+_ERROR_TYPE: Final = "Lambda-Runtime-Function-Error-Type"
+_ERROR_BODY: Final = "Lambda-Runtime-Function-Error-Body"
+_STREAM_HEADERS: Final = (
+    "Lambda-Runtime-Function-Response-Mode: streaming\r\n"
+    "Content-Type: application/vnd.awslambda.http-integration-response\r\n"
+    "Transfer-Encoding: chunked\r\n"
+    f"Trailer: {_ERROR_TYPE}, {_ERROR_BODY}\r\n"
+)
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+class RuntimeApiError(Exception):
+    """The platform answered what the protocol doesn't know, or not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One event to handle, as `next` gave it."""
+
+    request_id: str
+    deadline_ms: int
+    function_arn: str
+    trace_id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong, in words that are safe to show: never the text of an arbitrary exception."""
+
+    error_type: str
+    message: str
+
+    def document(self) -> bytes:
+        """The Runtime API's error object."""
+        return json.dumps({"errorType": self.error_type, "errorMessage": self.message, "stackTrace": []}).encode()
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class RuntimeApi:
+    """The platform's side of the conversation, at AWS_LAMBDA_RUNTIME_API (`host:port`)."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self._address = (host, int(port))
+        self._host = address
+        self._socket: socket.socket | None = None
+        self._reader: BufferedReader | None = None
+
+    def next(self) -> Invocation:
+        """Wait for the next event.
+
+        :raises RuntimeApiError: when the platform is gone
+        """
+        try:
+            self._send(self._head("GET", "/invocation/next", ""))
+            status, headers, body = self._receive()
+        except OSError as error:
+            raise RuntimeApiError("the Runtime API can't be reached") from error
+        if status != 200:
+            raise RuntimeApiError(f"next answered {status}")
+        return Invocation(
+            request_id=headers["lambda-runtime-aws-request-id"],
+            deadline_ms=int(headers["lambda-runtime-deadline-ms"]),
+            function_arn=headers.get("lambda-runtime-invoked-function-arn", ""),
+            trace_id=headers.get("lambda-runtime-trace-id", ""),
+            body=body,
+        )
+
+    def respond(self, request_id: str, body: bytes) -> None:
+        """Answer with the whole result at once."""
+        self._post(f"/invocation/{request_id}/response", body)
+
+    def fail(self, request_id: str, failure: Failure) -> None:
+        """Answer that the handler failed."""
+        self._post(f"/invocation/{request_id}/error", failure.document(), failure.error_type)
+
+    def fail_init(self, failure: Failure) -> None:
+        """Tell that this process can't serve; it should exit then."""
+        self._post("/init/error", failure.document(), failure.error_type)
+
+    def stream(self, request_id: str) -> "ResponseStream":
+        """Begin an answer in streaming response mode; nothing leaves before its first write."""
+        return ResponseStream(self, self._head("POST", f"/invocation/{request_id}/response", _STREAM_HEADERS))
+
+    def _post(self, path: str, body: bytes, error_type: str = "") -> None:
+        typed = f"{_ERROR_TYPE}: {error_type}\r\n" if error_type else ""
+        head = self._head("POST", path, f"{typed}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n")
+        try:
+            self._send(head + body)
+            self._receive()
+        except OSError:
+            # Nobody is left to tell; `next` finds out whether the platform is gone or only this request.
+            self.close()
+
+    def _head(self, method: str, path: str, headers: str) -> bytes:
+        return f"{method} {_ROOT}{path} HTTP/1.1\r\nHost: {self._host}\r\n{headers}\r\n".encode()
+
+    def _send(self, data: bytes) -> None:
+        """Begin a request, on the open connection unless the platform closed it meanwhile."""
+        # Between two requests nothing may come: readable means closed.
+        if self._socket is not None and select.select((self._socket,), (), (), 0)[0]:
+            self.close()
+        if self._socket is None:
+            self._socket = socket.create_connection(self._address)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._reader = self._socket.makefile("rb")
+        self._socket.sendall(data)
+
+    def _send_more(self, data: bytes) -> None:
+        if self._socket is None:
+            raise ConnectionError("the connection is closed")
+        self._socket.sendall(data)
+
+    def _receive(self) -> tuple[int, dict[str, str], bytes]:
+        """One response: status, headers by lower-case name, body."""
+        reader = self._reader
+        if reader is None:
+            raise ConnectionError("the connection is closed")
+        status_line = reader.readline()
+        if not status_line:
+            raise ConnectionError("the platform hung up")
+        headers: dict[str, str] = {}
+        while line := reader.readline().strip():
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name.lower()] = value.strip()
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            body = self._chunked_body(reader)
+        else:
+            body = reader.read(int(headers.get("content-length", 0)))
+        if headers.get("connection", "").lower() == "close":
+            self.close()
+        return int(status_line.split(None, 2)[1]), headers, body
+
+    @staticmethod
+    def _chunked_body(reader: BufferedReader) -> bytes:
+        parts = []
+        while size := int(reader.readline().partition(b";")[0], 16):
+            parts.append(reader.read(size))
+            reader.readline()
+        while reader.readline().strip():
+            pass  # trailers that nobody asked for
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Drop the connection; the next request opens another."""
+        if self._reader is not None:
+            self._reader.close()
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = self._reader = None
+
+
+class ResponseStream:
+    """One streamed answer. Never raises: once the platform hung up, what is written is discarded."""
+
+    def __init__(self, api: RuntimeApi, head: bytes) -> None:
+        self._api = api
+        self._head = head
+        self._lost = False
+
+    def write(self, data: bytes) -> None:
+        """Send bytes now."""
+        if data:
+            self._transmit(_chunk(data))
+
+    def finish(self, data: bytes = b"") -> None:
+        """Send the last bytes, if any, and end the answer well."""
+        self._end((_chunk(data) if data else b"") + _LAST_CHUNK)
+
+    def fail(self, failure: Failure) -> None:
+        """End an answer that broke after its first byte: the error goes into the trailers."""
+        document = base64.b64encode(failure.document()).decode()
+        self._end(f"0\r\n{_ERROR_TYPE}: {failure.error_type}\r\n{_ERROR_BODY}: {document}\r\n\r\n".encode())
+
+    def _transmit(self, data: bytes) -> None:
+        if self._lost:
+            return
+        head, self._head = self._head, b""
+        try:
+            if head:
+                self._api._send(head + data)
+            else:
+                self._api._send_more(data)
+        except OSError:
+            self._lost = True
+            self._api.close()
+
+    def _end(self, data: bytes) -> None:
+        self._transmit(data)
+        if self._lost:
+            return
+        try:
+            self._api._receive()
+        except OSError:
+            self._api.close()

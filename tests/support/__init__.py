@@ -1,0 +1,1 @@
+"""What tests stand on: real Postgres, and an upstream that speaks OpenAI's protocol over real HTTP and bills."""
