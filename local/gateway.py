@@ -1,0 +1,164 @@
+"""API Gateway for a laptop: an ASGI application that routes requests to functions' pools."""
+
+import json
+import logging
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from fusewire import logs
+from local.invocation import Invocation, InvocationError, TooManyRequestsError
+from local.pool import Pool
+from local.proxy import RawHeaders, answer_of, request_event
+from local.template import Route
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_LARGEST_BODY_BYTES: Final = 10 * 1024 * 1024  # API Gateway's limit
+_PREFLIGHT_SECONDS: Final = b"600"
+
+
+class Gateway:
+    """Routes as the template has them, `{parameter}` included."""
+
+    def __init__(self, routes: Sequence[Route], pools: Mapping[str, Pool], origins: Sequence[str]) -> None:
+        self._pools = pools
+        self._origins = frozenset(origins)
+        self._literal: dict[str, dict[str, Route]] = {}
+        self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
+        for route in routes:
+            self._methods(route.path)[route.method] = route
+        self.in_flight = 0
+        self.closing = False
+        """Whether new calls are refused."""
+
+    def _methods(self, path: str) -> dict[str, Route]:
+        if "{" not in path:
+            return self._literal.setdefault(path, {})
+        pattern = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
+        for known, methods in self._patterns:
+            if known == pattern:
+                return methods
+        self._patterns.append((pattern, {}))
+        return self._patterns[-1][1]
+
+    def _match(self, path: str) -> tuple[dict[str, Route], dict[str, str]]:
+        if methods := self._literal.get(path):
+            return methods, {}
+        for pattern, methods in self._patterns:
+            if match := pattern.fullmatch(path):
+                return methods, match.groupdict()
+        return {}, {}
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request. A client that hangs up doesn't end the call: the ledger settles inside it."""
+        self.in_flight += 1
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            self.in_flight -= 1
+
+    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
+        request_id = str(uuid.uuid4())
+        extra = [*self._cross_origin(scope), (b"x-request-id", request_id.encode())]
+        methods, parameters = self._match(scope["path"])
+        method = scope["method"]
+        if method == "OPTIONS" and methods:
+            await _send_whole(send, 204, [*extra, *self._preflight(methods, scope)], b"")
+            return
+        body = await _body(receive)
+        if self.closing:
+            await _refuse(send, 503, "shutting_down", "The gateway is stopping.", [*extra, (b"retry-after", b"5")])
+        elif body is None:
+            await _refuse(send, 413, "request_too_large", "The body is larger than 10 MB.", extra)
+        elif not methods:
+            await _refuse(send, 404, "route_not_found", f"There is no route {scope['path'][:200]}.", extra)
+        elif method not in methods:
+            allowed = ", ".join(sorted(methods))
+            told = f"{method} isn't allowed here, only {allowed}."
+            await _refuse(send, 405, "method_not_allowed", told, [*extra, (b"allow", allowed.encode())])
+        else:
+            route = methods[method]
+            event = request_event(scope, body, route.path, parameters, request_id)
+            await self._forward(route, Invocation(request_id, event), send, extra)
+
+    async def _forward(self, route: Route, invocation: Invocation, send: Send, extra: RawHeaders) -> None:
+        self._pools[route.function].invoke(invocation)
+        try:
+            answer = await answer_of(invocation)
+        except InvocationError as error:
+            _log(error, invocation, route)
+            if isinstance(error, TooManyRequestsError):
+                extra.append((b"retry-after", b"1"))
+            await _refuse(send, error.status, error.code, str(error), extra)
+            return
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        try:
+            async for part in answer.body:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        except InvocationError as error:
+            _log(error, invocation, route)
+            # Leaving without the last message breaks the connection: the client must not take this for the end.
+            raise BrokenAnswerError from error
+        await send({"type": "http.response.body"})
+
+    def _cross_origin(self, scope: Message) -> RawHeaders:
+        origin = _header(scope, b"origin")
+        if origin is None or not ({"*", origin} & self._origins):
+            return []
+        return [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
+
+    def _preflight(self, methods: Mapping[str, Route], scope: Message) -> RawHeaders:
+        if not self._cross_origin(scope):
+            return []
+        wanted = _header(scope, b"access-control-request-headers") or "content-type, authorization"
+        return [
+            (b"access-control-allow-methods", ", ".join(sorted([*methods, "OPTIONS"])).encode()),
+            (b"access-control-allow-headers", wanted.encode("latin-1")),
+            (b"access-control-max-age", _PREFLIGHT_SECONDS),
+        ]
+
+
+class BrokenAnswerError(Exception):
+    """Ends a connection whose answer can't be finished."""
+
+
+def _header(scope: Message, wanted: bytes) -> str | None:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), None)
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The request's body; None when it is too large, after it has been read, so that the client reads the answer."""
+    message = await receive()
+    if not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        return body if len(body) <= _LARGEST_BODY_BYTES else None
+    parts, size = [message["body"]], len(message["body"])
+    while message.get("more_body"):
+        message = await receive()
+        part = message.get("body", b"")
+        size += len(part)
+        if size <= _LARGEST_BODY_BYTES:
+            parts.append(part)
+    return b"".join(parts) if size <= _LARGEST_BODY_BYTES else None
+
+
+async def _send_whole(send: Send, status: int, headers: RawHeaders, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _refuse(send: Send, status: int, code: str, message: str, headers: RawHeaders) -> None:
+    """An error of the gateway's own, in OpenAI's body."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    error = {"message": message, "type": kind, "code": code, "param": None}
+    body = json.dumps({"error": error}).encode()
+    head = [*headers, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await _send_whole(send, status, head, body)
+
+
+def _log(error: InvocationError, invocation: Invocation, route: Route) -> None:
+    logs.event(f"gateway.{error.code}", logging.ERROR, request_id=invocation.id, path=route.path, message=str(error))

@@ -1,0 +1,112 @@
+"""Everything that serves, on one event loop: the gateway, the workers' Runtime API, and the schedules."""
+
+import asyncio
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import uvicorn
+
+from fusewire.http.resolver import log_unexpected
+from local.gateway import BrokenAnswerError, Gateway
+from local.pool import Pool
+from local.schedule import run_schedule
+from local.template import Template
+from local.worker import Worker
+
+_DRAIN_SECONDS: Final = 10.0
+
+
+class Platform:
+    """Serves `template` on `public`, with `concurrency` workers a function that get `variables`."""
+
+    def __init__(
+        self,
+        template: Template,
+        public: socket.socket,
+        concurrency: int,
+        variables: Mapping[str, str],
+        origins: Sequence[str],
+    ) -> None:
+        self._public_port: int = public.getsockname()[1]
+        self._sockets = [public]
+        self._workers: dict[int, Worker] = {}
+        self._pools: dict[str, Pool] = {}
+        for function in template.functions:
+            workers = []
+            for _ in range(concurrency):
+                # A port of its own tells which worker asks: the Runtime API has no other name for it.
+                own = _bound()
+                worker = Worker(function, own.getsockname()[1], variables)
+                self._sockets.append(own)
+                self._workers[own.getsockname()[1]] = worker
+                workers.append(worker)
+            self._pools[function.name] = Pool(workers)
+        self._gateway = Gateway(template.routes, self._pools, origins)
+        self._schedules = template.schedules
+        self._background: list[asyncio.Task[None]] = []
+        config = uvicorn.Config(
+            self._application,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=2,
+        )
+        self._server = _Server(config)
+
+    async def _application(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's own
+        port = scope["server"][1]
+        try:
+            if port == self._public_port:
+                await self._gateway(scope, receive, send)
+            else:
+                await self._workers[port].serve(scope, receive, send)
+        except BrokenAnswerError:
+            raise
+        except Exception as error:
+            log_unexpected(error)
+            raise
+
+    async def start(self) -> None:
+        """Begin to serve; returns when connections are accepted."""
+        loop = asyncio.get_running_loop()
+        self._background.append(loop.create_task(self._server.serve(sockets=self._sockets)))
+        while not self._server.started:
+            await asyncio.sleep(0.01)
+        for schedule in self._schedules:
+            self._background.append(loop.create_task(run_schedule(schedule, self._pools[schedule.function])))
+
+    async def stop(self) -> None:
+        """Let the calls in flight finish, for some seconds, then end every worker and the server."""
+        self._gateway.closing = True
+        serving, *schedules = self._background
+        for task in schedules:
+            task.cancel()
+        deadline = asyncio.get_running_loop().time() + _DRAIN_SECONDS
+        while self._gateway.in_flight and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+        self._server.should_exit = True
+        await serving
+
+
+class _Server(uvicorn.Server):
+    def capture_signals(self) -> Any:  # noqa: ANN401 - a context manager
+        """Leave signals to `__main__`: workers must go before the server does."""
+        from contextlib import nullcontext
+
+        return nullcontext()
+
+
+def _bound() -> socket.socket:
+    own = socket.socket()
+    own.bind(("127.0.0.1", 0))
+    own.setblocking(False)
+    return own

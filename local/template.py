@@ -1,0 +1,117 @@
+"""`infra/template.yaml` as the laptop needs it: functions, routes and schedules. What AWS deploys is what runs here."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+_LAYER_ROOT: Final = "/opt/"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One Lambda function."""
+
+    name: str
+    folder: Path
+    handler: str
+    timeout_seconds: float
+    memory_mb: int
+    wrapper: Path | None
+    """The script in the layer that AWS_LAMBDA_EXEC_WRAPPER names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: str
+    path: str
+    """As in API Gateway: `/calls/{request_id}`."""
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    expression: str
+    timezone: str
+    input: str
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    functions: tuple[Function, ...]
+    routes: tuple[Route, ...]
+    schedules: tuple[Schedule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ref:
+    name: str
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short functions; only `!Ref` is looked at."""
+
+
+def _tagged(loader: _Loader, suffix: str, node: yaml.Node) -> object:
+    if suffix == "Ref" and isinstance(node, yaml.ScalarNode):
+        return _Ref(str(loader.construct_scalar(node)))
+    return None
+
+
+_Loader.add_multi_constructor("!", _tagged)
+
+
+def read_template(path: Path, variables: Mapping[str, str]) -> Template:
+    """The functions behind `path`, whose parameters stand for the settings that they feed, or else for their defaults.
+
+    :raises KeyError: when a function lacks what SAM requires
+    """
+    document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    defaults = document.get("Globals", {}).get("Function", {})
+    parameters = _parameters(document, defaults, variables)
+    functions, routes, schedules = [], [], []
+    for resource in document["Resources"].values():
+        if resource["Type"] != "AWS::Serverless::Function":
+            continue
+        function = _function(defaults | resource["Properties"], path.parent)
+        functions.append(function)
+        for kind, event in _events(resource["Properties"]):
+            if kind == "Api":
+                routes.append(Route(event["Method"].upper(), event["Path"], function.name))
+            elif kind == "ScheduleV2":
+                zone = event.get("ScheduleExpressionTimezone", "UTC")
+                zone = parameters[zone.name] if isinstance(zone, _Ref) else zone
+                schedules.append(Schedule(event["ScheduleExpression"], zone, event.get("Input", "{}"), function.name))
+    return Template(tuple(functions), tuple(routes), tuple(schedules))
+
+
+def _function(properties: Mapping[str, Any], folder: Path) -> Function:
+    code = (folder / properties["CodeUri"]).resolve()
+    wrapper = properties.get("Environment", {}).get("Variables", {}).get("AWS_LAMBDA_EXEC_WRAPPER")
+    layer = (folder / "../layers/core").resolve()
+    return Function(
+        name=code.name,
+        folder=code,
+        handler=properties["Handler"],
+        timeout_seconds=float(properties["Timeout"]),
+        memory_mb=int(properties["MemorySize"]),
+        wrapper=layer / wrapper.removeprefix(_LAYER_ROOT) if wrapper else None,
+    )
+
+
+def _events(properties: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for event in properties.get("Events", {}).values():
+        yield event["Type"], event["Properties"]
+
+
+def _parameters(
+    document: Mapping[str, Any], defaults: Mapping[str, Any], variables: Mapping[str, str]
+) -> dict[str, str]:
+    values = {name: str(told["Default"]) for name, told in document.get("Parameters", {}).items() if "Default" in told}
+    for variable, value in defaults.get("Environment", {}).get("Variables", {}).items():
+        if isinstance(value, _Ref) and variable in variables:
+            values[value.name] = variables[variable]
+    return values
