@@ -1,6 +1,6 @@
 # Everything goes through the project's own .venv and the locked requirements: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint types format bench lock clean
+.PHONY: help setup setup-dev run backup restore test lint types format bench lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -30,6 +30,12 @@ setup-dev: .venv/dev.stamp ## The same with what the tests need
 
 run: .venv/run.stamp ## Serve http://127.0.0.1:8000 (PORT=) with Postgres and a small real model
 	@PYTHONPATH=layers/core/python exec $(BIN)/python -m local
+
+backup: .venv/run.stamp ## The ledger as SQL on standard output: make -s backup > FILE
+	@PYTHONPATH=layers/core/python $(BIN)/python -m local.backup backup
+
+restore: .venv/run.stamp ## Put a backup back: make -s restore < FILE
+	@PYTHONPATH=layers/core/python $(BIN)/python -m local.backup restore
 
 test: lint types ## Lint, types, then every test
 	$(BIN)/python -m pytest

@@ -43,7 +43,8 @@ def main() -> int:
         _say(f"\nfusewire can't start. {error}")
         return 1
     except KeyboardInterrupt:
-        _say("\nStopped.")
+        pass  # told to stop before it served; everything that had started is down again
+    _say("Stopped.")
     return 0
 
 

