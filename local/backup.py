@@ -51,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
         with ExitStack() as stack:
             url = environment.variables.get("DATABASE_URL")
             if url is None:
+                if not (environment.home / "postgres" / "PG_VERSION").is_file():
+                    raise StartError(f"There is no ledger in {environment.home} yet: `make run` makes it.")
                 # Joins the server that `make run` has started, or starts it for as long as this takes.
                 url = stack.enter_context(embedded_postgres(environment.home / "postgres", connections=0))
             tool, *options = _COMMANDS[arguments[0]]

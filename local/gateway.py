@@ -4,18 +4,15 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from fusewire import logs
+from local.asgi import DisconnectedError, Message, RawHeaders, Receive, Send, body_parts, send_whole
 from local.invocation import Invocation, InvocationError, TooManyRequestsError
 from local.pool import Pool
-from local.proxy import RawHeaders, answer_of, request_event
+from local.proxy import answer_of, request_event
 from local.template import Route
-
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 _LARGEST_BODY_BYTES: Final = 10 * 1024 * 1024  # API Gateway's limit
 _PREFLIGHT_SECONDS: Final = b"600"
@@ -58,6 +55,8 @@ class Gateway:
         self.in_flight += 1
         try:
             await self._serve(scope, receive, send)
+        except DisconnectedError:
+            pass  # half a request is none
         finally:
             self.in_flight -= 1
 
@@ -67,7 +66,7 @@ class Gateway:
         methods, parameters = self._match(scope["path"])
         method = scope["method"]
         if method == "OPTIONS" and methods:
-            await _send_whole(send, 204, [*extra, *self._preflight(methods, scope)], b"")
+            await send_whole(send, 204, [*extra, *self._preflight(methods, scope)], b"")
             return
         body = await _body(receive)
         if self.closing:
@@ -131,24 +130,16 @@ def _header(scope: Message, wanted: bytes) -> str | None:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The request's body; None when it is too large, after it has been read, so that the client reads the answer."""
-    message = await receive()
-    if not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        return body if len(body) <= _LARGEST_BODY_BYTES else None
-    parts, size = [message["body"]], len(message["body"])
-    while message.get("more_body"):
-        message = await receive()
-        part = message.get("body", b"")
+    """The request's body; None when it is too large, after it has been read, so that the client reads the answer.
+
+    :raises DisconnectedError: when the client hangs up before its end
+    """
+    parts, size = [], 0
+    async for part in body_parts(receive):
         size += len(part)
         if size <= _LARGEST_BODY_BYTES:
             parts.append(part)
     return b"".join(parts) if size <= _LARGEST_BODY_BYTES else None
-
-
-async def _send_whole(send: Send, status: int, headers: RawHeaders, body: bytes) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def _refuse(send: Send, status: int, code: str, message: str, headers: RawHeaders) -> None:
@@ -157,7 +148,7 @@ async def _refuse(send: Send, status: int, code: str, message: str, headers: Raw
     error = {"message": message, "type": kind, "code": code, "param": None}
     body = json.dumps({"error": error}).encode()
     head = [*headers, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await _send_whole(send, status, head, body)
+    await send_whole(send, status, head, body)
 
 
 def _log(error: InvocationError, invocation: Invocation, route: Route) -> None:

@@ -1,7 +1,6 @@
 """One event on its way through a function, from the gateway that waits to the worker that answers."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 
 class InvocationError(Exception):
@@ -55,12 +54,12 @@ class Invocation:
         """There is no answer, or no more of it."""
         self._parts.put_nowait(error)
 
-    async def parts(self) -> AsyncIterator[bytes]:
-        """The answer as it comes.
+    async def part(self) -> bytes | None:
+        """The next part of the answer; None after the last.
 
         :raises InvocationError: when the function can't finish it
         """
-        while (part := await self._parts.get()) is not None:
-            if isinstance(part, InvocationError):
-                raise part
-            yield part
+        part = await self._parts.get()
+        if isinstance(part, InvocationError):
+            raise part
+        return part

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -21,7 +20,8 @@ class Pool:
         self._workers = tuple(workers)
         self._stopped = list(reversed(workers))
         self._idle: list[Worker] = []
-        self._waiting: deque[Invocation] = deque()
+        # In the order of their arrival, each with the timer that gives it up.
+        self._waiting: dict[Invocation, asyncio.TimerHandle] = {}
         self._starting = 0
         self._failures = 0
         self._retry_at = 0.0
@@ -37,18 +37,21 @@ class Pool:
             # The one that worked last: its caches are warm, and the others may rest.
             self._idle.pop().handle(invocation)
             return
-        self._waiting.append(invocation)
-        asyncio.get_running_loop().call_later(_QUEUE_SECONDS, self._give_up, invocation)
+        timer = asyncio.get_running_loop().call_later(_QUEUE_SECONDS, self._give_up, invocation)
+        self._waiting[invocation] = timer
         self._grow()
 
     async def close(self) -> None:
         """Start nothing any more, and end what runs."""
         self._closed = True
+        while self._waiting:
+            self._next().fail(TooManyRequestsError("The gateway is stopping."))
         await asyncio.gather(*(worker.stop() for worker in self._workers))
 
     def _grow(self) -> None:
-        if self._waiting and time.monotonic() < self._retry_at:
+        if time.monotonic() < self._retry_at:
             self._refuse_waiting()
+            return
         while self._stopped and self._starting < len(self._waiting) and not self._closed:
             self._starting += 1
             self._stopped.pop().start()
@@ -58,7 +61,7 @@ class Pool:
             self._starting -= 1
             self._failures = 0
         if self._waiting:
-            worker.handle(self._waiting.popleft())
+            worker.handle(self._next())
         else:
             self._idle.append(worker)
 
@@ -69,18 +72,28 @@ class Pool:
             self._idle.remove(worker)
         if why_not is not None:
             self._starting -= 1
-            backoff = min(_FIRST_BACKOFF_SECONDS * 2**self._failures, _LONGEST_BACKOFF_SECONDS)
-            self._failures += 1
-            self._retry_at = time.monotonic() + backoff
-            self._why_not = why_not
+            self._back_off(why_not)
         self._grow()
 
+    def _back_off(self, why_not: str) -> None:
+        """Start nothing for a while. Workers that were started together and fail together count once."""
+        self._why_not = why_not
+        now = time.monotonic()
+        if now >= self._retry_at:
+            self._retry_at = now + min(_FIRST_BACKOFF_SECONDS * 2**self._failures, _LONGEST_BACKOFF_SECONDS)
+            self._failures += 1
+
     def _refuse_waiting(self) -> None:
-        """Nobody would start: those who wait get the reason now, not a time-out later."""
-        while self._waiting and not self._starting:
-            self._waiting.popleft().fail(FunctionNotStartedError(self._why_not))
+        """Nobody is left to serve those who wait: they get the reason now, not a time-out later."""
+        while self._waiting and len(self._stopped) == len(self._workers):
+            self._next().fail(FunctionNotStartedError(self._why_not))
+
+    def _next(self) -> Invocation:
+        """Take the one that waits the longest."""
+        invocation = next(iter(self._waiting))
+        self._waiting.pop(invocation).cancel()
+        return invocation
 
     def _give_up(self, invocation: Invocation) -> None:
-        if invocation in self._waiting:
-            self._waiting.remove(invocation)
-            invocation.fail(TooManyRequestsError("Every worker of this function is busy. Retry in a moment."))
+        del self._waiting[invocation]
+        invocation.fail(TooManyRequestsError("Every worker of this function is busy. Retry in a moment."))

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from local.asgi import RawHeaders
 from local.invocation import Invocation, InvocationError
 
 _PRELUDE_END: Final = b"\0" * 8
-
-RawHeaders = list[tuple[bytes, bytes]]
+_OF_THE_CONNECTION: Final = frozenset({"connection", "content-length", "transfer-encoding"})
 
 
 def request_event(
@@ -80,51 +80,60 @@ async def answer_of(invocation: Invocation) -> Answer:
 
     :raises InvocationError: when there is none, or none that API Gateway would take
     """
-    parts = invocation.parts()
-    head = await anext(parts, b"")
+    head = await invocation.part() or b""
     if not invocation.streamed:
-        return _buffered(head)
+        return _taken(head, None)
     while _PRELUDE_END not in head:
-        part = await anext(parts, None)
+        part = await invocation.part()
         if part is None:
             raise InvocationError("The function streamed an answer without a prelude.")
         head += part
     prelude, _, first = head.partition(_PRELUDE_END)
-    told = _document(prelude)
-    return Answer(told["statusCode"], _headers(told), _continued(first, parts))
+    return _taken(prelude, _rest(first, invocation))
 
 
-def _buffered(text: bytes) -> Answer:
-    told = _document(text)
-    content = (told.get("body") or "").encode()
-    if told.get("isBase64Encoded"):
-        content = base64.b64decode(content)
-    headers = [*_headers(told), (b"content-length", b"%d" % len(content))]
-    return Answer(told["statusCode"], headers, _once(content))
-
-
-def _document(text: bytes) -> dict[str, Any]:
+def _taken(text: bytes, body: AsyncIterator[bytes] | None) -> Answer:
+    """:param body: None when it is in the text"""
     try:
         told = json.loads(text)
-    except ValueError as error:
-        raise InvocationError("The function's answer isn't JSON.") from error
-    if not isinstance(told, dict) or not isinstance(told.get("statusCode"), int):
-        raise InvocationError("The function's answer isn't a proxy response.")
-    return told
+        headers = _headers(told)
+        if body is None:
+            content = (told.get("body") or "").encode()
+            if told.get("isBase64Encoded"):
+                content = base64.b64decode(content)
+            headers.append((b"content-length", b"%d" % len(content)))
+            body = _once(content)
+        status = int(told["statusCode"])
+        if not 200 <= status <= 599:
+            raise ValueError(status)
+        return Answer(status, headers, body)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise InvocationError("The function's answer isn't a proxy response.") from error
 
 
 def _headers(told: Mapping[str, Any]) -> RawHeaders:
-    many: dict[str, list[str]] = {name: [str(value)] for name, value in (told.get("headers") or {}).items()}
-    many |= told.get("multiValueHeaders") or {}
-    return [(name.lower().encode(), value.encode("latin-1")) for name, values in many.items() for value in values]
+    """Both kinds of headers as one list, as API Gateway merges them."""
+    many: dict[str, list[str]] = {}
+    for name, values in (told.get("multiValueHeaders") or {}).items():
+        many.setdefault(name.lower(), []).extend(map(str, values))
+    for name, value in (told.get("headers") or {}).items():
+        values = many.setdefault(name.lower(), [])
+        if str(value) not in values:
+            values.append(str(value))
+    return [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, values in many.items()
+        if name not in _OF_THE_CONNECTION
+        for value in values
+    ]
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-async def _continued(first: bytes, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _rest(first: bytes, invocation: Invocation) -> AsyncIterator[bytes]:
     if first:
         yield first
-    async for part in parts:
+    while (part := await invocation.part()) is not None:
         yield part

@@ -22,12 +22,15 @@ _SCHEDULED_TIME: Final = "<aws.scheduler.scheduled-time>"
 def next_time(schedule: Schedule, after: datetime) -> datetime:
     """The first moment after `after` (both in UTC) at which the schedule is due.
 
-    :raises ValueError: for an expression other than `cron(...)` with every year
+    :raises ValueError: for an expression other than `cron(...)` with every year and weekdays by name
     :raises cronsim.CronSimError: for one that can't be read
     """
     fields = schedule.expression.removeprefix("cron(").removesuffix(")").split()
     if not schedule.expression.startswith("cron(") or len(fields) != 6 or fields[5] != "*":
         raise ValueError(f"{schedule.expression}: only cron(minutes hours day month weekday *) is run here")
+    if any(c.isdecimal() for c in fields[4]):
+        # AWS counts from Sunday = 1, cron from Sunday = 0.
+        raise ValueError(f"{schedule.expression}: weekdays must be named (MON-FRI)")
     # AWS writes ? where either day may be left open; cron itself has * for both.
     cron = " ".join(fields[:5]).replace("?", "*")
     return next(CronSim(cron, after.astimezone(ZoneInfo(schedule.timezone)))).astimezone(UTC)
@@ -52,7 +55,7 @@ async def invoke(schedule: Schedule, pool: Pool, due: datetime) -> None:
     invocation = Invocation(str(uuid.uuid4()), json.dumps(json.loads(text)).encode())
     pool.invoke(invocation)
     try:
-        async for _ in invocation.parts():
+        while await invocation.part() is not None:
             pass  # Scheduler, too, does nothing with the answer
     except InvocationError as error:
         logs.event(

@@ -1,10 +1,14 @@
-"""Ollama's OpenAI-compatible server.
+"""Ollama's OpenAI-compatible server, and llama.cpp's.
 
-Source: Ollama's documentation, "OpenAI compatibility": `n`, `logit_bias` and `user` have no place there.
+Sources: Ollama's documentation, "OpenAI compatibility": `n`, `logit_bias`, `user` and `tool_choice` have no place
+there; llama.cpp's `common/chat.cpp` takes `tool_choice` as a word only, and shows the model its tools with `none` too.
 """
+
+from typing import Any
 
 from fusewire.ai.provider import Variables
 from fusewire.ai.providers.openai_compatible import OpenAICompatibleProvider
+from fusewire.ai.vocabulary import ChatRequest, NamedToolChoice
 
 
 class OllamaProvider(OpenAICompatibleProvider):
@@ -19,3 +23,15 @@ class OllamaProvider(OpenAICompatibleProvider):
     )
     cannot = frozenset({"n", "serial_tool_calls"})
     ignores = frozenset({"logit_bias", "user", "safety_identifier", "prompt_cache_key", "metadata", "verbosity"})
+
+    def body(self, request: ChatRequest, model: str, output_cap: int) -> dict[str, Any]:
+        """The same, with a `tool_choice` that isn't understood there said by the tools that are shown."""
+        body = super().body(request, model, output_cap)
+        if request.tool_choice == "none":
+            body.pop("tool_choice")
+            body.pop("tools", None)
+        elif isinstance(request.tool_choice, NamedToolChoice):
+            name = request.tool_choice.function.name
+            body["tool_choice"] = "required"
+            body["tools"] = [tool for tool in body["tools"] if tool["function"]["name"] == name]
+        return body

@@ -1,0 +1,33 @@
+"""The little of ASGI that the gateway and the workers' Runtime API share."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+class DisconnectedError(Exception):
+    """The other side hung up before its request was whole."""
+
+
+async def body_parts(receive: Receive) -> AsyncIterator[bytes]:
+    """The request's body as it comes.
+
+    :raises DisconnectedError: instead of taking what came so far for the whole
+    """
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise DisconnectedError
+        if part := message.get("body"):
+            yield part
+        more = message.get("more_body", False)
+
+
+async def send_whole(send: Send, status: int, headers: RawHeaders, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,195 @@
+"""The whole product as a process: `python -m local`, reached through its front door."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import psycopg
+from openai import OpenAI
+
+PROJECT: Final = Path(__file__).resolve().parents[2]
+_READY_SECONDS: Final = 60
+_STOP_SECONDS: Final = 30
+# What a developer's shell may hold must not decide a test.
+_KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONDONTWRITEBYTECODE")
+
+
+class Gateway:
+    """A gateway that serves on a free port of 127.0.0.1."""
+
+    def __init__(self, home: Path, variables: dict[str, str]) -> None:
+        self.port = free_port()
+        self.variables = variables
+        self._clients: list[OpenAI] = []
+        self._out = home / "stdout"
+        self._err = home / "stderr"
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environment = kept | {"PYTHONPATH": str(PROJECT / "layers/core/python"), "PORT": str(self.port)}
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "local"],
+                cwd=PROJECT,
+                env=environment | {"FUSEWIRE_HOME": str(home / "fusewire"), **variables},
+                stdout=out,
+                stderr=err,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.port}/api/v1"
+
+    @property
+    def progress(self) -> str:
+        return self._err.read_text()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The functions' log so far; fails when a line isn't JSON."""
+        return [json.loads(line) for line in self._out.read_text().splitlines()]
+
+    @property
+    def log(self) -> str:
+        return self._out.read_text()
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line["event"] == name]
+
+    def openai(self, *, timeout: float = 60, max_retries: int = 0) -> OpenAI:
+        """OpenAI's own SDK with nothing changed but its base URL."""
+        client = OpenAI(base_url=self.base, api_key="none", timeout=timeout, max_retries=max_retries)
+        self._clients.append(client)
+        return client
+
+    def budget(self) -> dict[str, Any]:
+        answer = httpx.get(f"{self.base}/admin/budget", timeout=30)
+        answer.raise_for_status()
+        told: dict[str, Any] = answer.json()
+        return told
+
+    def reset(self) -> dict[str, Any]:
+        answer = httpx.post(f"{self.base}/admin/budget/reset", timeout=30)
+        answer.raise_for_status()
+        told: dict[str, Any] = answer.json()
+        return told
+
+    def workers(self, function: str) -> list[int]:
+        """The process ids of a function's workers."""
+        return [pid for pid, words in _children(self.process.pid) if _folder(pid).name == function and words]
+
+    def wait_until_ready(self) -> None:
+        def ready() -> bool:
+            if self.process.poll() is not None:
+                raise AssertionError(f"it ended with {self.process.returncode}:\n{self.progress}\n{self.log}")
+            return "The log follows" in self.progress
+
+        eventually(ready, _READY_SECONDS)
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Tell it to stop and wait for its exit status."""
+        for client in self._clients:
+            client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+@contextmanager
+def running_gateway(home: Path, **variables: str) -> Iterator[Gateway]:
+    """A gateway that is ready, with its data and logs under `home`, until the block ends."""
+    home.mkdir(exist_ok=True)
+    gateway = Gateway(home, variables)
+    try:
+        gateway.wait_until_ready()
+        yield gateway
+    finally:
+        gateway.stop()
+
+
+def free_port() -> int:
+    """A port that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 15) -> None:
+    """Wait until `holds()`; :raises AssertionError: when it doesn't in time"""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not so after {seconds} s"
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie doesn't."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def _children(parent: int) -> list[tuple[int, str]]:
+    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(parent)], capture_output=True, text=True)  # noqa: S603, S607
+    rows = [line.strip().partition(" ") for line in found.stdout.splitlines()]
+    return [(int(pid), words) for pid, _, words in rows]
+
+
+def _folder(pid: int) -> Path:
+    try:
+        return Path(os.readlink(f"/proc/{pid}/cwd"))
+    except OSError:
+        return Path()
+
+
+class Books:
+    """The ledger, read behind the gateway's back."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def one(self, query: str) -> Any:  # noqa: ANN401 - whatever the query asks for
+        return self.rows(query)[0][0]
+
+    def balance(self) -> None:
+        """The two sums of the contract's rule 6, for every window, and nothing left open."""
+        unbalanced = self.rows(
+            """
+            SELECT w.id, w.spent, coalesce(sum(l.cost), 0), w.reserved,
+                   coalesce(sum(l.bound) FILTER (WHERE l.status = 'reserved'), 0)
+            FROM budget_window w LEFT JOIN ledger l ON l.window_id = w.id
+            GROUP BY w.id
+            HAVING w.spent <> coalesce(sum(l.cost), 0)
+                OR w.reserved <> coalesce(sum(l.bound) FILTER (WHERE l.status = 'reserved'), 0)
+            """
+        )
+        assert unbalanced == []
+        assert self.one("SELECT count(*) FROM ledger WHERE status = 'reserved'") == 0
+        assert self.one("SELECT coalesce(sum(cost), 0) FROM usage_rollup") == self.one(
+            "SELECT coalesce(sum(cost), 0) FROM ledger"
+        )
+
+    def forget_health(self) -> None:
+        """As if no provider had ever failed."""
+        with psycopg.connect(self.url) as connection:
+            connection.execute("DELETE FROM provider_health")
