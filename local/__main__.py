@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import psycopg
@@ -28,13 +29,18 @@ from local.template import Template, read_template
 
 _PROJECT: Final = Path(__file__).resolve().parent.parent
 _READY_SECONDS: Final = 30
-_STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOPS: Final = tuple(
+    number
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # `nohup` has it ignored, and means it.
+    if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+)
 
 
 def main() -> int:
     """:return: the exit status"""
     for number in _STOPS:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, _interrupt)
     try:
         environment = read_environment(os.environ, Path(".env"))
         with ExitStack() as stack:
@@ -46,6 +52,17 @@ def main() -> int:
         pass  # told to stop before it served; everything that had started is down again
     _say("Stopped.")
     return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End the start; a second signal would only break off the cleaning up."""
+    _ignore_signals()
+    raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _run(environment: Environment, stack: ExitStack) -> None:
@@ -71,7 +88,10 @@ def _run(environment: Environment, stack: ExitStack) -> None:
         address = ollama.address_of(model)
         variables = ollama.as_variables(address) | variables
         _step("Model", f"SmolLM2-135M-Instruct, as Ollama's {ollama.MODEL}")
-    uvloop.run(_serve(environment, public, variables))
+    try:
+        uvloop.run(_serve(environment, public, variables))
+    finally:
+        _ignore_signals()
 
 
 def _template(variables: Mapping[str, str]) -> Template:
@@ -85,8 +105,8 @@ async def _serve(environment: Environment, public: socket.socket, variables: Map
     origins = load_settings(variables).cors_origins
     platform = Platform(_template(variables), public, environment.concurrency, _for_workers(variables), origins)
     await platform.start()
+    ready = asyncio.create_task(asyncio.to_thread(_wait_until_ready, environment.port))
     try:
-        ready = asyncio.create_task(asyncio.to_thread(_wait_until_ready, environment.port))
         stopping = asyncio.create_task(told_to_stop.wait())
         await asyncio.wait((ready, stopping), return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
@@ -95,31 +115,30 @@ async def _serve(environment: Environment, public: socket.socket, variables: Map
         await stopping
         _say("\nStopping: calls in flight get ten seconds.")
     finally:
+        ready.cancel()
         await platform.stop()
 
 
 @contextmanager
 def _home_of_its_own(home: Path) -> Iterator[None]:
     """The data's folder, locked against a second gateway."""
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        lock = (home / "lock").open("a+")
-    except OSError as error:
-        raise StartError(
-            f"The folder {home} can't be used ({error.strerror}): set FUSEWIRE_HOME to another."
-        ) from error
-    with lock:
+    with ExitStack() as stack:
         try:
+            home.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((home / "lock").open("a+"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.truncate(lock.fileno(), 0)
+            os.write(lock.fileno(), str(os.getpid()).encode())
         except BlockingIOError as error:
             lock.seek(0)
             raise StartError(
                 f"Another fusewire (process {lock.read().strip() or 'unknown'}) uses {home}: stop it first, or set "
                 "FUSEWIRE_HOME and PORT for a second one."
             ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        except OSError as error:
+            raise StartError(
+                f"The folder {home} can't be used ({error.strerror}): set FUSEWIRE_HOME to another."
+            ) from error
         yield
 
 
@@ -166,8 +185,10 @@ def _wait_until_ready(port: int) -> None:
 
     :raises StartError: when health doesn't answer 200
     """
+    # Not through a proxy that the environment may name.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/health", timeout=_READY_SECONDS):
+        with opener.open(f"http://127.0.0.1:{port}/api/v1/health", timeout=_READY_SECONDS):
             return
     except urllib.error.HTTPError as error:
         raise StartError(f"GET /api/v1/health answered {error.code}: {error.read(2000).decode()}") from error

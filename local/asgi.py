@@ -1,6 +1,6 @@
 """The little of ASGI that the gateway and the workers' Runtime API share."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 Message = dict[str, Any]
@@ -11,6 +11,11 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 class DisconnectedError(Exception):
     """The other side hung up before its request was whole."""
+
+
+def header_of(scope: Mapping[str, Any], name: bytes) -> str | None:
+    """The first header of that name, which is in lower case."""
+    return next((value.decode("latin-1") for found, value in scope["headers"] if found == name), None)
 
 
 async def body_parts(receive: Receive) -> AsyncIterator[bytes]:

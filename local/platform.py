@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Final
 
 import uvicorn
@@ -77,8 +78,11 @@ class Platform:
     async def start(self) -> None:
         """Begin to serve; returns when connections are accepted."""
         loop = asyncio.get_running_loop()
-        self._background.append(loop.create_task(self._server.serve(sockets=self._sockets)))
+        serving = loop.create_task(self._server.serve(sockets=self._sockets))
+        self._background.append(serving)
         while not self._server.started:
+            if serving.done():
+                serving.result()  # raises what it failed with
             await asyncio.sleep(0.01)
         for schedule in self._schedules:
             self._background.append(loop.create_task(run_schedule(schedule, self._pools[schedule.function])))
@@ -100,8 +104,6 @@ class Platform:
 class _Server(uvicorn.Server):
     def capture_signals(self) -> Any:  # noqa: ANN401 - a context manager
         """Leave signals to `__main__`: workers must go before the server does."""
-        from contextlib import nullcontext
-
         return nullcontext()
 
 

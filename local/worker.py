@@ -13,11 +13,9 @@ from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from local.asgi import DisconnectedError, Receive, Send, body_parts, header_of, send_whole
 from local.invocation import DeadlineExceededError, FunctionCrashedError, Invocation, InvocationError
 from local.template import Function
-
-Receive = Callable[[], Any]
-Send = Callable[[dict[str, Any]], Any]
 
 _ROOT: Final = "/2018-06-01/runtime"
 _INIT_SECONDS: Final = 10.0  # as on Lambda
@@ -43,11 +41,12 @@ class Worker:
         }
         self._arn = f"arn:aws:lambda:local:000000000000:function:{function.name}"
         self._process: Process | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None  # from the start of a process to its end
         self._poll: asyncio.Future[Invocation] | None = None
         self._current: Invocation | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._initialised = False
+        self._stopping = False
         self._init_error = ""
         self.on_ready: Callable[[Worker, bool], None] = lambda worker, first: None
         """Called when the process asks for an event; `first` the first time."""
@@ -75,6 +74,8 @@ class Worker:
         except OSError as error:
             self._gone(f"it can't be started: {error.strerror}")
             return
+        if self._stopping:
+            self.kill()
         status = await self._process.wait()
         self._gone(_told(status))
 
@@ -87,7 +88,7 @@ class Worker:
         if self._poll is not None and not self._poll.done():
             self._poll.cancel()
         self._end(self._current, FunctionCrashedError(f"The function {self._function.name} broke down: {how}."))
-        self._process = None
+        self._process = self._watch = None
         why_not = None
         if not self._initialised:
             why_not = f"The function {self._function.name} doesn't start: {self._init_error or how}."
@@ -100,7 +101,8 @@ class Worker:
                 self._process.kill()
 
     async def stop(self) -> None:
-        """End the process and wait until it is gone."""
+        """End the process, even one that is only about to start, and wait until it is gone."""
+        self._stopping = True
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
@@ -144,29 +146,35 @@ class Worker:
     # --- the Runtime API ------------------------------------------------------------------------------------------
 
     async def serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Answer the process: an ASGI application of three routes."""
+        """Answer the process: an ASGI application of four routes."""
         path: str = scope["path"].removeprefix(_ROOT)
-        if path == "/invocation/next":
-            await self._next(send)
-        elif path == "/init/error":
-            told = json.loads(await _body(receive) or b"{}")
-            self._init_error = str(told.get("errorMessage") or told.get("errorType"))
-            await _reply(send, 202)
-        elif self._current is not None and path == f"/invocation/{self._current.id}/response":
-            await self._response(self._current, dict(scope["headers"]), scope, receive)
-            await _reply(send, 202)
-        elif self._current is not None and path == f"/invocation/{self._current.id}/error":
-            await _body(receive)
-            told = f"The function {self._function.name} failed; its log says where."
-            self._end(self._current, InvocationError(told))
-            await _reply(send, 202)
-        else:
-            await _reply(send, 403)
+        status = 202
+        try:
+            if self._watch is None:
+                status = 403  # an orphan of a gateway that had this port before
+            elif path == "/invocation/next":
+                await self._next(send)
+                return
+            elif path == "/init/error":
+                told = json.loads(await _body(receive))
+                self._init_error = str(told.get("errorMessage") or told.get("errorType"))
+            elif self._current is not None and path == f"/invocation/{self._current.id}/response":
+                await self._response(self._current, scope, receive)
+            elif self._current is not None and path == f"/invocation/{self._current.id}/error":
+                await _body(receive)
+                failed = f"The function {self._function.name} failed; its log says where."
+                self._end(self._current, InvocationError(failed))
+            else:
+                status = 403
+        except DisconnectedError:
+            return  # the end of the process, or its next `next`, ends the event
+        await send_whole(send, status, [(b"content-type", b"application/json"), (b"content-length", b"2")], b"{}")
 
     async def _next(self, send: Send) -> None:
         first = not self._initialised
         self._initialised = True
         self._stop_timer()
+        self._end(self._current, InvocationError(f"The function {self._function.name} lost its answer on the way."))
         self._poll = asyncio.get_running_loop().create_future()
         self.on_ready(self, first)
         try:
@@ -188,24 +196,16 @@ class Worker:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": invocation.payload})
 
-    async def _response(
-        self, invocation: Invocation, headers: Mapping[bytes, bytes], scope: Mapping[str, Any], receive: Receive
-    ) -> None:
-        invocation.streamed = headers.get(b"lambda-runtime-function-response-mode") == b"streaming"
+    async def _response(self, invocation: Invocation, scope: Mapping[str, Any], receive: Receive) -> None:
+        invocation.streamed = header_of(scope, b"lambda-runtime-function-response-mode") == "streaming"
         if not invocation.streamed:
             invocation.write(await _body(receive))
             self._end(invocation, None)
             return
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return  # `_gone` ends the invocation
-            if message.get("body"):
-                invocation.write(message["body"])
-            if not message.get("more_body"):
-                break
+        async for part in body_parts(receive):
+            invocation.write(part)
         # The parser adds trailers to the headers of the request that they belong to.
-        failed = next((value.decode() for name, value in scope["headers"] if name == _ERROR_TRAILER), None)
+        failed = header_of(scope, _ERROR_TRAILER)
         self._end(invocation, InvocationError(f"The function failed in mid-answer: {failed}.") if failed else None)
 
 
@@ -214,15 +214,4 @@ def _told(status: int) -> str:
 
 
 async def _body(receive: Receive) -> bytes:
-    parts = []
-    while True:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
-
-
-async def _reply(send: Send, status: int) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"2")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"{}"})
+    return b"".join([part async for part in body_parts(receive)])

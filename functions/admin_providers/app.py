@@ -6,6 +6,7 @@ from aws_lambda_powertools.event_handler import Response
 
 from fusewire.ai.health import providers_report
 from fusewire.errors import InvalidRequestError
+from fusewire.http.completions import caller_of
 from fusewire.http.resolver import LambdaContext, Resolver, StreamedAnswer, json_response
 from fusewire.services import services
 
@@ -18,7 +19,7 @@ def show_providers() -> Response[str]:
     probe = app.current_event.get_query_string_value("probe", "false")
     if probe not in ("true", "false"):
         raise InvalidRequestError(f"probe must be true or false, not {probe[:40]!r}.", param="probe")
-    return json_response(200, providers_report(_core, probe=probe == "true", request_id=app.request_id))
+    return json_response(200, providers_report(_core, probe_for=caller_of(app) if probe == "true" else None))
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamedAnswer:

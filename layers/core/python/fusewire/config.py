@@ -29,7 +29,8 @@ from fusewire.budget.pricing import PriceOverride
 
 VENDORS: Final = ("azure", "aws", "gcp", "openai", "anthropic", "ollama", "vllm")
 _DEFAULT_CHAIN: Final = ("azure", "aws", "gcp", "ollama")
-_SECRET_NAME: Final = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|DATABASE_URL|ENDPOINT|BASE_URL")
+_SECRET_NAME: Final = re.compile(r"KEY|SECRET|TOKEN(?!S)|PASSWORD|DATABASE_URL|ENDPOINT|BASE_URL")
+_LARGEST_BUDGET: Final = 10**12
 
 
 class ConfigurationError(Exception):
@@ -42,7 +43,7 @@ def _json_object(text: object) -> object:
     try:
         # Decimal from the text itself: a price never passes through a float.
         value = json.loads(text, parse_float=Decimal)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"it must be a JSON object ({error})") from error
     if not isinstance(value, dict):
         raise ValueError("it must be a JSON object")
@@ -56,15 +57,33 @@ def _comma_list(text: object) -> object:
 def _time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise ValueError("it must be an IANA time zone such as UTC or Europe/Berlin") from error
     return name
 
 
 def _budget(amount: Decimal) -> Decimal:
-    if not amount.is_finite() or amount < 0:
-        raise ValueError("it must be a number of USD, 0 or more")
+    if not 0 <= amount <= _LARGEST_BUDGET:
+        raise ValueError(f"it must be a number of USD, from 0 to {_LARGEST_BUDGET}")
     return amount
+
+
+def _half_open_policy(policy: object) -> object:
+    if policy != "warn":
+        raise ValueError("it must be warn; downgrade isn't available in this version")
+    return policy
+
+
+def _connection_string(url: SecretStr) -> SecretStr:
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        conninfo_to_dict(url.get_secret_value())
+    except ProgrammingError:
+        # Without its text, which quotes the string.
+        raise ValueError("it must be a libpq connection string such as postgresql://user@host/name") from None
+    return url
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
@@ -85,12 +104,13 @@ class Settings(BaseModel):
     ai_monthly_budget_usd: Annotated[Decimal, AfterValidator(_budget)] = Decimal(500)
     ai_budget_alert_threshold: Share = Decimal("0.8")
     ai_circuit_breaker_threshold: Share = Decimal("0.95")
+    ai_half_open_policy: Annotated[Literal["warn"], BeforeValidator(_half_open_policy)] = "warn"
     ai_budget_timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
     ai_reservation_ttl_seconds: Annotated[float, Field(gt=0, le=86_400)] = 180
     ai_price_overrides: Annotated[dict[str, PriceOverride], BeforeValidator(_json_object)] = {}
     ai_price_aliases: Annotated[dict[str, str], BeforeValidator(_json_object)] = {}
 
-    database_url: SecretStr | None = None
+    database_url: Annotated[SecretStr, AfterValidator(_connection_string)] | None = None
     cors_origins: Names = ()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     auth_mode: Literal["keys", "open"] = "keys"
@@ -140,12 +160,16 @@ class Settings(BaseModel):
         try:
             return date.fromisoformat(value) if value else None
         except ValueError as error:
-            raise ConfigurationError(f"{name}={value} must be a date, YYYY-MM-DD.") from error
+            raise ConfigurationError(f"{name}={_one_line(value or '')} must be a date, YYYY-MM-DD.") from error
 
 
 def _shown(name: str, value: object) -> str:
-    text = "(hidden)" if _SECRET_NAME.search(name) else str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return "(hidden)" if _SECRET_NAME.search(name) else _one_line(str(value))
+
+
+def _one_line(text: str) -> str:
+    printable = "".join(character if character.isprintable() else " " for character in text[:80])
+    return printable if len(text) <= 80 else printable[:77] + "..."
 
 
 def _first_problem(error: ValidationError) -> str:

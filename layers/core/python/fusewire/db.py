@@ -5,6 +5,7 @@ trip is a call by name. Nothing here pins a proxy's connection: no prepared stat
 """
 
 import json
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
@@ -18,6 +19,14 @@ from fusewire.errors import LedgerUnavailableError
 from fusewire.json import dumps
 
 _CONNECT_TIMEOUT_SECONDS: Final = 3
+_UNACKNOWLEDGED_MILLISECONDS: Final = 5_000
+"""A connection that idled while its environment was frozen may lead nowhere: TCP's own patience is 15 minutes."""
+
+_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+class StatementRefusedError(LedgerUnavailableError):
+    """Postgres was reached and refuses this very argument (a number out of range): sending it again is no use."""
 
 
 class Database:
@@ -30,20 +39,25 @@ class Database:
     def call(self, statement: LiteralString, argument: Mapping[str, object]) -> Any:  # noqa: ANN401 - jsonb is anything
         """Run `SELECT function(%s::jsonb)` as a transaction of its own.
 
-        A connection that turns out to be dead is renewed once and the statement sent again: every ledger function
-        books at most once for the ids it is given.
+        A connection that turns out to be dead is renewed once and the statement sent again, marked as `resent`: every
+        ledger function books at most once for the ids it is given.
 
         :return: the function's result, numbers with a fraction as Decimal
         :raises LedgerUnavailableError: when Postgres can't be reached or can't do it
+        :raises StatementRefusedError: when it will never take this argument
         """
-        text = dumps(argument)
         try:
             if self._connection is not None:
                 try:
-                    return self._run(self._connection, statement, text)
+                    return self._run(self._connection, statement, argument)
                 except (psycopg.OperationalError, psycopg.InterfaceError):
+                    if not self._connection.closed:
+                        raise  # it answered, and said no: a lock that it waited for too long
                     self.close()
-            return self._run(self._connect(), statement, text)
+                    argument = {**argument, "resent": True}
+            return self._run(self._connect(), statement, argument)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            raise StatementRefusedError(type(error).__name__) from error
         except psycopg.Error as error:
             self.close()
             # The class, not the text: a connection error's text holds the address and the user.
@@ -62,6 +76,7 @@ class Database:
             self._url.get_secret_value(),
             autocommit=True,
             connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+            tcp_user_timeout=_UNACKNOWLEDGED_MILLISECONDS,
             prepare_threshold=None,
             application_name="fusewire",
         )
@@ -69,6 +84,14 @@ class Database:
         return self._connection
 
     @staticmethod
-    def _run(connection: psycopg.Connection[tuple[Any, ...]], statement: LiteralString, text: str) -> Any:  # noqa: ANN401
-        row = connection.execute(statement, (text,)).fetchone()
+    def _run(
+        connection: psycopg.Connection[tuple[Any, ...]], statement: LiteralString, argument: Mapping[str, object]
+    ) -> Any:  # noqa: ANN401
+        row = connection.execute(statement, (_storable(dumps(argument)),)).fetchone()
         return row[0] if row else None
+
+
+def _storable(text: str) -> str:
+    """JSON as jsonb takes it: no NUL, and no half of a surrogate pair, which a vendor's text may hold."""
+    text = text.encode("utf-8", errors="replace").decode("utf-8")
+    return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text

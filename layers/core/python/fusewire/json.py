@@ -7,6 +7,8 @@ import simplejson
 
 def _exact(value: object) -> object:
     if isinstance(value, Decimal):
+        if not value.is_finite():
+            raise ValueError(f"{value} is no JSON number")
         text = format(value, "f")
         return simplejson.RawJSON(text.rstrip("0").rstrip(".") if "." in text else text)
     return str(value)

@@ -20,6 +20,7 @@ from fusewire.budget.ledger import (
     Booked,
     Call,
     Candidate,
+    Cooling,
     Ending,
     Ledger,
     Reservation,
@@ -110,6 +111,10 @@ class Attempts:
 
         :raises FusewireError: budget, ledger, deadline, or nobody left to try
         """
+        if self._deadline.left() < _SHORTEST_ATTEMPT_SECONDS:
+            raise DeadlineExceededError(
+                "There was no time left to ask a provider. Retry, or raise AI_REQUEST_TIMEOUT_SECONDS."
+            )
         return self._reserve(None)
 
     def after(self, failure: ProviderFailure) -> Option:
@@ -149,9 +154,11 @@ class Attempts:
         share = left / (1 + len(self._left))
         return Timeouts(connect=min(_CONNECT_SECONDS, share), first=share, total=left)
 
-    def succeeded(self, usage: Usage | None, *, limit_output: int) -> Booked:
+    def succeeded(self, usage: Usage | None, *, limit_output: int, dropped: Sequence[str] = ()) -> Booked:
         """Settle at what the usage costs; an answer without usage is settled at its bound."""
-        counts = token_counts(usage) if usage else None
+        # Half a usage prices half an answer: without its output tokens it is no better than none.
+        whole = usage is not None and (limit_output == 0 or "completion_tokens" in usage.model_fields_set)
+        counts = token_counts(usage) if usage and whole else None
         cost = self.option.price.cost(counts) if counts else None
         reservation = self._held()
         booked = self._ledger.end(
@@ -181,6 +188,7 @@ class Attempts:
             output_tokens=counts.output_tokens if counts else None,
             latency_ms=round((time.monotonic() - self._started) * 1000),
             usage_ratio=booked.budget.usage_ratio if booked.budget else None,
+            dropped=", ".join(dropped) or None,
         )
         if booked.basis == "bound":
             self._log(
@@ -215,27 +223,13 @@ class Attempts:
     # --- below: what those are made of ---
 
     def _reserve(self, after: Ending | None) -> Option:
-        if self._deadline.left() < _SHORTEST_ATTEMPT_SECONDS:
-            raise DeadlineExceededError(
-                "There was no time left to ask a provider. Retry, or raise AI_REQUEST_TIMEOUT_SECONDS."
-            )
         candidates = [Candidate(o.provider.id, o.model, o.bound) for o in self._left]
         try:
             reservation = self._ledger.reserve(self._call, candidates, attempt=self.number + 1, after=after)
         except AllCoolingError as error:
-            for cooling in error.cooling:
-                wait = max(cooling.until.timestamp() - time.time(), 0)
-                said = wait if cooling.kind in _SAYS_WHEN else None
-                self._outcomes.append(
-                    ProviderOutcome(
-                        cooling.candidate.provider,
-                        cooling.candidate.model,
-                        "cooling_down",
-                        f"cooling down for {wait:.0f} s after {cooling.kind}",
-                        said,
-                    )
-                )
+            self._outcomes += map(_cooling_down, error.cooling)
             raise self._nobody_left(None) from None
+        self._outcomes += map(_cooling_down, reservation.passed_over)
         self._reservation = reservation
         self.number += 1
         place = candidates.index(reservation.candidate)
@@ -328,7 +322,19 @@ def token_counts(usage: Usage) -> TokenCounts:
 
 def _reasoning(usage: Usage | None) -> int:
     details = usage.completion_tokens_details if usage else None
-    return (details and details.reasoning_tokens) or 0
+    reasoning = (details and details.reasoning_tokens) or 0
+    return max(min(reasoning, usage.completion_tokens), 0) if usage else 0
+
+
+def _cooling_down(cooling: Cooling) -> ProviderOutcome:
+    wait = max(cooling.until.timestamp() - time.time(), 0)
+    return ProviderOutcome(
+        cooling.candidate.provider,
+        cooling.candidate.model,
+        "cooling_down",
+        f"cooling down for {wait:.0f} s after {cooling.kind}",
+        wait if cooling.kind in _SAYS_WHEN else None,
+    )
 
 
 def _verdict(provider: str, failure: ProviderFailure) -> Verdict | None:

@@ -1,11 +1,14 @@
 """What is known of each provider's health: from Postgres, where every execution environment notes it, or by a probe."""
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from fusewire.ai.failures import FailureKind
 from fusewire.ai.provider import TIERS, AIProvider
+from fusewire.ai.router import Caller
 
 if TYPE_CHECKING:
     from fusewire.services import Services
@@ -13,24 +16,32 @@ if TYPE_CHECKING:
 Status = Literal["ok", "unknown", "cooling_down", "credential_rejected", "unconfigured"]
 
 
-def providers_report(core: "Services", *, probe: bool, request_id: str) -> dict[str, object]:
-    """The body of `GET /admin/providers`. Probes run one after the other, each metered; their results come in `probe`.
+def providers_report(core: "Services", *, probe_for: Caller | None) -> dict[str, object]:
+    """The body of `GET /admin/providers`.
 
+    :param probe_for: who wants each provider called live; None where nobody does
     :raises LedgerUnavailableError: health is kept in Postgres
     """
-    probes: dict[str, dict[str, object]] = {}
-    if probe:
-        for name, provider in core.registry.configured().items():
-            if core.tiers.permits(provider):
-                answered, message, cost = core.router.probe(provider, request_id)
-                probes[name] = {"ok": answered, "message": message, "cost_usd": cost}
+    probes = _probes(core, probe_for) if probe_for else {}
     noted = core.database.call("SELECT provider_health_json(%s::jsonb)", {})
     providers = []
     for name in core.registry.ids():
         described = _describe(core.registry.get(name), noted.get(name, {}))
-        providers.append(described | ({"probe": probes.get(name)} if probe else {}))
+        providers.append(described | ({"probe": probes.get(name)} if probe_for else {}))
     chain = [p.id for p in core.registry.chain() if core.tiers.permits(p)]
     return {"mode": core.settings.ai_mode, "chain": chain, "providers": providers}
+
+
+def _probes(core: "Services", caller: Caller) -> dict[str, dict[str, object]]:
+    """Probes one after the other, each metered, with an even share of the caller's time."""
+    end = time.monotonic() + caller.remaining_seconds
+    asked = {name: p for name, p in core.registry.configured().items() if core.tiers.permits(p)}
+    told: dict[str, dict[str, object]] = {}
+    for name, provider in asked.items():
+        share = (end - time.monotonic()) / (len(asked) - len(told))
+        answered, message, cost = core.router.probe(provider, replace(caller, remaining_seconds=share))
+        told[name] = {"ok": answered, "message": message, "cost_usd": cost}
+    return told
 
 
 def _describe(provider: AIProvider, noted: Mapping[str, Any]) -> dict[str, object]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar, Final
+from urllib.parse import urlsplit
 
 from fusewire.ai.vocabulary import (
     ChatRequest,
@@ -14,7 +15,7 @@ from fusewire.ai.vocabulary import (
     NamedToolChoice,
     StreamChunk,
 )
-from fusewire.config import Settings
+from fusewire.config import ConfigurationError, Settings
 
 TIERS: Final = ("sota", "cost_effective")
 
@@ -59,7 +60,13 @@ class AIProvider(ABC):
     """Advisory request fields that it has no place for: left out upstream, and named in `x-fusewire-dropped`."""
 
     def __init__(self, settings: Settings) -> None:
+        """:raises ConfigurationError: for an endpoint that is no address"""
         self.settings = settings
+        name = self.variables.endpoint
+        if name and (endpoint := settings.variable(name)) and not _is_address(endpoint):
+            raise ConfigurationError(
+                f"{name}=(hidden) can't be used: it must begin with http:// or https:// and a host."
+            )
 
     # --- what it is, from the settings ---
 
@@ -94,9 +101,9 @@ class AIProvider(ABC):
         asked = features(request)
         return tuple(dict.fromkeys(asked[name] for name in asked if name in self.cannot))
 
-    def dropped(self, request: ChatRequest) -> tuple[str, ...]:
+    def dropped(self, request: ChatRequest | EmbeddingRequest) -> tuple[str, ...]:
         """The request's advisory fields that this provider has no place for."""
-        return tuple(sorted(name for name in self.ignores if getattr(request, name) is not None))
+        return tuple(sorted(name for name in self.ignores if getattr(request, name, None) is not None))
 
     # --- what it does ---
 
@@ -121,6 +128,14 @@ class AIProvider(ABC):
 
         :raises ProviderFailure: when no answer can be had
         """
+
+
+def _is_address(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # a port out of range, half an IPv6 address
+        return False
 
 
 def features(request: ChatRequest) -> Mapping[str, str]:

@@ -91,7 +91,8 @@ class Router:
         response = _until_answered(
             attempts, lambda option: option.provider.complete(request, option.model, cap, attempts.timeouts())
         )
-        booked = attempts.succeeded(response.usage, limit_output=cap)
+        dropped = attempts.option.provider.dropped(request)
+        booked = attempts.succeeded(response.usage, limit_output=cap, dropped=dropped)
         if response.usage is not None:
             response.usage.cost = booked.cost
         return response, self._served(request, attempts, booked)
@@ -106,13 +107,14 @@ class Router:
 
         head, rest = _until_answered(attempts, first_content)
         option = attempts.option
+        dropped = option.provider.dropped(request)
         return Streaming(
             option.provider.id,
             option.model,
             attempts.number,
-            option.provider.dropped(request),
+            dropped,
             attempts.budget,
-            _metered(attempts, head, rest, cap),
+            _metered(attempts, head, rest, cap, dropped),
         )
 
     def embed(self, request: EmbeddingRequest, caller: Caller) -> tuple[EmbeddingResponse, Served]:
@@ -125,13 +127,13 @@ class Router:
         response = _until_answered(
             attempts, lambda option: option.provider.embed(request, option.model, attempts.timeouts())
         )
-        booked = attempts.succeeded(response.usage, limit_output=0)
+        dropped = attempts.option.provider.dropped(request)
+        booked = attempts.succeeded(response.usage, limit_output=0, dropped=dropped)
         if response.usage is not None:
             response.usage.cost = booked.cost
-        option = attempts.option
-        return response, Served(option.provider.id, option.model, attempts.number, (), booked)
+        return response, self._served(request, attempts, booked)
 
-    def probe(self, provider: AIProvider, request_id: str) -> tuple[bool, str, Decimal]:
+    def probe(self, provider: AIProvider, caller: Caller) -> tuple[bool, str, Decimal]:
         """Call one provider live with the shortest request there is, metered and under the breaker like any other.
 
         :return: whether it answered, what to tell the operator, and the cost in USD
@@ -144,11 +146,10 @@ class Router:
             messages=[UserMessage(role="user", content="ping")],
             max_completion_tokens=16,
         )
-        caller = Caller(request_id, self._settings.ai_request_timeout_seconds)
         try:
             options = self._options([(provider, model)], chat_input_bound(request), 16)
             route = Route(((provider, model),), None, confidential=False)
-            attempts = self._attempts(Call(request_id, "probe", None), options, route, caller)
+            attempts = self._attempts(Call(caller.request_id, "probe", None, caller.key_id), options, route, caller)
             response = _until_answered(
                 attempts,
                 lambda option: option.provider.complete(request, option.model, 16, attempts.timeouts()),
@@ -201,7 +202,7 @@ class Router:
         )
 
     @staticmethod
-    def _served(request: ChatRequest, attempts: Attempts, booked: Booked) -> Served:
+    def _served(request: ChatRequest | EmbeddingRequest, attempts: Attempts, booked: Booked) -> Served:
         provider = attempts.option.provider
         return Served(provider.id, attempts.option.model, attempts.number, provider.dropped(request), booked)
 
@@ -244,7 +245,7 @@ def _head(chunks: Iterator[StreamChunk]) -> list[StreamChunk]:
 
 
 def _metered(
-    attempts: Attempts, head: Sequence[StreamChunk], rest: Iterator[StreamChunk], cap: int
+    attempts: Attempts, head: Sequence[StreamChunk], rest: Iterator[StreamChunk], cap: int, dropped: Sequence[str]
 ) -> Iterator[StreamChunk]:
     """Pass the chunks on as they come; hold back the usage until it is settled, then send it with its cost."""
     last: StreamChunk | None = None
@@ -264,7 +265,7 @@ def _metered(
     except BaseException:
         attempts.abandon()
         raise
-    booked = attempts.succeeded(usage, limit_output=cap)
+    booked = attempts.succeeded(usage, limit_output=cap, dropped=dropped)
     if usage is not None and last is not None:
         usage.cost = booked.cost
         yield last.model_copy(update={"choices": [], "usage": usage})

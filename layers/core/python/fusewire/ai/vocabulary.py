@@ -5,23 +5,48 @@ leave out vendors' private extras, so that an application can't tell who answere
 Source of the shapes: OpenAI's API reference, "Create chat completion" and "Create embeddings".
 """
 
+import math
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 class _Asked(BaseModel):
-    """Part of a request: unknown fields are errors, and `1` isn't `True`."""
+    """Part of a request: unknown fields are errors, and neither `1` nor `"true"` is `True`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class _Answered(BaseModel):
     """Part of an answer: vendors' extras are left out."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return not isinstance(value, list) or all(map(_is_finite, value))
+
+
+def _only_finite(value: dict[str, Any]) -> dict[str, Any]:
+    # pydantic reads NaN, Infinity and 1e999; nobody after us could write them as JSON again.
+    if not _is_finite(value):
+        raise ValueError("NaN and Infinity aren't JSON")
+    return value
+
+
+JsonObject = Annotated[dict[str, Any], AfterValidator(_only_finite)]
+
+# A model's name goes into headers, logs and the ledger: none is a place for control characters.
+ModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+TokenCap = Annotated[int, Field(ge=1, le=2**31 - 1)]
+TokenCount = Annotated[int, Field(ge=0, le=2**53)]
+"""Tokens as a vendor reports them; more than a number in JSON can hold exactly is no count."""
 
 
 # --- chat: the request -------------------------------------------------------------------------------------------
@@ -101,7 +126,7 @@ Message = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMessage
 class FunctionDefinition(_Asked):
     name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.-]+$")]
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: JsonObject | None = None
     strict: bool | None = None
 
 
@@ -120,11 +145,11 @@ class NamedToolChoice(_Asked):
 
 
 class JsonSchema(_Asked):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     description: str | None = None
-    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    schema_: Annotated[JsonObject | None, Field(alias="schema")] = None
     strict: bool | None = None
 
 
@@ -139,23 +164,24 @@ class JsonSchemaFormat(_Asked):
 
 class StreamOptions(_Asked):
     include_usage: bool | None = None
-    include_obfuscation: bool | None = None
+    include_obfuscation: Literal[False] | None = None
+    """True can't be honoured: the padding that it asks for is among the vendors' extras."""
 
 
 class ChatRequest(_Asked):
     """`POST /chat/completions`. Token counts are tokens; the output cap is `max_completion_tokens`."""
 
-    model: Annotated[str, Field(min_length=1, max_length=256)]
+    model: ModelName
     messages: Annotated[list[Message], Field(min_length=1)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: TokenCap | None = None
+    max_completion_tokens: TokenCap | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
-    seed: int | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
@@ -169,7 +195,7 @@ class ChatRequest(_Asked):
     tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: Annotated[TextFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
     @model_validator(mode="after")
@@ -211,9 +237,9 @@ class CompletionTokensDetails(_Answered):
 class Usage(_Answered):
     """Tokens as OpenAI counts them: cached and cache-write ones are within `prompt_tokens`, reasoning within output."""
 
-    prompt_tokens: Annotated[int, Field(ge=0)]
-    completion_tokens: Annotated[int, Field(ge=0)] = 0
-    total_tokens: Annotated[int, Field(ge=0)] = 0
+    prompt_tokens: TokenCount
+    completion_tokens: TokenCount = 0
+    total_tokens: TokenCount = 0
     prompt_tokens_details: PromptTokensDetails | None = None
     completion_tokens_details: CompletionTokensDetails | None = None
     cost: Decimal | None = None
@@ -246,7 +272,7 @@ class Choice(_Answered):
     index: int
     message: AnsweredMessage
     finish_reason: FinishReason
-    logprobs: dict[str, Any] | None = None
+    logprobs: JsonObject | None = None
 
 
 class ChatResponse(_Answered):
@@ -286,14 +312,19 @@ class Delta(_Answered):
 
 class ChunkChoice(_Answered):
     index: int
-    delta: Delta
+    delta: Annotated[Delta, BeforeValidator(lambda told: told or {}), Field(default_factory=Delta)]
+    """Azure's asynchronous content filter sends annotations in choices that have none."""
     finish_reason: FinishReason | None = None
-    logprobs: dict[str, Any] | None = None
+    logprobs: JsonObject | None = None
+
+
+_Chunk = Literal["chat.completion.chunk"]
 
 
 class StreamChunk(_Answered):
     id: str
-    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    object: Annotated[_Chunk, BeforeValidator(lambda told: told or "chat.completion.chunk")] = "chat.completion.chunk"
+    """Empty in Azure's first chunk, which holds what its content filter found in the prompt."""
     created: int
     model: str
     choices: list[ChunkChoice]
@@ -309,7 +340,7 @@ TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 class EmbeddingRequest(_Asked):
     """`POST /embeddings`."""
 
-    model: Annotated[str, Field(min_length=1, max_length=256)]
+    model: ModelName
     input: (
         str
         | Annotated[list[str], Field(min_length=1, max_length=2048)]
@@ -326,6 +357,13 @@ class EmbeddingRequest(_Asked):
         if any(text == "" for text in texts):
             raise ValueError("input can't hold an empty string")
         return self
+
+    @property
+    def count(self) -> int:
+        """How many inputs there are, each to be answered with one vector."""
+        if isinstance(self.input, str) or isinstance(self.input[0], int):
+            return 1
+        return len(self.input)
 
 
 class Embedding(_Answered):

@@ -1,12 +1,15 @@
 """A true upper bound on the tokens of a request, from its bytes alone.
 
-No tokenizer makes more tokens than there are bytes: byte-level BPE starts from single bytes and merges, SentencePiece
-falls back to bytes for what it doesn't know. So bytes of UTF-8, plus allowances for what servers add around the text,
-bound every vendor's count, and no guess about a model's tokenizer is needed.
+No tokenizer makes more tokens than there are bytes in the text that it reads: byte-level BPE starts from single bytes
+and merges, SentencePiece falls back to bytes for what it doesn't know. So the bytes of the widest text that a server
+may make of a request, plus allowances for what it adds, bound every vendor's count, and no guess about a model's
+tokenizer is needed. Three things widen a text on its way: Unicode normalisation, JSON written anew, and separators.
 """
 
-from collections.abc import Iterable
-from typing import Any, Final
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Final
 
 from fusewire.ai.vocabulary import (
     AssistantMessage,
@@ -28,6 +31,10 @@ TOKENS_PER_MESSAGE: Final = 8
 """Markers around a message: 3 or 4 tokens at OpenAI (their cookbook, "How to count tokens"), 5 in ChatML as llama.cpp
 renders it, 6 in Llama 3 and Harmony. The role is among them."""
 
+TOKENS_PER_PART: Final = 32
+"""What joins or wraps a part of a message's content: a newline (vLLM), or the JSON around it where a template writes a
+message's content as JSON (Llama 3.1, of tools' results)."""
+
 TOKENS_FOR_TOOLS: Final = 1024
 """The hidden text that comes with tools. Anthropic documents 264 to 804 tokens by model ("Tool use: pricing"); Qwen's
 and Hermes' templates add about 150."""
@@ -36,22 +43,33 @@ TOKENS_PER_IMAGE: Final = 49_152
 """The most that one image is billed at: gpt-4o-mini counts 2,833 + 5,667 for each of up to 8 tiles, 48,169 tokens
 (OpenAI, "Images and vision: calculating costs"); every other documented model stays below 20,000."""
 
-_JSON_OVERHEAD_PER_TOOL: Final = 64
+_JSON_AROUND: Final = 64
+"""The words and marks that wrap one tool or one tool call."""
+
+_CALL: Final = '{"id":%s,"type":"function","function":{"name":%s,"arguments":%s}}'
+
+_PIECE: Final = 1024
+_PIECE_SEAM: Final = 8
+"""What composition across the seam of two pieces can change, in bytes: one letter with its marks."""
+
+_STRUCTURE: Final = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|\Z)|[{}\[\],:]|\d[eE]', re.DOTALL)
+_LONGEST_FLOAT: Final = 24
+"""Of any 64-bit float's shortest form: -1.7976931348623157e+308."""
 
 
 def chat_input_bound(request: ChatRequest) -> int:
     """Tokens of input that no server can count more of, for the whole conversation with tools and schema."""
     bound = TOKENS_PER_REQUEST
     for message in request.messages:
-        bound += TOKENS_PER_MESSAGE + sum(map(_bytes, _texts(message)))
+        bound += TOKENS_PER_MESSAGE + sum(_message(message))
     if request.tools:
         bound += TOKENS_FOR_TOOLS
         for tool in request.tools:
-            bound += _JSON_OVERHEAD_PER_TOOL + _json_bytes(tool.model_dump(exclude_none=True))
+            bound += _JSON_AROUND + _json(dumps(tool.model_dump(exclude_none=True)))
     if isinstance(request.tool_choice, NamedToolChoice):
-        bound += _bytes(request.tool_choice.function.name)
+        bound += _text(request.tool_choice.function.name)
     if isinstance(request.response_format, JsonSchemaFormat):
-        bound += TOKENS_FOR_TOOLS + _json_bytes(request.response_format.model_dump(exclude_none=True))
+        bound += TOKENS_FOR_TOOLS + _json(dumps(request.response_format.model_dump(exclude_none=True)))
     elif request.response_format is not None:
         bound += TOKENS_PER_REQUEST
     return bound + TOKENS_PER_IMAGE * sum(1 for _ in request.images())
@@ -61,43 +79,79 @@ def embedding_input_bound(request: EmbeddingRequest) -> int:
     """Tokens of input: bytes of texts, or the token ids as they were given, plus each input's markers."""
     items = request.input
     if isinstance(items, str):
-        return _bytes(items) + TOKENS_PER_MESSAGE
+        return _text(items) + TOKENS_PER_MESSAGE
     if items and isinstance(items[0], int):
         return len(items) + TOKENS_PER_MESSAGE
-    return sum((_bytes(item) if isinstance(item, str) else len(_as_list(item))) + TOKENS_PER_MESSAGE for item in items)
+    return sum((_text(item) if isinstance(item, str) else len(_as_list(item))) + TOKENS_PER_MESSAGE for item in items)
 
 
-def _texts(message: Message) -> Iterable[str]:
-    """Every text of a message that a template may render."""
+def _message(message: Message) -> Iterator[int]:
+    """The bound of each text of a message that a template may render."""
     if message.name:
-        yield message.name
+        yield _text(message.name)
     content = message.content
-    if isinstance(content, str):
-        yield content
-    elif content:
-        for part in content:
-            if isinstance(part, TextPart):
-                yield part.text
-            elif isinstance(part, RefusalPart):
-                yield part.refusal
+    texts = [content] if isinstance(content, str) else [_part(part) for part in content or ()]
+    if isinstance(content, list) or message.role == "tool":
+        yield TOKENS_PER_PART * len(texts)
+    for text in texts:
+        # Llama 3.1's template writes a tool's result as JSON: its quotes and line ends come back escaped.
+        yield _text(dumps(text) if message.role == "tool" else text)
     if isinstance(message, AssistantMessage):
-        yield from filter(None, (message.refusal, message.reasoning_content))
+        yield from map(_text, filter(None, (message.refusal, message.reasoning_content)))
         for call in message.tool_calls or ():
-            # Rendered as JSON by many templates: the quotes within the arguments may come back escaped.
-            yield dumps({"id": call.id, "type": "function", "function": call.function.model_dump()})
-            yield " " * TOKENS_PER_MESSAGE
+            # Its arguments are a string within JSON in some templates, and parsed and written anew in others.
+            arguments = (dumps(call.function.arguments), call.function.arguments)
+            yield _JSON_AROUND + max(_json(_CALL % (dumps(call.id), dumps(call.function.name), a)) for a in arguments)
     elif message.role == "tool":
-        yield message.tool_call_id
+        yield _text(message.tool_call_id)
+
+
+def _part(part: object) -> str:
+    """A part's text; an image has none, and is counted by itself."""
+    if isinstance(part, TextPart):
+        return part.text
+    return part.refusal if isinstance(part, RefusalPart) else ""
+
+
+def _text(text: str) -> int:
+    """Bytes of the text, or of what a tokenizer's normalisation makes of it where that is more.
+
+    NFKC in Claude's published tokenizer and in SentencePiece, small letters in BERT's: U+FDFA, three bytes, becomes 33.
+    """
+    if text.isascii():
+        return len(text)
+    bound = 0
+    # In pieces, since normalising a long run of combining marks takes time by the square of its length.
+    for start in range(0, len(text), _PIECE):
+        piece = text[start : start + _PIECE]
+        normal = unicodedata.normalize("NFKC", piece)
+        bound += _PIECE_SEAM + max(map(_bytes, (piece, normal, normal.casefold())))
+    return bound
 
 
 def _bytes(text: str) -> int:
     return len(text.encode("utf-8", errors="surrogatepass"))
 
 
-def _json_bytes(value: dict[str, Any]) -> int:
-    # Indented JSON is the widest form in which a template writes a schema: count it with room for the white space.
-    text = dumps(value)
-    return _bytes(text) + 2 * text.count(",") + 2 * text.count(":")
+def _json(text: str) -> int:
+    """The bound of JSON however a template writes it: on one line, spaced, or indented by four (`tojson(indent=4)`)."""
+    added = depth = 0
+    for found in _STRUCTURE.finditer(text):
+        match found[0][-1]:
+            case "{" | "[":
+                depth += 1
+                added += 1 + 4 * depth
+            case "}" | "]":
+                depth -= 1
+                added += 1 + 4 * max(depth, 0)
+            case ",":
+                added += 1 + 4 * max(depth, 0)
+            case ":":
+                added += 1
+            case "e" | "E":
+                # 1e15 comes back as 1000000000000000.0
+                added += _LONGEST_FLOAT
+    return _text(text) + added
 
 
 def _as_list(item: object) -> list[object]:

@@ -9,13 +9,16 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, Literal
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Any, Final, Literal
 
 from fusewire import logs
 from fusewire.config import Settings
 
 State = Literal["CLOSED", "HALF_OPEN", "OPEN"]
+
+_EXACT: Final = Context(prec=1000, rounding=ROUND_HALF_UP)
+"""Python's usual 28 digits would round a sum that Postgres keeps whole."""
 
 
 def sql_settings(settings: Settings) -> dict[str, object]:
@@ -85,7 +88,8 @@ class Budget:
     @property
     def remaining(self) -> Decimal:
         """USD that the window can still take, reservations counted; never below zero."""
-        return max(self.limit - self.window.spent - self.window.reserved, Decimal(0))
+        taken = _EXACT.add(self.window.spent, self.window.reserved)
+        return max(_EXACT.subtract(self.limit, taken), Decimal(0))
 
     @property
     def usage_ratio(self) -> Decimal:
@@ -94,9 +98,10 @@ class Budget:
 
 
 def ratio(spent: Decimal, limit: Decimal) -> Decimal:
+    """As `Budget.usage_ratio`."""
     if limit == 0:
         return Decimal(1)
-    return (spent / limit).quantize(Decimal("0.000001"), rounding=ROUND_HALF_UP)
+    return _EXACT.divide(spent, limit).quantize(Decimal("0.000001"), context=_EXACT)
 
 
 def announce(told: Mapping[str, Any], limit: Decimal) -> None:

@@ -8,6 +8,7 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -18,7 +19,7 @@ from fusewire import logs
 from fusewire.budget.breaker import Budget, Window, announce, announce_reset, sql_settings
 from fusewire.budget.pricing import TokenCounts
 from fusewire.config import Settings
-from fusewire.db import Database
+from fusewire.db import Database, StatementRefusedError
 from fusewire.errors import BudgetExceededError, BudgetReservedError, LedgerUnavailableError
 
 Operation = Literal["chat", "embedding", "probe"]
@@ -56,6 +57,8 @@ class Reservation:
     attempt: int
     candidate: Candidate
     budget: Budget
+    passed_over: tuple["Cooling", ...] = ()
+    """The candidates before this one, which are cooling down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ class Ledger:
         self._database = database
         self._settings = sql_settings(settings)
         self._limit = settings.ai_monthly_budget_usd
-        self._unsent: list[Ending] = []
+        self._unsent: list[dict[str, object]] = []
 
     def reserve(
         self,
@@ -157,7 +160,6 @@ class Ledger:
         :raises AllCoolingError: every candidate is cooling down
         :raises LedgerUnavailableError: Postgres can't be reached; nothing is reserved for sure, so nothing may be sent
         """
-        self._send_kept()
         entry_id = _time_ordered_id()
         argument: dict[str, object] = {
             "settings": self._settings,
@@ -172,21 +174,22 @@ class Ledger:
             "candidates": [{"provider": c.provider, "model": c.model, "bound": c.bound} for c in candidates],
             "probe_seconds": _PROBE_SECONDS,
         }
-        if after is not None:
-            argument |= _ending_arguments(after)
+        ending = {} if after is None else _ending_arguments(after)
+        unsent = [ending] if ending else []
         try:
-            told = self._database.call("SELECT ledger_reserve(%s::jsonb)", argument)
+            self._send_kept()
+            # Should the answer be lost, a reservation may stand that nothing will be sent on.
+            unsent.append({"ending": {"id": str(entry_id), "how": "release", "outcome": "not_sent"}})
+            told = self._database.call("SELECT ledger_reserve(%s::jsonb)", argument | ending)
         except LedgerUnavailableError:
-            if after is not None:
-                self._keep(after)
+            self._keep(*unsent)
             raise
-        if after is not None:
-            _log_cooldown(after.verdict, told)
+        _log_cooldown(ending, told)
         announce(told, self._limit)
         if refused := told.get("refused"):
             raise self._refusal(refused, told, candidates)
         budget = Budget.read(told["budget"], self._limit)
-        return Reservation(entry_id, call, attempt, candidates[told["candidate"]], budget)
+        return Reservation(entry_id, call, attempt, candidates[told["candidate"]], budget, _cooling(told, candidates))
 
     def end(self, ending: Ending) -> Booked:
         """End a reservation for good, in one round trip; sending it twice books it once.
@@ -194,9 +197,11 @@ class Ledger:
         When Postgres can't be reached the ending is kept and sent before this environment's next reservation; should
         the environment die before that, the reservation expires and is settled at its bound.
         """
+        arguments = _ending_arguments(ending)
         try:
-            return self._end(ending)
+            return self._end(arguments)
         except LedgerUnavailableError as error:
+            refused = isinstance(error, StatementRefusedError)
             logs.event(
                 "ledger.unavailable",
                 logging.ERROR,
@@ -205,9 +210,12 @@ class Ledger:
                 model=ending.reservation.candidate.model,
                 attempt=ending.reservation.attempt,
                 cost_usd=ending.cost,
-                message="kept: it is settled with this environment's next call, or at its bound when it expires",
+                message="refused: it is settled at its bound when it expires"
+                if refused
+                else "kept: it is settled with this environment's next call, or at its bound when it expires",
             )
-            self._keep(ending)
+            if not refused:
+                self._keep(arguments)
             cost = {"actual": ending.cost, "bound": ending.reservation.candidate.bound}.get(ending.how)
             return Booked(cost or Decimal(0), None if ending.how == "release" else ending.how, None)
 
@@ -247,38 +255,34 @@ class Ledger:
 
     def _reset(self, why: str, **arguments: object) -> Mapping[str, Any]:
         told: Mapping[str, Any] = self._database.call(
-            "SELECT ledger_reset(%s::jsonb)", {"settings": self._settings, "why": why, **arguments}
+            "SELECT ledger_reset(%s::jsonb)",
+            {"settings": self._settings, "id": str(_time_ordered_id()), "why": why, **arguments},
         )
         announce(told, self._limit)
         return told
 
-    def _end(self, ending: Ending) -> Booked:
-        told = self._database.call(
-            "SELECT ledger_end(%s::jsonb)", {"settings": self._settings, **_ending_arguments(ending)}
-        )
-        _log_cooldown(ending.verdict, told)
+    def _end(self, arguments: Mapping[str, object]) -> Booked:
+        told = self._database.call("SELECT ledger_end(%s::jsonb)", {"settings": self._settings, **arguments})
+        _log_cooldown(arguments, told)
         announce(told, self._limit)
         if told["status"] is None:  # the database was swapped or restored meanwhile: there is nothing to end
             return Booked(Decimal(0), None, None)
         return Booked(Decimal(told["cost"] or 0), told["cost_basis"], Budget.read(told["budget"], self._limit))
 
-    def _keep(self, ending: Ending) -> None:
+    def _keep(self, *endings: dict[str, object]) -> None:
         # Bounded: through a long outage the oldest are left to expire at their bounds.
-        self._unsent = [*self._unsent, ending][-_KEPT_ENDINGS:]
+        self._unsent = [*self._unsent, *endings][-_KEPT_ENDINGS:]
 
     def _send_kept(self) -> None:
         while self._unsent:
-            self._end(self._unsent[0])
+            # One that is refused is left to expire at its bound: it must not hold up this environment's calls for good.
+            with suppress(StatementRefusedError):
+                self._end({**self._unsent[0], "resent": True})
             del self._unsent[0]
 
     def _refusal(self, refused: str, told: Mapping[str, Any], candidates: Sequence[Candidate]) -> Exception:
         if refused == "cooling_down":
-            return AllCoolingError(
-                [
-                    Cooling(candidates[c["candidate"]], datetime.fromisoformat(c["until"]), c["kind"])
-                    for c in told["cooling"]
-                ]
-            )
+            return AllCoolingError(_cooling(told, candidates))
         budget = Budget.read(told["budget"], self._limit)
         error: BudgetExceededError | BudgetReservedError
         if refused == "exceeded":
@@ -307,6 +311,13 @@ class Ledger:
         return error
 
 
+def _cooling(told: Mapping[str, Any], candidates: Sequence[Candidate]) -> tuple[Cooling, ...]:
+    return tuple(
+        Cooling(candidates[c["candidate"]], datetime.fromisoformat(c["until"]), c["kind"])
+        for c in told.get("cooling") or ()
+    )
+
+
 def _ending_arguments(ending: Ending) -> dict[str, object]:
     arguments: dict[str, object] = {"ending": ending.argument()}
     if ending.verdict is not None:
@@ -314,13 +325,14 @@ def _ending_arguments(ending: Ending) -> dict[str, object]:
     return arguments
 
 
-def _log_cooldown(verdict: Verdict | None, told: Mapping[str, Any]) -> None:
-    if verdict is not None and (until := told.get("cooldown_until")):
+def _log_cooldown(arguments: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+    if until := told.get("cooldown_until"):
+        health = arguments["health"]
         logs.event(
             "provider.cooldown",
             logging.WARNING,
-            provider=verdict.provider,
-            kind=verdict.kind,
+            provider=health["provider"],
+            kind=health["kind"],
             cooldown_until=until,
         )
 

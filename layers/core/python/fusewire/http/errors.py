@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from fusewire.errors import (
     AllProvidersFailedError,
@@ -16,9 +17,10 @@ from fusewire.errors import (
 # Real fields of OpenAI's API that no provider here can be asked for; unlike a typing error they deserve their own code.
 _UNSUPPORTED_FIELDS: Final = {
     "audio", "modalities", "prediction", "service_tier", "store", "web_search_options", "functions", "function_call",
-    "moderation", "prompt_cache_retention",
+    "moderation", "prompt_cache_retention", "prompt_cache_options", "prompt_cache_breakpoint",
 }  # fmt: skip
-
+_LONGEST_PARAM: Final = 120
+_LONGEST_SHOWN: Final = 60
 
 # How pydantic names the members of our unions in an error's location.
 _MEMBER_TAGS: Final = {"system", "developer", "user", "assistant", "tool", "text", "image_url", "refusal", "str", "int"}
@@ -59,21 +61,39 @@ def headers_of(error: FusewireError) -> dict[str, str]:
 def from_validation(error: ValidationError) -> InvalidRequestError:
     """A refused body's most telling problem: the field as the caller knows it, what is wrong, what is allowed."""
     problems = error.errors(include_url=False)
-    # A union reports every member's complaint: the one about an unknown field, or else the deepest, is the telling one.
-    problem = max(problems, key=lambda p: (p["type"] == "extra_forbidden", len(p["loc"])))
-    param = _path(problem["loc"])
+    # A union reports every member's complaint: the one about an unknown field, or else the deepest, is the telling one;
+    # and of two, the one about a value that had the right type.
+    problem = max(
+        problems, key=lambda p: (p["type"] == "extra_forbidden", len(p["loc"]), not p["type"].endswith("_type"))
+    )
+    param = _param(problem)
     if problem["type"] == "json_invalid":
         return InvalidRequestError(f"The body isn't valid JSON: {problem['msg'].removeprefix('Invalid JSON: ')}.")
     if problem["type"] == "extra_forbidden":
-        if param in _UNSUPPORTED_FIELDS:
+        if problem["loc"][-1] in _UNSUPPORTED_FIELDS:
             return UnsupportedParameterError(f"{param} isn't supported by this gateway. Leave it out.", param=param)
         return InvalidRequestError(f"Unknown field {param}. Leave it out, or check its spelling.", param=param)
-    if problem["type"] == "missing":
+    if problem["type"] in ("missing", "union_tag_not_found"):
         return InvalidRequestError(f"The field {param} is missing.", param=param)
+    if problem["type"] == "union_tag_invalid":
+        allowed = problem["ctx"]["expected_tags"]
+        return InvalidRequestError(f"{param} must be one of {allowed}{_shown(problem['ctx']['tag'])}.", param=param)
     what = problem["msg"].removeprefix("Value error, ")
     shown = _shown(problem["input"])
     told = f"{param}: {what}{shown}." if param else f"{what}."
     return InvalidRequestError(told, param=param or None)
+
+
+def _param(problem: ErrorDetails) -> str:
+    loc = problem["loc"]
+    if problem["type"] == "extra_forbidden":
+        # The caller made up the last part, so it is no tag of ours, and as long as it likes.
+        path, name = _path(loc[:-1]), str(loc[-1])
+    elif problem["type"].startswith("union_tag_"):
+        path, name = _path(loc), problem["ctx"]["discriminator"].strip("'")
+    else:
+        path, name = _path(loc), ""
+    return (f"{path}.{name}" if path and name else path or name)[:_LONGEST_PARAM]
 
 
 def _path(loc: Sequence[int | str]) -> str:
@@ -98,6 +118,6 @@ def _is_tag(loc: Sequence[int | str], place: int) -> bool:
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever JSON held
-    if isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 40):
-        return f" (got {value!r})"
+    if isinstance(value, bool | int | float | str) and len(shown := repr(value)) <= _LONGEST_SHOWN:
+        return f" (got {shown})"
     return ""

@@ -132,18 +132,27 @@ class Resolver(APIGatewayRestResolver):
         :raises InvalidRequestError: naming the field, the value and what is allowed
         :raises RequestTooLargeError: over 6 MB, what Lambda takes
         """
-        event = self.current_event.raw_event
-        text: str | bytes = event.get("body") or empty or ""
-        if event.get("isBase64Encoded") and event.get("body"):
-            text = base64.b64decode(text)
-        if len(text) > _LARGEST_BODY_BYTES:
+        content = _content(self.current_event.raw_event) or (empty or "").encode()
+        if len(content) > _LARGEST_BODY_BYTES:
             raise RequestTooLargeError(f"The body is larger than {_LARGEST_BODY_BYTES:,} bytes.")
-        if not text:
+        if not content:
             raise InvalidRequestError("The body is empty; a JSON object is expected.")
         try:
-            return model.model_validate_json(text)
+            return model.model_validate_json(content)
         except ValidationError as error:
             raise from_validation(error) from None
+
+
+def _content(event: Mapping[str, Any]) -> bytes:
+    """The body's bytes.
+
+    :raises InvalidRequestError: for what can't be decoded
+    """
+    body = event.get("body") or ""
+    try:
+        return base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
+    except ValueError:  # binascii.Error, or UnicodeEncodeError for half a surrogate pair
+        raise InvalidRequestError("The body can't be decoded: neither base64 as announced nor UTF-8.") from None
 
 
 def request_id_of(event: Mapping[str, Any], context: LambdaContext) -> str:

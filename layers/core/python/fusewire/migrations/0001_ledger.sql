@@ -12,7 +12,11 @@ CREATE TABLE budget_window (
     reserved      numeric     NOT NULL DEFAULT 0 CHECK (reserved >= 0),
     request_count bigint      NOT NULL DEFAULT 0,
     -- The state whose crossing was last recorded. What callers see is computed from spent and the limit in force.
-    state         text        NOT NULL DEFAULT 'CLOSED' CHECK (state IN ('CLOSED', 'HALF_OPEN', 'OPEN'))
+    state         text        NOT NULL DEFAULT 'CLOSED' CHECK (state IN ('CLOSED', 'HALF_OPEN', 'OPEN')),
+    -- No reservation that expires up to this time is open any more: the next search for expired ones starts here, beyond
+    -- the dead entries of ledger_open, which only a vacuum of the whole ledger removes.
+    swept_until   timestamptz NOT NULL DEFAULT '-infinity',
+    reset_id      uuid        UNIQUE -- of the reset that opened it, made by the caller: sent twice, it resets once
 ) WITH (fillfactor = 50); -- room on the page: this row is updated twice a call, and none of that touches an index
 
 CREATE UNIQUE INDEX budget_window_open ON budget_window (budget) WHERE closed_at IS NULL;
@@ -22,7 +26,8 @@ CREATE TABLE budget_crossing (
     state      text        NOT NULL CHECK (state IN ('HALF_OPEN', 'OPEN')),
     crossed_at timestamptz NOT NULL,
     spent      numeric     NOT NULL,
-    limit_usd  numeric     NOT NULL
+    limit_usd  numeric     NOT NULL,
+    entry_id   uuid -- whose end crossed it, so that a caller whose answer was lost is told again; NULL for a sweep
 );
 CREATE INDEX budget_crossing_window ON budget_crossing (window_id);
 
@@ -75,6 +80,7 @@ CREATE TABLE provider_health (
     provider             text PRIMARY KEY,
     consecutive_failures integer NOT NULL DEFAULT 0,
     cooldown_until       timestamptz,
+    cooled_at            timestamptz, -- when a failure last opened a cooldown: attempts begun before it are no news
     last_success_at      timestamptz,
     last_failure_at      timestamptz,
     last_failure_kind    text,

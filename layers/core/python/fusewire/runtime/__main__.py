@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from io import TextIOWrapper
 
 from fusewire.runtime.api import RuntimeApi, RuntimeApiError
 from fusewire.runtime.loop import Handler, report, run
@@ -18,17 +19,19 @@ def _handler(name: str) -> Handler:
 
 def main() -> int:
     """:return: the exit status: 1 when the function can't be loaded or the platform is gone"""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Into a pipe it would hold back what a function prints.
+        sys.stdout.reconfigure(line_buffering=True)
     api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
     try:
-        handler = _handler(sys.argv[1] if len(sys.argv) > 1 else os.environ["_HANDLER"])
-    except Exception as error:  # noqa: BLE001 - anything may go wrong in a module's import
-        api.fail_init(report(error))
-        return 1
-    try:
+        try:
+            handler = _handler(sys.argv[1] if len(sys.argv) > 1 else os.environ["_HANDLER"])
+        except Exception as error:  # noqa: BLE001 - anything may go wrong in a module's import
+            api.fail_init(report(error))
+            return 1
         run(api, handler)
     except RuntimeApiError:
         return 1
-    return 0
 
 
 if __name__ == "__main__":

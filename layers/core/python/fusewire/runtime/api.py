@@ -55,6 +55,26 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+def _line(reader: BufferedReader) -> bytes:
+    line = reader.readline()
+    if not line:
+        raise ConnectionError("the platform hung up")
+    return line
+
+
+def _exactly(reader: BufferedReader, size: int) -> bytes:
+    data = reader.read(size)
+    if len(data) < size:
+        raise ConnectionError("the platform hung up")
+    return data
+
+
+def _accepted(status: int) -> None:
+    """:raises RuntimeApiError: when the platform refuses an answer: it takes this process for another, or for dead"""
+    if status != 202:
+        raise RuntimeApiError(f"an answer was answered {status}")
+
+
 class RuntimeApi:
     """The platform's side of the conversation, at AWS_LAMBDA_RUNTIME_API (`host:port`)."""
 
@@ -71,8 +91,7 @@ class RuntimeApi:
         :raises RuntimeApiError: when the platform is gone
         """
         try:
-            self._send(self._head("GET", "/invocation/next", ""))
-            status, headers, body = self._receive()
+            status, headers, body = self._exchange(self._head("GET", "/invocation/next", ""))
         except OSError as error:
             raise RuntimeApiError("the Runtime API can't be reached") from error
         if status != 200:
@@ -105,14 +124,28 @@ class RuntimeApi:
         typed = f"{_ERROR_TYPE}: {error_type}\r\n" if error_type else ""
         head = self._head("POST", path, f"{typed}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n")
         try:
-            self._send(head + body)
-            self._receive()
+            status, *_ = self._exchange(head + body)
         except OSError:
             # Nobody is left to tell; `next` finds out whether the platform is gone or only this request.
             self.close()
+        else:
+            _accepted(status)
 
     def _head(self, method: str, path: str, headers: str) -> bytes:
         return f"{method} {_ROOT}{path} HTTP/1.1\r\nHost: {self._host}\r\n{headers}\r\n".encode()
+
+    def _exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Send a request and wait for its response; once more where an old connection breaks under it."""
+        is_old = self._socket is not None
+        try:
+            self._send(request)
+            return self._receive()
+        except OSError:
+            self.close()
+            if not is_old:
+                raise
+        self._send(request)
+        return self._receive()
 
     def _send(self, data: bytes) -> None:
         """Begin a request, on the open connection unless the platform closed it meanwhile."""
@@ -135,17 +168,15 @@ class RuntimeApi:
         reader = self._reader
         if reader is None:
             raise ConnectionError("the connection is closed")
-        status_line = reader.readline()
-        if not status_line:
-            raise ConnectionError("the platform hung up")
+        status_line = _line(reader)
         headers: dict[str, str] = {}
-        while line := reader.readline().strip():
+        while line := _line(reader).strip():
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.lower()] = value.strip()
         if headers.get("transfer-encoding", "").lower() == "chunked":
             body = self._chunked_body(reader)
         else:
-            body = reader.read(int(headers.get("content-length", 0)))
+            body = _exactly(reader, int(headers.get("content-length", 0)))
         if headers.get("connection", "").lower() == "close":
             self.close()
         return int(status_line.split(None, 2)[1]), headers, body
@@ -153,10 +184,10 @@ class RuntimeApi:
     @staticmethod
     def _chunked_body(reader: BufferedReader) -> bytes:
         parts = []
-        while size := int(reader.readline().partition(b";")[0], 16):
-            parts.append(reader.read(size))
-            reader.readline()
-        while reader.readline().strip():
+        while size := int(_line(reader).partition(b";")[0], 16):
+            parts.append(_exactly(reader, size))
+            _line(reader)
+        while _line(reader).strip():
             pass  # trailers that nobody asked for
         return b"".join(parts)
 
@@ -170,7 +201,7 @@ class RuntimeApi:
 
 
 class ResponseStream:
-    """One streamed answer. Never raises: once the platform hung up, what is written is discarded."""
+    """One streamed answer. `write` never raises: once the platform hung up, what is written is discarded."""
 
     def __init__(self, api: RuntimeApi, head: bytes) -> None:
         self._api = api
@@ -209,6 +240,8 @@ class ResponseStream:
         if self._lost:
             return
         try:
-            self._api._receive()
+            status, *_ = self._api._receive()
         except OSError:
             self._api.close()
+        else:
+            _accepted(status)

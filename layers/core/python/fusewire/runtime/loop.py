@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from fusewire.runtime import Streamed
 from fusewire.runtime.api import Failure, Invocation, RuntimeApi
@@ -23,7 +23,7 @@ _SAFE_TO_SHOW: Final = frozenset(
 )
 
 
-def run(api: RuntimeApi, handler: Handler) -> None:
+def run(api: RuntimeApi, handler: Handler) -> NoReturn:
     """Serve one event after the other.
 
     :raises RuntimeApiError: when the platform is gone
@@ -39,7 +39,7 @@ def serve_one(api: RuntimeApi, handler: Handler) -> None:
     try:
         event = json.loads(invocation.body)
         answer = handler(event, Context(invocation))
-        if not ("requestContext" in event and "httpMethod" in event):
+        if not (isinstance(event, dict) and "requestContext" in event and "httpMethod" in event):
             api.respond(invocation.request_id, json.dumps(answer).encode())
             return
         prelude, chunks = _opened(answer)

@@ -8,6 +8,7 @@ is most of a cold start (docs/decisions/0002-lazy-sdks.md).
 import base64
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -29,6 +30,8 @@ from fusewire.ai.vocabulary import (
 
 if TYPE_CHECKING:
     import openai
+
+    from fusewire.ai.providers.clock import Clock
 
 _NEVER_SENT: Final = {"model", "stream", "stream_options", "max_tokens", "max_completion_tokens"}
 
@@ -96,38 +99,27 @@ class OpenAICompatibleProvider(AIProvider):
         return response
 
     def stream(self, request: ChatRequest, model: str, output_cap: int, timeouts: Timeouts) -> Iterator[StreamChunk]:
-        import openai
+        from fusewire.ai.providers.clock import Clock
 
         body = self.body(request, model, output_cap) | {
             "stream": True,
             "stream_options": {"include_usage": True},
         }
         deadline = time.monotonic() + timeouts.total
+        clock = Clock(timeouts.first)
         unfinished = set(range(request.n or 1))
         called: set[str] = set()
-        try:
-            events = self._client.post(
-                "/chat/completions",
-                body=body,
-                cast_to=object,
-                stream=True,
-                stream_cls=openai.Stream[object],
-                options={"timeout": self._timeout(timeouts)},
-            )
-            with events:
-                for event in events:
-                    chunk = StreamChunk.model_validate(event)
-                    unfinished -= {choice.index for choice in chunk.choices if choice.finish_reason}
-                    called.update(_called(chunk))
-                    yield chunk
-                    if time.monotonic() > deadline:
-                        raise ProviderFailure(FailureKind.READ_TIMEOUT, f"{self.id} took too long to finish")
-        except openai.OpenAIError as error:
-            raise self._failure(error, streaming=True) from error
-        except ValidationError as error:
-            raise _malformed(self.id, error) from None
-        except ValueError as error:  # JSONDecodeError, UnicodeDecodeError: an event that isn't JSON
-            raise _malformed(self.id, error) from None
+        with self._opened("/chat/completions", body, timeouts, clock) as events:
+            for event in events:
+                chunk = StreamChunk.model_validate(event)
+                chunk.choices = [
+                    choice for choice in chunk.choices if choice.delta.model_fields_set or choice.finish_reason
+                ]
+                unfinished -= {choice.index for choice in chunk.choices if choice.finish_reason}
+                called.update(_called(chunk))
+                if any(choice.delta.has_content for choice in chunk.choices):
+                    clock.until = deadline
+                yield chunk
         if unfinished:
             raise ProviderFailure(
                 FailureKind.STREAM_BROKEN, f"{self.id} ended the stream before the answer was complete"
@@ -143,13 +135,17 @@ class OpenAICompatibleProvider(AIProvider):
     # --- embeddings ---
 
     def embed(self, request: EmbeddingRequest, model: str, timeouts: Timeouts) -> EmbeddingResponse:
-        fields = request.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={"model", "user"})
+        left_out = {"model"} | self.ignores
+        fields = request.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude=left_out)
         # Numbers upstream, because not every server knows base64; `encode` makes base64 for those who asked for it.
         raw = self._post("/embeddings", {**fields, "model": model, "encoding_format": "float"}, timeouts)
         try:
             response = EmbeddingResponse.model_validate_json(raw)
         except ValidationError as error:
             raise _malformed(self.id, error) from None
+        response.data.sort(key=lambda item: item.index)
+        if [item.index for item in response.data] != list(range(request.count)):
+            raise ProviderFailure(FailureKind.MALFORMED_ANSWER, f"{self.id} didn't answer each input with one vector")
         if request.encoding_format == "base64":
             response.data = [_encoded(item) for item in response.data]
         return response
@@ -157,16 +153,39 @@ class OpenAICompatibleProvider(AIProvider):
     # --- the wire ---
 
     def _post(self, path: str, body: dict[str, Any], timeouts: Timeouts) -> bytes:
+        from fusewire.ai.providers.clock import Clock
+
+        with self._opened(path, body, timeouts, Clock(timeouts.first)) as events:
+            return events.response.read()
+
+    @contextmanager
+    def _opened(
+        self, path: str, body: dict[str, Any], timeouts: Timeouts, clock: "Clock"
+    ) -> Iterator["openai.Stream[object]"]:
+        """The answer, its body still unread; what goes wrong until the block ends comes out as `ProviderFailure`."""
         import httpx2
         import openai
 
         try:
-            response = self._client.post(
-                path, body=body, cast_to=httpx2.Response, options={"timeout": self._timeout(timeouts)}
+            events = self._client.post(
+                path,
+                body=body,
+                cast_to=object,
+                stream=True,
+                stream_cls=openai.Stream[object],
+                # A redirect would send the prompt to a place that nobody configured.
+                options={"timeout": self._timeout(timeouts), "follow_redirects": False},
             )
-        except openai.OpenAIError as error:
-            raise self._failure(error, streaming=False) from error
-        return response.content
+        except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise self._failure(error) from error
+        clock.watch(events.response)
+        try:
+            with events:
+                yield events
+        except (openai.OpenAIError, httpx2.HTTPError) as error:
+            raise self._failure(error) from error
+        except ValueError as error:  # ValidationError, JSONDecodeError, UnicodeDecodeError
+            raise _malformed(self.id, error) from None
 
     @staticmethod
     def _timeout(timeouts: Timeouts) -> "openai.Timeout":
@@ -174,25 +193,23 @@ class OpenAICompatibleProvider(AIProvider):
 
         return openai.Timeout(timeouts.first, connect=min(timeouts.connect, timeouts.first))
 
-    def _failure(self, error: "openai.OpenAIError", *, streaming: bool) -> ProviderFailure:
+    def _failure(self, error: Exception) -> ProviderFailure:
         import httpx2
         import openai
 
-        cause = error.__cause__
-        if isinstance(error, openai.APITimeoutError):
-            if isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout):
-                return ProviderFailure(FailureKind.CONNECT_TIMEOUT, f"{self.id} didn't accept a connection in time")
-            return ProviderFailure(FailureKind.READ_TIMEOUT, f"{self.id} didn't answer in time")
-        if isinstance(error, openai.APIConnectionError):
-            if isinstance(cause, httpx2.ConnectError | httpx2.UnsupportedProtocol):
-                # DNS, TLS or a refused connection: the class is safe to tell, the text may hold the address.
-                return ProviderFailure(FailureKind.CONNECT_FAILED, f"{self.id} can't be connected to")
-            return ProviderFailure(FailureKind.CONNECTION_LOST, f"{self.id} dropped the connection")
         if isinstance(error, openai.APIStatusError):
             return self._status_failure(error)
-        if streaming:
+        # The class is safe to tell; the text may hold the address.
+        cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
+        if isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout):
+            return ProviderFailure(FailureKind.CONNECT_TIMEOUT, f"{self.id} didn't accept a connection in time")
+        if isinstance(cause, httpx2.TimeoutException):
+            return ProviderFailure(FailureKind.READ_TIMEOUT, f"{self.id} didn't answer in time")
+        if isinstance(cause, httpx2.ConnectError | httpx2.UnsupportedProtocol | httpx2.InvalidURL):
+            return ProviderFailure(FailureKind.CONNECT_FAILED, f"{self.id} can't be connected to")
+        if isinstance(cause, openai.OpenAIError):
             return ProviderFailure(FailureKind.STREAM_ERROR, f"{self.id} sent an error in the stream")
-        return ProviderFailure(FailureKind.MALFORMED_ANSWER, f"{self.id} sent an answer that can't be read")
+        return ProviderFailure(FailureKind.CONNECTION_LOST, f"{self.id} dropped the connection")
 
     def _status_failure(self, error: "openai.APIStatusError") -> ProviderFailure:
         kind, what = _BY_STATUS.get(error.status_code, (FailureKind.SERVER_ERROR, "failed"))
@@ -200,6 +217,9 @@ class OpenAICompatibleProvider(AIProvider):
             kind, what = FailureKind.CONTENT_POLICY, "refused the content by its policy"
         elif error.code == "insufficient_quota":
             kind, what = _BY_STATUS[402]
+        elif error.status_code == 403 and error.code == "model_not_found":
+            # OpenAI, of a model that this project may not use: nothing is wrong with the key.
+            kind, what = _BY_STATUS[404]
         elif error.status_code < 400:
             kind, what = FailureKind.MALFORMED_ANSWER, "answered with neither content nor an error"
         body = error.body if isinstance(error.body, dict) else {}
@@ -209,7 +229,7 @@ class OpenAICompatibleProvider(AIProvider):
             f"{self.id} {what} (HTTP {error.status_code})",
             retry_after=retry_after_seconds(error.response.headers),
             caller_message=theirs if isinstance(theirs, str) else None,
-            param=error.param,
+            param=error.param if isinstance(error.param, str) else None,
         )
 
 

@@ -1,0 +1,116 @@
+"""Embeddings from vendors that take few texts at a time: several of their calls make one attempt.
+
+An attempt is settled once. So the calls' tokens are added up, and an attempt that fails after a call that was served
+is never released, whatever the failing call said of itself: the vendor bills for what came before.
+"""
+
+import array
+import base64
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from pydantic import ValidationError
+
+from fusewire.ai.failures import Consequence, FailureKind, ProviderFailure, Settle
+from fusewire.ai.vocabulary import Embedding, EmbeddingRequest, EmbeddingResponse, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """One call's answer."""
+
+    vectors: Sequence[object]
+    tokens: object
+    """Of the input; None where the vendor didn't say."""
+
+
+class PartlyServedFailure(ProviderFailure):
+    """A later call failed: what came before it was served, so the attempt costs something."""
+
+    @property
+    def consequence(self) -> Consequence:
+        return replace(super().consequence, settle=Settle.BOUND)
+
+
+def texts(provider: str, request: EmbeddingRequest) -> list[str]:
+    """The inputs as texts.
+
+    :raises ProviderFailure: for token ids, which only OpenAI's own models understand
+    """
+    inputs = [request.input] if isinstance(request.input, str) else request.input
+    found = [text for text in inputs if isinstance(text, str)]
+    if len(found) != len(inputs):
+        raise refused("input", f"{provider} takes texts, not token ids")
+    return found
+
+
+def refused(param: str, message: str) -> ProviderFailure:
+    """The caller's mistake, found before anything was sent."""
+    return ProviderFailure(FailureKind.REJECTED_REQUEST, message, caller_message=f"{message}.", param=param)
+
+
+def embed_in_batches(
+    provider: str,
+    request: EmbeddingRequest,
+    model: str,
+    size: int,
+    ask: Callable[[Sequence[str]], Vectors],
+) -> EmbeddingResponse:
+    """Ask for `size` texts at a time, one call after the other.
+
+    :raises ProviderFailure: when one of the calls fails
+    """
+    found: list[Embedding] = []
+    usage: Usage | None = Usage(prompt_tokens=0)
+    inputs = texts(provider, request)
+    for start in range(0, len(inputs), size):
+        batch = inputs[start : start + size]
+        try:
+            answer = _checked(provider, ask(batch), len(batch))
+        except ProviderFailure as failure:
+            raise _after(failure, len(found), len(inputs)) from failure
+        found += [item.model_copy(update={"index": len(found) + item.index}) for item in answer.data]
+        usage = _sum(usage, answer.usage)
+    if request.encoding_format == "base64":
+        found = [_encoded(item) for item in found]
+    return EmbeddingResponse(data=found, model=model, usage=usage)
+
+
+def _checked(provider: str, answer: Vectors, count: int) -> EmbeddingResponse:
+    try:
+        data = [{"index": index, "embedding": vector} for index, vector in enumerate(answer.vectors)]
+        usage = None if answer.tokens is None else {"prompt_tokens": answer.tokens, "total_tokens": answer.tokens}
+        checked = EmbeddingResponse.model_validate({"data": data, "model": "", "usage": usage})
+    except (ValidationError, TypeError):
+        raise ProviderFailure(FailureKind.MALFORMED_ANSWER, f"{provider} sent vectors that can't be read") from None
+    if len(checked.data) != count or any(isinstance(item.embedding, str) for item in checked.data):
+        raise ProviderFailure(FailureKind.MALFORMED_ANSWER, f"{provider} didn't answer each input with one vector")
+    return checked
+
+
+def _after(failure: ProviderFailure, served: int, count: int) -> ProviderFailure:
+    if not served:
+        return failure
+    return PartlyServedFailure(
+        failure.kind,
+        f"{failure.message}, after {served} of {count} inputs",
+        retry_after=failure.retry_after,
+        caller_message=failure.caller_message,
+        param=failure.param,
+    )
+
+
+def _sum(so_far: Usage | None, more: Usage | None) -> Usage | None:
+    """Half a usage prices half a bill: where one call didn't say, the whole attempt is settled at its bound."""
+    if so_far is None or more is None:
+        return None
+    tokens = so_far.prompt_tokens + more.prompt_tokens
+    return Usage(prompt_tokens=tokens, total_tokens=tokens)
+
+
+def _encoded(item: Embedding) -> Embedding:
+    floats = array.array("f", item.embedding)  # type: ignore[arg-type]  # numbers: `_checked` made sure
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return item.model_copy(update={"embedding": base64.b64encode(floats.tobytes()).decode()})
