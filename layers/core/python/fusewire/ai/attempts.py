@@ -13,7 +13,7 @@ from typing import Final
 from fusewire import logs
 from fusewire.ai.failures import FailureKind, Health, ProviderFailure, Settle
 from fusewire.ai.provider import AIProvider, Timeouts
-from fusewire.ai.vocabulary import Usage
+from fusewire.ai.vocabulary import PromptTokensDetails, Usage
 from fusewire.budget.breaker import Budget
 from fusewire.budget.ledger import (
     AllCoolingError,
@@ -314,16 +314,20 @@ class Attempts:
 
 def token_counts(usage: Usage) -> TokenCounts:
     """Usage as the price list counts it; details beyond the totals are clipped, so that nothing goes below zero."""
-    details = usage.prompt_tokens_details
-    cached = min((details and details.cached_tokens) or 0, usage.prompt_tokens)
-    written = min((details and details.cache_write_tokens) or 0, usage.prompt_tokens - cached)
-    return TokenCounts(usage.prompt_tokens, usage.completion_tokens, max(cached, 0), max(written, 0))
+    details = usage.prompt_tokens_details or PromptTokensDetails()
+    cached = _within(details.cached_tokens, usage.prompt_tokens)
+    written = _within(details.cache_write_tokens, usage.prompt_tokens - cached)
+    for_an_hour = _within(details.cache_write_1h_tokens, written)
+    return TokenCounts(usage.prompt_tokens, usage.completion_tokens, cached, written, for_an_hour)
+
+
+def _within(part: int | None, whole: int) -> int:
+    return max(min(part or 0, whole), 0)
 
 
 def _reasoning(usage: Usage | None) -> int:
     details = usage.completion_tokens_details if usage else None
-    reasoning = (details and details.reasoning_tokens) or 0
-    return max(min(reasoning, usage.completion_tokens), 0) if usage else 0
+    return _within(details.reasoning_tokens, usage.completion_tokens) if usage and details else 0
 
 
 def _cooling_down(cooling: Cooling) -> ProviderOutcome:

@@ -52,9 +52,17 @@ TokenCount = Annotated[int, Field(ge=0, le=2**53)]
 # --- chat: the request -------------------------------------------------------------------------------------------
 
 
+class CacheControl(_Asked):
+    """Anthropic's mark for "keep the prompt up to here"; vendors that cache unasked have no place for it."""
+
+    type: Literal["ephemeral"]
+    ttl: Literal["5m", "1h"] | None = None
+
+
 class TextPart(_Asked):
     type: Literal["text"]
     text: str
+    cache_control: CacheControl | None = None
 
 
 class RefusalPart(_Asked):
@@ -70,6 +78,7 @@ class ImageUrl(_Asked):
 class ImagePart(_Asked):
     type: Literal["image_url"]
     image_url: ImageUrl
+    cache_control: CacheControl | None = None
 
 
 ContentPart = Annotated[TextPart | ImagePart | RefusalPart, Field(discriminator="type")]
@@ -85,6 +94,8 @@ class ToolCall(_Asked):
     type: Literal["function"] = "function"
     function: FunctionCall
     index: int | None = None
+    extra_content: JsonObject | None = None
+    """Google's: the signature of the thought that led to the call, which has to come back with it."""
 
 
 class SystemMessage(_Asked):
@@ -133,6 +144,7 @@ class FunctionDefinition(_Asked):
 class Tool(_Asked):
     type: Literal["function"]
     function: FunctionDefinition
+    cache_control: CacheControl | None = None
 
 
 class NamedFunction(_Asked):
@@ -221,6 +233,21 @@ class ChatRequest(_Asked):
             if isinstance(message, UserMessage) and isinstance(message.content, list):
                 yield from (part for part in message.content if isinstance(part, ImagePart))
 
+    def extensions(self) -> frozenset[str]:
+        """Which fields of single vendors' it carries: `cache_control`, `extra_content`, `reasoning_content`."""
+        found: set[str] = set()
+        for message in self.messages:
+            if isinstance(message.content, list) and any(getattr(part, "cache_control", 0) for part in message.content):
+                found.add("cache_control")
+            if isinstance(message, AssistantMessage):
+                if message.reasoning_content:
+                    found.add("reasoning_content")
+                if any(call.extra_content for call in message.tool_calls or ()):
+                    found.add("extra_content")
+        if any(tool.cache_control for tool in self.tools or ()):
+            found.add("cache_control")
+        return frozenset(found)
+
 
 # --- chat: the answer --------------------------------------------------------------------------------------------
 
@@ -228,6 +255,8 @@ class ChatRequest(_Asked):
 class PromptTokensDetails(_Answered):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    """Of `cache_write_tokens`, those that are kept for an hour."""
 
 
 class CompletionTokensDetails(_Answered):
@@ -255,6 +284,7 @@ class AnsweredToolCall(_Answered):
     id: str
     type: Literal["function"] = "function"
     function: AnsweredFunction
+    extra_content: JsonObject | None = None
 
 
 class AnsweredMessage(_Answered):
@@ -295,6 +325,7 @@ class DeltaToolCall(_Answered):
     id: str | None = None
     type: Literal["function"] | None = None
     function: DeltaFunction | None = None
+    extra_content: JsonObject | None = None
 
 
 class Delta(_Answered):

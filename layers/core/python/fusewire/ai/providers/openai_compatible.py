@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from fusewire.ai.providers.clock import Clock
 
 _NEVER_SENT: Final = {"model", "stream", "stream_options", "max_tokens", "max_completion_tokens"}
+_NEVER_IN_MESSAGES: Final = frozenset({"annotations"})
+"""Empty, as OpenAI's SDK keeps it with an answer; as part of a request it isn't known."""
 
 _BY_STATUS: Final[Mapping[int, tuple[FailureKind, str]]] = {
     400: (FailureKind.REJECTED_REQUEST, "rejected the request"),
@@ -60,6 +62,8 @@ class OpenAICompatibleProvider(AIProvider):
     default_base_url: ClassVar[str | None] = None
     cap_field: ClassVar[str] = "max_completion_tokens"
     """What this server calls the output cap. `max_tokens` is deprecated at OpenAI, and all that some others know."""
+    foreign: ClassVar[frozenset[str]] = frozenset({"cache_control", "extra_content", "reasoning_content"})
+    """Other vendors' fields within messages and tools (`ChatRequest.extensions`): left out, and named as dropped."""
 
     @cached_property
     def _client(self) -> "openai.OpenAI":
@@ -130,7 +134,13 @@ class OpenAICompatibleProvider(AIProvider):
         """The request as this server wants it: the caller's fields, less the ignored ones, with the cap."""
         left_out = _NEVER_SENT | self.ignores
         fields = request.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude=left_out)
+        _leave_out(fields, _NEVER_IN_MESSAGES | self.foreign)
         return {"model": model, **fields, self.cap_field: output_cap}
+
+    def dropped(self, request: ChatRequest | EmbeddingRequest) -> tuple[str, ...]:
+        names = super().dropped(request)
+        foreign = self.foreign & request.extensions() if isinstance(request, ChatRequest) else ()
+        return tuple(sorted({*names, *foreign}))
 
     # --- embeddings ---
 
@@ -231,6 +241,19 @@ class OpenAICompatibleProvider(AIProvider):
             caller_message=theirs if isinstance(theirs, str) else None,
             param=error.param if isinstance(error.param, str) else None,
         )
+
+
+def _leave_out(fields: dict[str, Any], names: frozenset[str]) -> None:
+    """Take fields out of messages, their parts and calls, and tools; never out of a tool's own schema."""
+    for message in fields["messages"]:
+        content = message.get("content")
+        parts = content if isinstance(content, list) else ()
+        for holder in (message, *parts, *message.get("tool_calls", ())):
+            for name in names & holder.keys():
+                del holder[name]
+    for tool in fields.get("tools", ()):
+        for name in names & tool.keys():
+            del tool[name]
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

@@ -20,3 +20,4 @@ class VllmProvider(OpenAICompatibleProvider):
         required=("VLLM_BASE_URL",),
     )
     ignores = frozenset({"safety_identifier", "prompt_cache_key", "metadata", "verbosity"})
+    foreign = frozenset({"cache_control", "extra_content"})
