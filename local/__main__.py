@@ -177,7 +177,12 @@ def _migrated(database_url: str) -> list[str]:
 def _for_workers(variables: Mapping[str, str]) -> dict[str, str]:
     """The variables of a worker; what says that this were AWS is left out."""
     kept = {name: value for name, value in variables.items() if name != "AWS_EXECUTION_ENV"}
-    return kept | {"PYTHONPATH": str(_PROJECT / "layers" / "core" / "python")}
+    # A proxy that the environment names is not for the model on this machine. The small letters win.
+    direct = kept.get("no_proxy") or kept.get("NO_PROXY")
+    return kept | {
+        "PYTHONPATH": str(_PROJECT / "layers" / "core" / "python"),
+        "no_proxy": f"{direct},127.0.0.1,localhost" if direct else "127.0.0.1,localhost",
+    }
 
 
 def _wait_until_ready(port: int) -> None:

@@ -80,14 +80,14 @@ async def answer_of(invocation: Invocation) -> Answer:
 
     :raises InvocationError: when there is none, or none that API Gateway would take
     """
-    head = await invocation.part() or b""
+    head = part = await invocation.part() or b""
     if not invocation.streamed:
         return _taken(head, None)
-    while _PRELUDE_END not in head:
-        part = await invocation.part()
-        if part is None:
-            raise InvocationError("The function streamed an answer without a prelude.")
+    while part and _PRELUDE_END not in head:
+        part = await invocation.part() or b""
         head += part
+    if not part:
+        raise InvocationError("The function streamed an answer without a prelude.")
     prelude, _, first = head.partition(_PRELUDE_END)
     return _taken(prelude, _rest(first, invocation))
 

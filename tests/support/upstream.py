@@ -4,6 +4,7 @@ It counts tokens as bytes of UTF-8 text, which is the most that any tokenizer ma
 """
 
 import json
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -41,6 +42,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
     upstream: Upstream
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hung up, or a test that is over, is nothing to print."""
+        if not isinstance(sys.exc_info()[1], OSError | ValueError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Handler(BaseHTTPRequestHandler):

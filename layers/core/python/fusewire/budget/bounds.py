@@ -62,10 +62,15 @@ def chat_input_bound(request: ChatRequest) -> int:
     bound = TOKENS_PER_REQUEST
     for message in request.messages:
         bound += TOKENS_PER_MESSAGE + sum(_message(message))
-    if request.tools:
+    answers = (message for message in request.messages if isinstance(message, AssistantMessage))
+    called = {call.function.name for answer in answers for call in answer.tool_calls or ()}
+    if request.tools or called:
         bound += TOKENS_FOR_TOOLS
-        for tool in request.tools:
-            bound += _JSON_AROUND + _json(dumps(tool.model_dump(exclude_none=True)))
+    if not request.tools:
+        # Anthropic wants earlier calls' tools defined, so that its hidden text comes with a history of calls too.
+        bound += sum(_JSON_AROUND + _text(name) for name in called)
+    for tool in request.tools or ():
+        bound += _JSON_AROUND + _json(dumps(tool.model_dump(exclude_none=True)))
     if isinstance(request.tool_choice, NamedToolChoice):
         bound += _text(request.tool_choice.function.name)
     if isinstance(request.response_format, JsonSchemaFormat):

@@ -14,7 +14,7 @@ def chat_events(chunks: Iterable[StreamChunk], *, include_usage: bool) -> Iterat
     try:
         for chunk in chunks:
             if chunk.usage is None or include_usage:
-                yield b"data: " + dumps(chunk.model_dump(exclude_unset=True)).encode() + b"\n\n"
+                yield _event(chunk.model_dump(exclude_unset=True))
     except StreamBrokenError as error:
         yield _error(f"The provider broke off in mid-answer: {error}. What you have is incomplete.", "stream_broken")
         return
@@ -35,4 +35,9 @@ def chat_events(chunks: Iterable[StreamChunk], *, include_usage: bool) -> Iterat
 
 def _error(message: str, code: str) -> bytes:
     body = {"error": {"message": message, "type": "server_error", "code": code, "param": None}}
-    return b"data: " + dumps(body).encode() + b"\n\n"
+    return _event(body)
+
+
+def _event(body: object) -> bytes:
+    # Some servers cut a surrogate pair in two: each half goes on as a JSON escape, and the caller joins them again.
+    return b"data: " + dumps(body).encode(errors="backslashreplace") + b"\n\n"

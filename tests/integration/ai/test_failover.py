@@ -1,0 +1,327 @@
+"""The first provider fails in every way there is: the second answers, and the books and the log say why."""
+
+import socket
+from collections.abc import Mapping
+from contextlib import closing
+from typing import LiteralString
+
+import pytest
+
+from fusewire.ai.vocabulary import StreamChunk
+from fusewire.budget.bounds import chat_input_bound
+from fusewire.errors import (
+    AllProvidersFailedError,
+    ContentPolicyError,
+    FusewireError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    RequestTooLargeError,
+    UnsupportedParameterError,
+)
+from tests.conftest import CoreFactory
+from tests.integration.ai.contract import chat, embedding
+from tests.integration.ai.observing import Books, LogLines, caller, price_of, two_clouds
+from tests.support.upstream import (
+    Reply,
+    Upstream,
+    cut_before_answer,
+    cut_stream,
+    end_stream_early,
+    error_in_stream,
+    hang,
+    raw,
+    status,
+)
+
+CAP = 100
+TRUNCATED = b'{"id":"x","created":1,"model":"m","choices":[{"index":0,"mess'
+
+# (name, reply, kind, basis: what becomes of the first attempt's reservation)
+FAILS: list[tuple[str, Reply, str, str | None]] = [
+    ("500", status(500), "server_error", None),
+    ("502", status(502), "gateway_error", "bound"),
+    ("503", status(503), "overloaded", None),
+    ("529", status(529), "overloaded", None),
+    ("408", status(408), "request_timeout", "bound"),
+    ("409", status(409), "conflict", None),
+    ("429", status(429), "rate_limited", None),
+    ("429 with Retry-After", status(429, {"Retry-After": "30"}), "rate_limited", None),
+    ("401", status(401), "credential_rejected", None),
+    ("402", status(402), "out_of_credit", None),
+    ("404", status(404), "model_not_found", None),
+    ("hangs", hang(20), "read_timeout", "bound"),
+    ("HTML", raw(b"<html>"), "malformed_answer", "bound"),
+    ("truncated JSON", raw(TRUNCATED), "malformed_answer", "bound"),
+    ("empty body", raw(b""), "malformed_answer", "bound"),
+    ("cut", cut_before_answer, "connection_lost", "bound"),
+]
+STREAM_FAILS: list[tuple[str, Reply, str, str | None]] = [
+    (name, reply, "stream_broken" if kind == "malformed_answer" else kind, basis) for name, reply, kind, basis in FAILS
+] + [
+    ("cut before content", cut_stream(0), "connection_lost", "bound"),
+    ("ends before content", end_stream_early(0), "stream_broken", "bound"),
+    ("error event before content", error_in_stream(0), "stream_error", "bound"),
+]
+
+
+def text(chunks: list[StreamChunk]) -> str:
+    return "".join(choice.delta.content or "" for c in chunks for choice in c.choices)
+
+
+CASES = [
+    pytest.param(streamed, reply, kind, basis, id=f"{'stream' if streamed else 'chat'}: {name}")
+    for streamed, fails in ((False, FAILS), (True, STREAM_FAILS))
+    for name, reply, kind, basis in fails
+]
+
+
+@pytest.mark.parametrize(("streamed", "reply", "kind", "basis"), CASES)
+def test_the_second_answers(
+    upstream: Upstream,
+    second_upstream: Upstream,
+    core: CoreFactory,
+    books: Books,
+    log: LogLines,
+    streamed: bool,
+    reply: Reply,
+    kind: str,
+    basis: str | None,
+) -> None:
+    upstream.script.append(reply)
+    services = core(**two_clouds(upstream, second_upstream, AI_REQUEST_TIMEOUT_SECONDS="2"))
+    request = chat(stream=streamed, max_tokens=CAP)
+    if streamed:
+        streaming = services.router.stream(request, caller())
+        assert (streaming.provider, streaming.model, streaming.attempts) == ("openai", "second", 2)
+        assert text(list(streaming.chunks)) == "Paris."
+    else:
+        response, served = services.router.complete(request, caller())
+        assert (served.provider, served.model, served.attempts) == ("openai", "second", 2)
+        assert response.choices[0].message.content == "Paris."
+    assert len(upstream.requests) == len(second_upstream.requests) == 1
+
+    first, second = books.entries()
+    assert books.ends() == [
+        ("azure", "settled" if basis else "released", basis, kind),
+        ("openai", "settled", "actual", "success"),
+    ]
+    assert (first["attempt"], second["attempt"]) == (1, 2)
+    assert first["request_id"] == second["request_id"] == "request-1"
+    bound = price_of("azure", chat_input_bound(request), CAP)
+    assert first["bound"] == bound
+    assert first["cost"] == (bound if basis else None)
+    assert second["cost"] == price_of("openai", *second_upstream.billed[0])
+    books.check()
+
+    (failed,) = log.events("router.provider_failed")
+    assert (failed["level"], failed["provider"], failed["model"]) == ("WARNING", "azure", "first")
+    assert (failed["kind"], failed["attempt"], failed["tier"]) == (kind, 1, "sota")
+    assert failed["cost_usd"] == (bound if basis else 0)
+    assert failed.get("cost_basis") == basis
+    (succeeded,) = log.events("router.success")
+    assert (succeeded["provider"], succeeded["attempt"], succeeded["cost_basis"]) == ("openai", 2, "actual")
+    assert succeeded["cost_usd"] == second["cost"]
+    assert len(log.events("ledger.settled_at_bound")) == (1 if basis else 0)
+    assert not log.events("router.all_failed")
+
+
+def test_an_attempt_more_is_one_round_trip_more(
+    upstream: Upstream, second_upstream: Upstream, core: CoreFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = core(**two_clouds(upstream, second_upstream))
+    call = services.database.call
+    sent: list[str] = []
+
+    def seen(statement: LiteralString, argument: Mapping[str, object]) -> object:
+        sent.append(statement)
+        return call(statement, argument)
+
+    monkeypatch.setattr(services.database, "call", seen)
+    services.router.complete(chat(), caller())
+    upstream.script.append(status(500))
+    services.router.complete(chat(), caller())
+    reserve, end = "SELECT ledger_reserve(%s::jsonb)", "SELECT ledger_end(%s::jsonb)"
+    assert sent == [reserve, end, reserve, reserve, end]
+
+
+def test_a_refused_connection_costs_nothing(
+    second_upstream: Upstream, core: CoreFactory, books: Books, log: LogLines
+) -> None:
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        nobody = Upstream(port=listener.getsockname()[1])
+        services = core(**two_clouds(nobody, second_upstream))
+        _, served = services.router.complete(chat(), caller())
+    assert served.attempts == 2
+    assert books.ends() == [
+        ("azure", "released", None, "connect_failed"),
+        ("openai", "settled", "actual", "success"),
+    ]
+    books.check()
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["chat", "stream"])
+@pytest.mark.parametrize(
+    ("reply", "error", "outcome"),
+    [
+        (status(400, error={"message": "too long", "param": "messages"}), InvalidRequestError, "rejected_request"),
+        (status(422), InvalidRequestError, "rejected_request"),
+        (status(413), RequestTooLargeError, "too_large"),
+        (status(400, error={"code": "content_filter", "message": "no"}), ContentPolicyError, "content_policy"),
+    ],
+)
+def test_the_callers_own_mistake_stops_the_chain(
+    upstream: Upstream,
+    second_upstream: Upstream,
+    core: CoreFactory,
+    books: Books,
+    reply: Reply,
+    error: type[FusewireError],
+    outcome: str,
+    streamed: bool,
+) -> None:
+    upstream.script.append(reply)
+    services = core(**two_clouds(upstream, second_upstream))
+    with pytest.raises(error) as caught:
+        if streamed:
+            services.router.stream(chat(stream=True), caller())
+        else:
+            services.router.complete(chat(), caller())
+    assert type(caught.value) is error
+    assert not second_upstream.requests
+    assert books.ends() == [("azure", "released", None, outcome)]
+    assert books.health("azure") == {}
+    books.check()
+
+
+def test_the_vendors_words_reach_the_caller_and_no_log(
+    upstream: Upstream, second_upstream: Upstream, core: CoreFactory, books: Books, log: LogLines
+) -> None:
+    upstream.script.append(status(400, error={"message": "sentinel-vendor-words", "param": "messages[0]"}))
+    services = core(**two_clouds(upstream, second_upstream))
+    with pytest.raises(InvalidRequestError, match="sentinel-vendor-words") as caught:
+        services.router.complete(chat(), caller())
+    assert caught.value.param == "messages[0]"
+    assert "sentinel" not in log.text + str(books.query("SELECT * FROM ledger"))
+
+
+def test_everyone_failing_tells_each_outcome(
+    upstream: Upstream, second_upstream: Upstream, core: CoreFactory, books: Books, log: LogLines
+) -> None:
+    upstream.script.append(status(500))
+    second_upstream.script.append(status(429, {"Retry-After": "21"}))
+    services = core(**two_clouds(upstream, second_upstream))
+    with pytest.raises(AllProvidersFailedError) as caught:
+        services.router.complete(chat(), caller())
+    assert [(o.provider, o.model, o.kind) for o in caught.value.outcomes] == [
+        ("azure", "first", "server_error"),
+        ("openai", "second", "rate_limited"),
+    ]
+    assert caught.value.retry_after == 21
+    (line,) = log.events("router.all_failed")
+    assert (line["level"], line["code"]) == ("ERROR", "all_providers_failed")
+    assert line["message"] == "azure/first: server_error; openai/second: rate_limited"
+    assert len(log.events("router.provider_failed")) == 2
+    assert books.spent() == 0
+    books.check()
+
+
+def test_whoever_cools_down_is_told_of_too(upstream: Upstream, second_upstream: Upstream, core: CoreFactory) -> None:
+    services = core(**two_clouds(upstream, second_upstream))
+    upstream.script.append(status(429, {"Retry-After": "45"}))
+    services.router.complete(chat(), caller())
+    second_upstream.script.append(status(500))
+    with pytest.raises(AllProvidersFailedError) as caught:
+        services.router.complete(chat(), caller())
+    assert [(o.provider, o.kind) for o in caught.value.outcomes] == [
+        ("azure", "cooling_down"),
+        ("openai", "server_error"),
+    ]
+    assert caught.value.retry_after == pytest.approx(45, abs=10), "azure said when to come back"
+
+
+def test_all_cooling_down_sends_nothing(
+    upstream: Upstream, second_upstream: Upstream, core: CoreFactory, books: Books
+) -> None:
+    services = core(**two_clouds(upstream, second_upstream))
+    upstream.script.append(status(429, {"Retry-After": "45"}))
+    second_upstream.script.append(status(503, {"Retry-After": "90"}))
+    with pytest.raises(AllProvidersFailedError):
+        services.router.complete(chat(), caller())
+    with pytest.raises(AllProvidersFailedError) as caught:
+        services.router.complete(chat(), caller())
+    assert {o.kind for o in caught.value.outcomes} == {"cooling_down"}
+    assert caught.value.retry_after == pytest.approx(45, abs=10)
+    assert (len(upstream.requests), len(second_upstream.requests)) == (1, 1)
+    assert len(books.entries()) == 2
+    books.check()
+
+
+def test_a_pinned_model_does_not_fall_over(
+    upstream: Upstream, second_upstream: Upstream, core: CoreFactory, books: Books
+) -> None:
+    services = core(**two_clouds(upstream, second_upstream))
+    for model in ("azure/first", "first"):
+        upstream.script.append(status(500))
+        with pytest.raises(AllProvidersFailedError) as caught:
+            services.router.complete(chat(model=model), caller())
+        assert [o.provider for o in caught.value.outcomes] == ["azure"]
+    assert not second_upstream.requests
+    books.check()
+
+
+@pytest.mark.parametrize("reply", [status(404), status(403, error={"code": "model_not_found"})])
+def test_a_model_that_its_provider_does_not_know_is_a_404_and_no_cooldown(
+    upstream: Upstream, second_upstream: Upstream, core: CoreFactory, books: Books, reply: Reply
+) -> None:
+    services = core(**two_clouds(upstream, second_upstream))
+    for _ in range(6):
+        upstream.script.append(reply)
+        with pytest.raises(ModelNotFoundError):
+            services.router.complete(chat(model="azure/made-up"), caller())
+    assert books.health("azure")["cooldown_until"] is None
+    assert services.router.complete(chat(), caller())[1].provider == "azure"
+    books.check()
+
+
+def test_embeddings_are_metered_and_do_not_fall_over(
+    upstream: Upstream, second_upstream: Upstream, core: CoreFactory, books: Books
+) -> None:
+    services = core(**two_clouds(upstream, second_upstream, OPENAI_EMBEDDING_MODEL="second-embedding"))
+    _, served = services.router.embed(embedding(input=["a", "bc"]), caller())
+    assert served.booked.cost == price_of("azure", 3, 0)
+    upstream.script.append(status(500))
+    with pytest.raises(AllProvidersFailedError):
+        services.router.embed(embedding(), caller())
+    assert not second_upstream.requests
+    assert [e["operation"] for e in books.entries()] == ["embedding", "embedding"]
+    books.check()
+
+
+def test_what_nobody_can_honour_is_refused_by_name(
+    upstream: Upstream, second_upstream: Upstream, core: CoreFactory, books: Books
+) -> None:
+    variables = two_clouds(second_upstream, second_upstream) | {
+        "AI_MODE": "hybrid",
+        "AI_FALLBACK_CHAIN": "ollama,openai",
+        "OLLAMA_BASE_URL": upstream.url,
+        "OLLAMA_SOTA_MODEL": "small",
+    }
+    services = core(**variables)
+    with pytest.raises(UnsupportedParameterError) as caught:
+        services.router.complete(chat(model="ollama/small", n=2), caller())
+    assert caught.value.param == "n"
+    assert services.router.complete(chat(n=2), caller())[1].provider == "openai"
+    assert not upstream.requests
+
+
+def test_dropped_fields_are_told(upstream: Upstream, second_upstream: Upstream, core: CoreFactory) -> None:
+    variables = two_clouds(second_upstream, second_upstream) | {
+        "AI_MODE": "hybrid",
+        "AI_FALLBACK_CHAIN": "ollama",
+        "OLLAMA_BASE_URL": upstream.url,
+        "OLLAMA_SOTA_MODEL": "small",
+    }
+    _, served = core(**variables).router.complete(chat(user="someone", seed=1), caller())
+    assert served.dropped == ("user",)
+    assert "user" not in upstream.requests[0]

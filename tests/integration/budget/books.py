@@ -1,0 +1,172 @@
+"""What the ledger's tests share: the books read from outside, a clock that can be set, the events that were logged."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any, LiteralString, cast
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import DictRow, dict_row
+
+from fusewire.budget.ledger import Call, Candidate, Ending, How, Reservation, Verdict
+from fusewire.budget.pricing import TokenCounts
+
+ZERO = Decimal(0)
+
+_WINDOWS = """
+    SELECT w.id, w.spent, w.reserved, w.request_count AS calls,
+           COALESCE(l.spent, 0) AS ledger_spent, COALESCE(l.reserved, 0) AS ledger_reserved,
+           COALESCE(l.calls, 0) AS ledger_calls,
+           COALESCE(r.cost, 0) AS rolled_cost, COALESCE(r.requests, 0) AS rolled_calls
+    FROM budget_window w
+    LEFT JOIN (SELECT window_id, COALESCE(sum(cost) FILTER (WHERE status = 'settled'), 0) AS spent,
+                      COALESCE(sum(bound) FILTER (WHERE status = 'reserved'), 0) AS reserved,
+                      count(*) FILTER (WHERE status = 'settled') AS calls
+               FROM ledger GROUP BY window_id) l ON l.window_id = w.id
+    LEFT JOIN (SELECT window_id, sum(cost) AS cost, sum(requests) AS requests
+               FROM usage_rollup GROUP BY window_id) r ON r.window_id = w.id
+    ORDER BY w.id
+"""
+
+_GROUPS_THAT_DIFFER = """
+    SELECT *
+    FROM (SELECT window_id, day, provider, model, COALESCE(tier, '') AS tier, COALESCE(key_id, '') AS key_id,
+                 sum(cost) AS cost, count(*) AS requests,
+                 sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
+          FROM ledger WHERE status = 'settled' GROUP BY 1, 2, 3, 4, 5, 6) l
+    FULL JOIN usage_rollup r USING (window_id, day, provider, model, tier, key_id)
+    WHERE (COALESCE(l.cost, 0), COALESCE(l.requests, 0), COALESCE(l.input_tokens, 0), COALESCE(l.output_tokens, 0))
+          IS DISTINCT FROM
+          (COALESCE(r.cost, 0), COALESCE(r.requests, 0), COALESCE(r.input_tokens, 0), COALESCE(r.output_tokens, 0))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A window's own sums, in USD, and its count of settled calls."""
+
+    id: int
+    spent: Decimal
+    reserved: Decimal
+    calls: int
+
+
+class Books:
+    """The ledger's tables through a connection of their own, each check in one snapshot."""
+
+    def __init__(self, database_url: str) -> None:
+        self._connection: psycopg.Connection[DictRow] = psycopg.connect(database_url, row_factory=dict_row)
+        self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def rows(self, statement: LiteralString, *parameters: object) -> list[DictRow]:
+        with self._connection.transaction():
+            return self._connection.execute(statement, parameters).fetchall()
+
+    def check(self, *, limit: Decimal | None = None) -> list[Totals]:
+        """Every window, the oldest first: its sums equal the ledger's and the rollups', and none passes the limit."""
+        with self._connection.transaction():
+            windows = self._connection.execute(_WINDOWS).fetchall()
+            groups = self._connection.execute(_GROUPS_THAT_DIFFER).fetchall()
+        assert groups == []
+        for w in windows:
+            assert (w["spent"], w["reserved"], w["calls"]) == (
+                w["ledger_spent"],
+                w["ledger_reserved"],
+                w["ledger_calls"],
+            )
+            assert (w["spent"], w["calls"]) == (w["rolled_cost"], w["rolled_calls"])
+            assert limit is None or w["spent"] + w["reserved"] <= limit
+        return [Totals(w["id"], w["spent"], w["reserved"], w["calls"]) for w in windows]
+
+    def only_window(self, *, limit: Decimal | None = None) -> Totals:
+        [totals] = self.check(limit=limit)
+        return totals
+
+    def entry(self, entry_id: UUID) -> DictRow:
+        [row] = self.rows("SELECT * FROM ledger WHERE id = %s", entry_id)
+        return row
+
+    def crossings(self) -> list[str]:
+        return [row["state"] for row in self.rows("SELECT state FROM budget_crossing ORDER BY crossed_at, state")]
+
+
+class Clock:
+    """Stands before Postgres' own `clock_timestamp()` for every session that a database opens from now on."""
+
+    def __init__(self, database_url: str, now: datetime) -> None:
+        self._connection = psycopg.connect(database_url, autocommit=True)
+        self._connection.execute("CREATE SCHEMA test_clock")
+        self._connection.execute("CREATE TABLE test_clock.reading (at timestamptz NOT NULL)")
+        self._connection.execute("INSERT INTO test_clock.reading VALUES (%s)", (now,))
+        self._connection.execute("""
+            CREATE FUNCTION test_clock.clock_timestamp() RETURNS timestamptz
+            LANGUAGE sql VOLATILE AS 'SELECT at FROM test_clock.reading'
+        """)
+        self._connection.execute(
+            sql.SQL("ALTER DATABASE {} SET search_path = test_clock, public, pg_catalog").format(
+                sql.Identifier(self._connection.info.dbname)
+            )
+        )
+        self.now = now
+
+    def set(self, now: datetime) -> None:
+        self._connection.execute("UPDATE test_clock.reading SET at = %s", (now,))
+        self.now = now
+
+    def advance(self, *, seconds: float) -> None:
+        self.set(self.now + timedelta(seconds=seconds))
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Events(logging.Handler):
+    """Every event that was logged, in order, by name and fields."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logged: list[tuple[str, Mapping[str, Any]]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.logged.append((record.getMessage(), cast(Mapping[str, Any], record.__dict__.get("fields", {}))))
+
+    def count(self) -> Counter[str]:
+        return Counter(name for name, _ in self.logged)
+
+    def of(self, name: str) -> list[Mapping[str, Any]]:
+        return [fields for logged, fields in self.logged if logged == name]
+
+
+def a_call(request_id: str = "request-1", *, tier: str | None = "sota") -> Call:
+    return Call(request_id, "chat", tier)
+
+
+def candidate(bound: str | Decimal, provider: str = "openai", model: str = "gpt") -> Candidate:
+    return Candidate(provider, model, Decimal(bound))
+
+
+def _ended(
+    how: How,
+    outcome: str,
+    reservation: Reservation,
+    cost: str | Decimal | None = None,
+    *,
+    verdict: Verdict | None = None,
+) -> Ending:
+    counts = TokenCounts(10, 20) if how == "actual" else None
+    paid = None if cost is None else Decimal(cost)
+    return Ending(reservation, how, outcome, cost=paid, counts=counts, verdict=verdict)
+
+
+settled = partial(_ended, "actual", "success")
+at_bound = partial(_ended, "bound", "read_timeout")
+released = partial(_ended, "release", "connect_failed")

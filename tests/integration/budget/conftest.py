@@ -1,0 +1,60 @@
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Protocol
+
+import pytest
+
+from fusewire import logs
+from fusewire.budget.ledger import Ledger
+from fusewire.db import Database
+from tests.conftest import CoreFactory
+from tests.integration.budget.books import Books, Clock, Events
+
+
+class OpenLedger(Protocol):
+    """`open_ledger(AI_MONTHLY_BUDGET_USD="2")` is a ledger with its own connection; the budget is 1 USD unless set."""
+
+    def __call__(self, database_url: str | None = None, **variables: str) -> Ledger: ...
+
+
+@pytest.fixture
+def open_ledger(core: CoreFactory) -> Iterator[OpenLedger]:
+    databases: list[Database] = []
+
+    def make(database_url: str | None = None, **variables: str) -> Ledger:
+        settings = core.settings(
+            **{"AI_MONTHLY_BUDGET_USD": "1", "DATABASE_URL": database_url or core.database_url} | variables
+        )
+        databases.append(Database(settings.database_url))
+        return Ledger(databases[-1], settings)
+
+    yield make
+    for database in databases:
+        database.close()
+
+
+@pytest.fixture
+def books(database_url: str) -> Iterator[Books]:
+    reader = Books(database_url)
+    yield reader
+    reader.close()
+
+
+@pytest.fixture
+def clock(database_url: str) -> Iterator[Clock]:
+    """For every session opened after it: name it before `open_ledger` is used."""
+    made = Clock(database_url, datetime(2026, 11, 15, 12, tzinfo=UTC))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def events() -> Iterator[Events]:
+    logger = logging.getLogger(logs.SERVICE)
+    handler, level = Events(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield handler
+    logger.setLevel(level)
+    logger.removeHandler(handler)

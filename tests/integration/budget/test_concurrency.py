@@ -1,0 +1,193 @@
+"""Thirty-two execution environments on one window: the limit holds at every moment, and no call is lost."""
+
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from threading import Barrier
+from uuid import UUID
+
+import psycopg
+
+from fusewire.budget.ledger import AllCoolingError, Ending, How, Ledger, Reservation, Verdict
+from fusewire.errors import BudgetExceededError, BudgetReservedError
+from tests.integration.budget.books import Books, Events, a_call, at_bound, candidate, released, settled
+from tests.integration.budget.conftest import OpenLedger
+
+THREADS = 32
+LIMIT = Decimal(1)
+
+
+@dataclass
+class Told:
+    """What one environment believes it did: how each of its entries ended, last word last."""
+
+    entries: dict[UUID, tuple[How | None, Decimal]] = field(default_factory=dict)
+    refused: int = 0
+
+
+class Environment:
+    """One Lambda's execution environment, making calls at random and keeping its own account of them."""
+
+    def __init__(self, number: int, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.told = Told()
+        self._random = random.Random(number)  # noqa: S311 - the same calls in every run
+        self._name = f"environment-{number}"
+
+    def call(self, *, crashes: bool = False, providers: tuple[str, ...] = ("openai",)) -> None:
+        """One call of up to three attempts; with several providers, over those that aren't cooling down."""
+        after: Ending | None = None
+        for attempt in range(1, 4):
+            bound = Decimal(self._random.randint(1, 60)).scaleb(-3)
+            chain = [candidate(bound, provider) for provider in self._random.sample(providers, len(providers))]
+            try:
+                reservation = self.ledger.reserve(a_call(self._name), chain, attempt=attempt, after=after)
+            except (BudgetExceededError, BudgetReservedError, AllCoolingError):
+                self.told.refused += 1
+                return
+            self.told.entries[reservation.id] = (None, bound)
+            if crashes and self._random.random() < 0.1:
+                return
+            if attempt == 3 or self._random.random() < 0.6:
+                self.ledger.end(self._ending(reservation))
+                return
+            provider = reservation.candidate.provider
+            verdict = Verdict(provider, "count", "server_error", seconds=0.01, threshold=1, max_seconds=0.02)
+            after = self._noted(self._random.choice((at_bound, released))(reservation, verdict=verdict))
+
+    def _ending(self, reservation: Reservation) -> Ending:
+        bound = reservation.candidate.bound
+        cost = (bound * self._random.randint(0, 1000)).scaleb(-3)
+        return self._noted(
+            self._random.choice((settled(reservation, cost), at_bound(reservation), released(reservation)))
+        )
+
+    def _noted(self, ending: Ending) -> Ending:
+        reservation = ending.reservation
+        cost = {"actual": ending.cost, "bound": reservation.candidate.bound}.get(ending.how) or Decimal(0)
+        self.told.entries[reservation.id] = (ending.how, cost)
+        return ending
+
+
+def all_at_once(jobs: list[Callable[[], None]], meanwhile: Callable[[], object]) -> int:
+    """Run every job in a thread of its own, all starting together, and `meanwhile` again and again until they end."""
+    start, observed = Barrier(len(jobs)), 0
+
+    def started(job: Callable[[], None]) -> None:
+        start.wait(timeout=30)
+        job()
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        futures = [pool.submit(started, job) for job in jobs]
+        while wait(futures, timeout=0).not_done:
+            meanwhile()
+            observed += 1
+    for future in futures:
+        future.result()
+    return observed
+
+
+def test_the_limit_holds_at_every_moment(open_ledger: OpenLedger, books: Books, events: Events) -> None:
+    environments = [Environment(number, open_ledger()) for number in range(THREADS)]
+
+    def work(environment: Environment) -> None:
+        for _ in range(20):
+            environment.call()
+
+    observed = all_at_once(
+        [lambda e=e: work(e) for e in environments],  # type: ignore[misc]
+        lambda: books.check(limit=LIMIT),
+    )
+
+    assert observed > 0
+    window = books.only_window(limit=LIMIT)
+    ends = [end for e in environments for end in e.told.entries.values()]
+    assert window.reserved == 0
+    assert window.spent == sum(cost for _, cost in ends)
+    assert window.calls == sum(how in ("actual", "bound") for how, _ in ends)
+    assert len(books.rows("SELECT FROM ledger")) == len(ends)
+    assert sum(e.told.refused for e in environments) > 0, "the budget was never the thing that was short"
+    assert events.count()["ledger.unavailable"] == 0
+
+
+def test_failovers_resets_reads_and_expiry_never_wait_for_each_other_in_a_circle(
+    open_ledger: OpenLedger, books: Books, events: Events
+) -> None:
+    environments = [
+        Environment(number, open_ledger(AI_RESERVATION_TTL_SECONDS="0.03")) for number in range(THREADS - 6)
+    ]
+    admins = [open_ledger() for _ in range(2)]
+    schedulers = [open_ledger() for _ in range(2)]
+    readers = [open_ledger() for _ in range(2)]
+
+    def work(environment: Environment) -> None:
+        for _ in range(12):
+            environment.call(crashes=True, providers=("vllm", "azure", "openai", "aws"))
+
+    def reset(ledger: Ledger) -> None:
+        for number in range(15):
+            ledger.reset(actor="admin", source_ip=None, request_id=f"reset-{number}", reason=None)
+
+    def schedule(ledger: Ledger) -> None:
+        for _ in range(15):
+            ledger.scheduled_reset(due=datetime.now(UTC) + timedelta(minutes=1), request_id="schedule")
+
+    def read(ledger: Ledger) -> None:
+        for _ in range(30):
+            ledger.budget()
+
+    jobs: list[Callable[[], None]] = []
+    jobs += [lambda e=e: work(e) for e in environments]  # type: ignore[misc]
+    jobs += [lambda a=a: reset(a) for a in admins]  # type: ignore[misc]
+    jobs += [lambda s=s: schedule(s) for s in schedulers]  # type: ignore[misc]
+    jobs += [lambda r=r: read(r) for r in readers]  # type: ignore[misc]
+    all_at_once(jobs, lambda: books.check(limit=LIMIT))
+
+    # A deadlock's victim would have shown as an error of its caller, or as an ending that was kept.
+    assert events.count()["ledger.unavailable"] == 0
+    deadline = datetime.now(UTC) + timedelta(seconds=10)
+    while any(window.reserved for window in books.check(limit=LIMIT)):
+        assert datetime.now(UTC) < deadline, "crashed calls are still reserved long after their time"
+        readers[0].budget()
+
+    statuses = {"actual": "settled", "bound": "settled", "release": "released", None: "settled"}
+    found = {row["id"]: (row["status"], row["cost"] or 0) for row in books.rows("SELECT id, status, cost FROM ledger")}
+    assert found == {
+        entry: (statuses[how], cost) for e in environments for entry, (how, cost) in e.told.entries.items()
+    }
+    assert len(books.check()) == events.count()["circuit_breaker.manual_reset"] + 1 + sum(
+        1 for row in books.rows("SELECT opened_by FROM budget_window") if row["opened_by"] == "schedule"
+    )
+    assert events.count()["circuit_breaker.manual_reset"] == 30
+    crashed = sum(how is None for e in environments for how, _ in e.told.entries.values())
+    assert events.count()["ledger.settled_at_bound"] >= crashed > 0
+
+
+def test_a_failover_waits_for_its_old_window_before_it_locks_the_open_one(
+    open_ledger: OpenLedger, books: Books, database_url: str
+) -> None:
+    """Older windows first, everywhere: the other way round it would hold up every call, and meet the sweep head on."""
+    ledger, other = open_ledger(), open_ledger()
+    first = ledger.reserve(a_call(), [candidate("0.5")])
+    ledger.reset(actor="admin", source_ip=None, request_id="reset", reason=None)
+    with psycopg.connect(database_url) as holder, ThreadPoolExecutor(1) as pool:
+        holder.execute("SELECT FROM budget_window WHERE id = %s FOR UPDATE", (first.budget.window.id,))
+        failover = pool.submit(
+            lambda: ledger.reserve(a_call(), [candidate("0.5")], attempt=2, after=settled(first, "0.1"))
+        )
+        deadline = datetime.now(UTC) + timedelta(seconds=10)
+        while not books.rows(
+            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        ):
+            assert datetime.now(UTC) < deadline, "the failover doesn't wait for the window of its first attempt"
+
+        other.end(settled(other.reserve(a_call(), [candidate("0.4")]), "0.2"))
+
+        assert not failover.done()
+        holder.rollback()
+        failover.result(timeout=30)
+    old, new = books.check(limit=LIMIT)
+    assert (old.spent, new.spent, new.reserved) == (Decimal("0.1"), Decimal("0.2"), Decimal("0.5"))

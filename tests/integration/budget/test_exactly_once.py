@@ -1,0 +1,321 @@
+"""A statement whose answer is lost is sent again, and books once."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import product
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import TupleRow
+
+from fusewire.budget.ledger import Call, Ending, Ledger, Reservation, Verdict
+from fusewire.errors import BudgetExceededError, LedgerUnavailableError
+from tests.integration.budget.books import ZERO, Books, Events, a_call, at_bound, candidate, released, settled
+from tests.integration.budget.conftest import OpenLedger
+from tests.integration.budget.wire import Break, Wire
+
+FAILED = Verdict("openai", "count", "server_error", "HTTP 500", seconds=60, threshold=2, max_seconds=600)
+
+
+@pytest.fixture
+def wire(database_url: str) -> Iterator[Wire]:
+    made = Wire(database_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ledger(open_ledger: OpenLedger, wire: Wire) -> Ledger:
+    """Over the wire, and connected."""
+    made = open_ledger(wire.url)
+    made.budget()
+    return made
+
+
+def reserved(ledger: Ledger, bound: str = "0.1", *, request_id: str = "request-1") -> Reservation:
+    return ledger.reserve(a_call(request_id), [candidate(bound)])
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_reserve_whose_answer_is_lost_reserves_once(ledger: Ledger, wire: Wire, books: Books, when: Break) -> None:
+    wire.break_at("ledger_reserve", when=when)
+
+    reservation = reserved(ledger)
+
+    assert wire.all_broken
+    assert books.only_window().reserved == Decimal("0.1")
+    ledger.end(settled(reservation, "0.04"))
+    assert books.only_window().spent == Decimal("0.04")
+
+
+def test_a_reserve_that_arrives_after_its_own_copy_reserves_once(ledger: Ledger, wire: Wire, books: Books) -> None:
+    wire.break_at("ledger_reserve", when="before")
+    reservation = reserved(ledger)
+
+    wire.deliver_late()
+    assert books.only_window().reserved == Decimal("0.1")
+    ledger.end(settled(reservation, "0.04"))
+
+    assert books.only_window().reserved == 0
+
+
+def test_a_resent_reserve_names_the_same_candidate(ledger: Ledger, wire: Wire) -> None:
+    cold = Verdict("openai", "now", "rate_limited", "HTTP 429", seconds=600)
+    ledger.end(released(reserved(ledger), verdict=cold))
+    wire.break_at("ledger_reserve", when="after")
+
+    choices = [candidate("0.1"), candidate("0.2", "ollama", "smol"), candidate("0.3", "vllm", "big")]
+    reservation = ledger.reserve(a_call(), choices)
+
+    assert reservation.candidate == choices[1]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_end_whose_answer_is_lost_books_once(
+    ledger: Ledger, wire: Wire, books: Books, events: Events, when: Break
+) -> None:
+    reservation = reserved(ledger, "0.9")
+    wire.break_at("ledger_end", when=when)
+
+    booked = ledger.end(settled(reservation, "0.85", verdict=FAILED))
+
+    assert (booked.cost, booked.basis) == (Decimal("0.85"), "actual")
+    assert booked.budget is not None
+    assert booked.budget.state == "HALF_OPEN"
+    window = books.only_window()
+    assert (window.spent, window.reserved, window.calls) == (Decimal("0.85"), ZERO, 1)
+    # The first answer told of the crossing, and nobody heard it.
+    assert events.count()["circuit_breaker.alert"] == 1
+    assert books.crossings() == ["HALF_OPEN"]
+    [health] = books.rows("SELECT consecutive_failures FROM provider_health")
+    assert health["consecutive_failures"] == 1
+
+
+def test_an_end_that_arrives_after_its_own_copy_books_once(ledger: Ledger, wire: Wire, books: Books) -> None:
+    reservation = reserved(ledger)
+    wire.break_at("ledger_end", when="before")
+    ledger.end(settled(reservation, "0.04", verdict=FAILED))
+
+    wire.deliver_late()
+
+    window = books.only_window()
+    assert (window.spent, window.calls) == (Decimal("0.04"), 1)
+    assert books.rows("SELECT consecutive_failures FROM provider_health")[0]["consecutive_failures"] == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_failover_whose_answer_is_lost_ends_and_reserves_once(
+    ledger: Ledger, wire: Wire, books: Books, events: Events, when: Break
+) -> None:
+    first = reserved(ledger, "0.96")
+    wire.break_at("ledger_reserve", when=when)
+
+    second = ledger.reserve(a_call(), [candidate("0")], attempt=2, after=at_bound(first, verdict=FAILED))
+
+    window = books.only_window()
+    assert (window.spent, window.reserved, window.calls) == (Decimal("0.96"), ZERO, 1)
+    assert books.entry(second.id)["status"] == "reserved"
+    assert len(books.rows("SELECT FROM ledger")) == 2
+    assert events.count() == {"circuit_breaker.alert": 1, "circuit_breaker.opened": 1}
+    assert books.rows("SELECT consecutive_failures FROM provider_health")[0]["consecutive_failures"] == 1
+
+
+def test_a_refused_failover_whose_answer_is_lost_counts_its_failure_once(
+    ledger: Ledger, wire: Wire, books: Books
+) -> None:
+    first = reserved(ledger)
+    wire.break_at("ledger_reserve", when="after")
+
+    with pytest.raises(BudgetExceededError):
+        ledger.reserve(a_call(), [candidate("2")], attempt=2, after=at_bound(first, verdict=FAILED))
+
+    assert books.only_window().spent == Decimal("0.1")
+    assert books.rows("SELECT consecutive_failures FROM provider_health")[0]["consecutive_failures"] == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_reset_whose_answer_is_lost_resets_once(
+    ledger: Ledger, wire: Wire, books: Books, events: Events, when: Break
+) -> None:
+    ledger.end(settled(reserved(ledger), "0.04"))
+    wire.break_at("ledger_reset", when=when)
+
+    closed, opened = ledger.reset(actor="admin", source_ip=None, request_id="reset-1", reason=None)
+
+    assert (closed.spent, opened.spent) == (Decimal("0.04"), ZERO)
+    assert [window.id for window in books.check()] == [closed.id, opened.id]
+    assert len(books.rows("SELECT FROM audit")) == 1
+    assert events.count() == {"circuit_breaker.manual_reset": 1, "audit": 1}
+
+
+def test_a_scheduled_reset_whose_answer_is_lost_is_still_told(
+    ledger: Ledger, wire: Wire, books: Books, events: Events
+) -> None:
+    ledger.end(settled(reserved(ledger), "0.04"))
+    wire.break_at("ledger_reset", when="after")
+
+    closed = ledger.scheduled_reset(due=datetime.now(UTC) + timedelta(seconds=1), request_id="schedule")
+
+    assert closed is not None
+    assert closed.spent == Decimal("0.04")
+    assert len(books.check()) == 2
+    assert events.count() == {"circuit_breaker.monthly_reset": 1, "audit": 1}
+
+
+def test_a_backend_killed_while_it_waits_books_once(
+    open_ledger: OpenLedger, database_url: str, books: Books, events: Events
+) -> None:
+    """`pg_terminate_backend` between the statement and its answer: it is rolled back, sent again, and booked."""
+    ledger = open_ledger()
+    reservation = reserved(ledger)
+    booked = []
+    with psycopg.connect(database_url) as holder, psycopg.connect(database_url, autocommit=True) as killer:
+        holder.execute("SELECT FROM budget_window FOR UPDATE")
+        caller = threading.Thread(target=lambda: booked.append(ledger.end(settled(reservation, "0.04"))))
+        caller.start()
+        _kill_waiting_backend(killer)
+        holder.rollback()
+        caller.join(timeout=30)
+    assert [b.cost for b in booked] == [Decimal("0.04")]
+    window = books.only_window()
+    assert (window.spent, window.reserved, window.calls) == (Decimal("0.04"), ZERO, 1)
+    assert events.count()["ledger.unavailable"] == 0
+
+
+def _waiting_backend(connection: psycopg.Connection[TupleRow]) -> int | None:
+    row = connection.execute("""
+        SELECT pid FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'fusewire' AND wait_event_type = 'Lock'
+    """).fetchone()
+    return row[0] if row else None
+
+
+def _kill_waiting_backend(connection: psycopg.Connection[TupleRow]) -> None:
+    deadline = datetime.now(UTC) + timedelta(seconds=10)
+    while (pid := _waiting_backend(connection)) is None:
+        assert datetime.now(UTC) < deadline, "nobody waits for the window's lock"
+    connection.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))  # returns when it is gone
+
+
+def test_the_first_end_counts(open_ledger: OpenLedger, books: Books) -> None:
+    ledger = open_ledger()
+    makes: list[Callable[[Reservation], Ending]] = [lambda r: settled(r, "0.04"), at_bound, released]
+    for first, second in product(makes, makes):
+        reservation = reserved(ledger)
+        told = ledger.end(first(reservation))
+
+        again = ledger.end(second(reservation))
+
+        assert (again.cost, again.basis) == (told.cost, told.basis)
+        ledger.reset(actor="test", source_ip=None, request_id="reset", reason=None)
+    assert [window.spent for window in books.check()] == [
+        Decimal(s) for s in "0.04 0.04 0.04 0.1 0.1 0.1 0 0 0 0".split()
+    ]
+
+
+def test_two_calls_of_one_request_are_two_entries(open_ledger: OpenLedger, books: Books) -> None:
+    """Ids are the ledger's own: a caller who sends a request id twice doesn't get the second call for nothing."""
+    ledger = open_ledger()
+    for _ in range(2):
+        ledger.end(settled(ledger.reserve(Call("same", "chat", None), [candidate("0.1")]), "0.04"))
+    assert books.only_window().spent == Decimal("0.08")
+
+
+class TestOutage:
+    """What becomes of endings while Postgres can't be reached."""
+
+    def test_a_kept_ending_is_sent_with_the_next_call(
+        self, ledger: Ledger, wire: Wire, books: Books, events: Events
+    ) -> None:
+        reservation = reserved(ledger)
+        wire.break_at("ledger_end", "ledger_end", when="before")
+
+        booked = ledger.end(settled(reservation, "0.04"))
+
+        assert (booked.cost, booked.basis, booked.budget) == (Decimal("0.04"), "actual", None)
+        assert books.only_window().reserved == Decimal("0.1")
+        [lost] = events.of("ledger.unavailable")
+        assert lost["cost_usd"] == Decimal("0.04")
+        reserved(ledger, "0.2")
+        window = books.only_window()
+        assert (window.spent, window.reserved) == (Decimal("0.04"), Decimal("0.2"))
+
+    def test_a_failover_that_cannot_be_sent_keeps_the_failed_attempts_end(
+        self, ledger: Ledger, wire: Wire, books: Books
+    ) -> None:
+        first = reserved(ledger)
+        other = reserved(ledger, "0.2")
+        wire.break_at(*["ledger_end"] * 3, when="before")
+        ledger.end(settled(other, "0.15"))
+
+        # The kept ending goes first, and fails again: this attempt's own end must not get lost behind it.
+        with pytest.raises(LedgerUnavailableError):
+            ledger.reserve(a_call(), [candidate("0.1")], attempt=2, after=released(first))
+
+        ledger.budget()
+        window = books.only_window()
+        assert (window.spent, window.reserved) == (Decimal("0.15"), ZERO)
+
+    def test_a_reservation_that_nothing_was_sent_on_is_released(self, ledger: Ledger, wire: Wire, books: Books) -> None:
+        wire.break_at("ledger_reserve", "ledger_reserve", when="after")
+        with pytest.raises(LedgerUnavailableError):
+            reserved(ledger)
+        assert books.only_window().reserved == Decimal("0.1")
+
+        ledger.budget()
+
+        window = books.only_window()
+        assert (window.spent, window.reserved, window.calls) == (ZERO, ZERO, 0)
+        assert books.rows("SELECT outcome FROM ledger") == [{"outcome": "not_sent"}]
+
+    def test_an_ending_that_postgres_refuses_holds_up_no_later_call(
+        self, open_ledger: OpenLedger, books: Books, events: Events
+    ) -> None:
+        """A vendor that reports 10^30 tokens: no column holds them, so the call is settled at its bound in time."""
+        ledger = open_ledger(AI_RESERVATION_TTL_SECONDS="0.001")
+        reservation = reserved(ledger)
+        ending = settled(reservation, "0.04")
+        assert ending.counts is not None
+        absurd = Ending(reservation, "actual", "success", ending.cost, counts=None, reasoning_tokens=10**30)
+
+        ledger.end(absurd)
+        second = reserved(ledger, "0.2")
+
+        assert second.candidate.bound == Decimal("0.2")
+        assert events.count()["ledger.unavailable"] == 1
+        assert books.entry(reservation.id)["cost_basis"] == "bound"
+        assert books.only_window().spent == Decimal("0.1")
+
+    def test_a_kept_ending_that_postgres_refuses_holds_up_no_later_call(
+        self, ledger: Ledger, wire: Wire, books: Books
+    ) -> None:
+        reservation = reserved(ledger)
+        wire.break_at("ledger_end", "ledger_end", when="before")
+        ledger.end(Ending(reservation, "actual", "success", Decimal("0.04"), reasoning_tokens=10**30))
+
+        reserved(ledger, "0.2")
+
+        assert books.only_window().reserved == Decimal("0.3")
+
+    def test_who_holds_the_windows_row_forever_costs_a_503_not_the_calls_time(
+        self, open_ledger: OpenLedger, database_url: str, books: Books
+    ) -> None:
+        ledger = open_ledger()
+        first = reserved(ledger)
+        functions = books.rows("SELECT proconfig FROM pg_proc WHERE proname ~ '^ledger_(end|reserve|budget|reset)$'")
+        assert functions == [{"proconfig": ["lock_timeout=5s"]}] * 4
+        with psycopg.connect(database_url, autocommit=True) as owner:
+            for name in ("ledger_end", "ledger_reserve"):
+                owner.execute(
+                    sql.SQL("ALTER FUNCTION {}(jsonb) SET lock_timeout = '50ms'").format(sql.Identifier(name))
+                )
+        with psycopg.connect(database_url) as forgotten:
+            forgotten.execute("SELECT FROM budget_window FOR UPDATE")
+            with pytest.raises(LedgerUnavailableError, match="LockNotAvailable"):
+                reserved(ledger)
+            assert ledger.end(settled(first, "0.04")).budget is None
+        ledger.budget()
+        assert books.only_window().spent == Decimal("0.04")

@@ -1,0 +1,124 @@
+"""The handlers as Lambda runs them: loaded once under real settings, called with events from `events/`."""
+
+import importlib.util
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from fusewire.config import current_settings
+from fusewire.http.resolver import StreamedAnswer
+from fusewire.services import services
+from tests.integration.ai.observing import Books, LogLines, logged, two_clouds
+from tests.support.upstream import Upstream
+
+ROOT = Path(__file__).parents[3]
+_numbers = count(1)
+_SETTINGS = ("AI_", "AZURE_", "AWS_", "GCP_", "OPENAI_", "ANTHROPIC_", "OLLAMA_", "VLLM_", "LOG_LEVEL", "AUTH_MODE",
+             "CORS_ORIGINS", "DATABASE_URL", "POWERTOOLS_")  # fmt: skip
+
+
+@dataclass
+class Context:
+    """Lambda's, as AWS's own client makes it: it can't stream."""
+
+    aws_request_id: str = "lambda-request-1"
+    remaining_ms: int = 60_000
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.remaining_ms
+
+
+@dataclass
+class StreamingContext(Context):
+    """And as our own loop makes it."""
+
+    streams: bool = True
+
+
+@dataclass
+class Functions:
+    """Loads `functions/<name>/app.py` afresh and calls its handler."""
+
+    monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str]
+    loaded: dict[str, ModuleType] = field(default_factory=dict)
+
+    def set(self, **variables: str) -> None:
+        """Settings for the functions that are loaded from here on: a new execution environment."""
+        self.variables |= variables
+        self.forget()
+
+    def forget(self) -> None:
+        for module in self.loaded.values():
+            module._core.database.close()
+        self.loaded.clear()
+        services.cache_clear()
+        current_settings.cache_clear()
+
+    def load(self, name: str) -> ModuleType:
+        if name not in self.loaded:
+            for variable in [each for each in os.environ if each.startswith(_SETTINGS)]:
+                self.monkeypatch.delenv(variable)
+            for variable, value in self.variables.items():
+                self.monkeypatch.setenv(variable, value)
+            path = ROOT / "functions" / name / "app.py"
+            spec = importlib.util.spec_from_file_location(f"function_{name}_{next(_numbers)}", path)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            self.loaded[name] = module
+        return self.loaded[name]
+
+    def __call__(self, name: str, event: dict[str, Any], context: Context | None = None) -> dict[str, Any]:
+        """The answer of a handler that isn't streaming."""
+        answer = self.load(name).handler(event, context or Context())
+        assert isinstance(answer, dict)
+        return answer
+
+    def stream(self, name: str, event: dict[str, Any]) -> StreamedAnswer:
+        answer = self.load(name).handler(event, StreamingContext())
+        assert isinstance(answer, StreamedAnswer)
+        return answer
+
+
+def sample(name: str, body: object = None, **fields: object) -> dict[str, Any]:
+    """A sample event, with another body and other fields where a test says so."""
+    event: dict[str, Any] = json.loads((ROOT / "events" / f"{name}.json").read_text())
+    return event | ({} if body is None else {"body": json.dumps(body)}) | fields
+
+
+def asked(**fields: object) -> dict[str, Any]:
+    """The chat sample with other fields in its body."""
+    event = sample("complete")
+    return event | {"body": json.dumps(json.loads(event["body"]) | fields)}
+
+
+@pytest.fixture
+def functions(
+    monkeypatch: pytest.MonkeyPatch, database_url: str, upstream: Upstream, second_upstream: Upstream
+) -> Iterator[Functions]:
+    """Two cloud providers, no keys asked for."""
+    variables = two_clouds(upstream, second_upstream, DATABASE_URL=database_url, AUTH_MODE="open", LOG_LEVEL="DEBUG")
+    made = Functions(monkeypatch, variables)
+    made.forget()
+    yield made
+    made.forget()
+
+
+@pytest.fixture
+def books(database_url: str) -> Books:
+    return Books(database_url)
+
+
+@pytest.fixture
+def log() -> Iterator[LogLines]:
+    with logged() as lines:
+        yield lines

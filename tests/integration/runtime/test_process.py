@@ -1,0 +1,135 @@
+"""`python -m fusewire.runtime` as a process: how it starts, prints and ends."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.runtime.runtime_api import API_EVENT, RuntimeApiServer
+
+_LAYER = Path(__file__).resolve().parents[3] / "layers" / "core"
+SECRET = "sk-sentinel-4711"  # noqa: S105 - looked for where it must not be
+
+
+@contextmanager
+def runtime(
+    folder: Path, platform: RuntimeApiServer, code: str, *command: str, **variables: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that serves `code`, ended with the block."""
+    (folder / "app.py").write_text(code)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(_LAYER / "python"),
+        "AWS_LAMBDA_RUNTIME_API": platform.address,
+        "LAMBDA_TASK_ROOT": str(folder),
+        "_HANDLER": "app.handler",
+        **variables,
+    }
+    process = subprocess.Popen(  # noqa: S603 - our own words
+        command or (sys.executable, "-m", "fusewire.runtime"),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_function_that_cannot_be_imported(tmp_path: Path, platform: RuntimeApiServer) -> None:
+    with runtime(tmp_path, platform, f"raise ValueError('{SECRET}')\n") as process:
+        post = platform.posted()
+        out, err = process.communicate(timeout=10)
+    assert post.path == "/init/error"
+    assert post.headers["lambda-runtime-function-error-type"] == post.json["errorType"] == "ValueError"
+    assert SECRET not in post.body.decode() + out + err
+    line = json.loads(out)
+    assert (line["event"], line["error_type"], line["request_id"]) == ("function.failed", "ValueError", None)
+    assert "app.py:1" in line["location"]
+    assert (process.returncode, err) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        ("import nothing_of_that_name", "ModuleNotFoundError", "No module named 'nothing_of_that_name'"),
+        ("", "AttributeError", None),
+        ("def handler(:", "SyntaxError", None),
+        (
+            "from fusewire.config import ConfigurationError\nraise ConfigurationError('PORT=x is wrong.')",
+            "ConfigurationError",
+            "PORT=x is wrong.",
+        ),
+    ],
+)
+def test_why_a_function_does_not_start(
+    tmp_path: Path, platform: RuntimeApiServer, code: str, kind: str, message: str | None
+) -> None:
+    with runtime(tmp_path, platform, code) as process:
+        told = platform.posted().json
+        out, err = process.communicate(timeout=20)
+    assert told["errorType"] == kind
+    assert message is None or told["errorMessage"] == message
+    assert (process.returncode, err) == (1, "")
+    assert len(out.splitlines()) == 1
+
+
+def test_the_exit_of_a_function_is_the_exit_of_the_process(tmp_path: Path, platform: RuntimeApiServer) -> None:
+    platform.give(API_EVENT)
+    with runtime(tmp_path, platform, "import sys\ndef handler(event, context):\n    sys.exit(3)\n") as process:
+        assert process.wait(10) == 3
+    assert platform.nothing_more()
+
+
+def test_it_ends_with_the_platform(tmp_path: Path, platform: RuntimeApiServer) -> None:
+    platform.hang_up_on_next()
+    with runtime(tmp_path, platform, "def handler(event, context): pass\n") as process:
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (1, "", "")
+
+
+def test_what_a_function_prints_is_seen_at_once(tmp_path: Path, platform: RuntimeApiServer) -> None:
+    platform.give({})
+    with runtime(tmp_path, platform, "def handler(event, context):\n    print('a line')\n") as process:
+        assert process.stdout is not None
+        assert select.select([process.stdout], [], [], 10)[0]
+        assert process.stdout.readline() == "a line\n"
+        assert process.poll() is None
+
+
+def test_the_context_knows_the_function(tmp_path: Path, platform: RuntimeApiServer) -> None:
+    names = ("function_name", "function_version", "memory_limit_in_mb", "log_group_name", "log_stream_name")
+    code = f"def handler(event, context):\n    return [getattr(context, name) for name in {names}]\n"
+    variables = {
+        "AWS_LAMBDA_FUNCTION_NAME": "complete",
+        "AWS_LAMBDA_FUNCTION_VERSION": "7",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+        "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/complete",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "stream",
+    }
+    platform.give({})
+    with runtime(tmp_path, platform, code, **variables):
+        assert platform.posted().json == list(variables.values())
+
+
+def test_the_exec_wrapper_starts_it_instead_of_awss_client(tmp_path: Path, platform: RuntimeApiServer) -> None:
+    platform.give(API_EVENT)
+    code = (
+        "import sys\n"
+        "def handler(event, context):\n"
+        "    return {'statusCode': 200, 'body': f'{context.streams} {\"awslambdaric\" in sys.modules}'}\n"
+    )
+    wrapped = (str(_LAYER / "bin" / "stream"), sys.executable, "-m", "awslambdaric", "app.handler")
+    with runtime(tmp_path, platform, code, *wrapped):
+        post = platform.posted()
+    assert post.headers["lambda-runtime-function-response-mode"] == "streaming"
+    assert post.body.endswith(b"True False")

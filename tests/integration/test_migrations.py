@@ -1,0 +1,140 @@
+"""Migrations run in order, each once, whoever else runs them and wherever they were cut off."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from fusewire import migrations
+from fusewire.migrations import available, migrate
+
+NAMES = [name for name, _ in available()]
+
+
+@pytest.fixture
+def empty_url(postgres: str, database_url: str) -> Iterator[str]:
+    """A database with nothing in it."""
+    name = f"{psycopg.conninfo.conninfo_to_dict(database_url)['dbname']}_empty"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield make_conninfo(postgres, dbname=name)
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def applied(url: str) -> list[str]:
+    with psycopg.connect(url) as connection:
+        return [row[0] for row in connection.execute("SELECT name FROM schema_migration ORDER BY applied_at")]
+
+
+def tables(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        return {row[0] for row in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+
+
+def test_the_files_are_numbered_without_a_gap() -> None:
+    assert [int(name[:4]) for name in NAMES] == list(range(1, len(NAMES) + 1))
+
+
+def test_they_are_applied_in_order_and_the_second_run_does_nothing(empty_url: str) -> None:
+    assert migrate(empty_url) == NAMES
+    assert applied(empty_url) == NAMES
+    assert migrate(empty_url) == []
+    assert applied(empty_url) == NAMES
+
+
+def test_four_processes_at_once_apply_each_once(empty_url: str) -> None:
+    program = "import sys; from fusewire.migrations import migrate; print(*migrate(sys.argv[1]))"
+    with psycopg.connect(empty_url, autocommit=True) as gate:
+        # All four are at the door before it opens.
+        gate.execute("SELECT pg_advisory_lock(hashtext('fusewire.migrate'))")
+        runs = [
+            subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}; {program}", empty_url],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(4)
+        ]
+        deadline = datetime.now(UTC) + timedelta(seconds=30)
+        while _waiting(gate) < 4:
+            assert datetime.now(UTC) < deadline, "not all of them came to wait for the lock"
+            assert all(run.poll() is None for run in runs), "one of them didn't wait for the lock"
+    told = []
+    for run in runs:
+        output, problem = run.communicate(timeout=30)
+        assert run.returncode == 0, problem
+        told.append(output.split())
+    assert sorted(told) == [[], [], [], NAMES]
+    assert applied(empty_url) == NAMES
+
+
+def _waiting(connection: psycopg.Connection[tuple[int]]) -> int:
+    row = connection.execute("""
+        SELECT count(*) FROM pg_locks
+        WHERE locktype = 'advisory' AND NOT granted
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    """).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def test_a_crash_between_two_leaves_what_is_done_done(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = next(available())
+    monkeypatch.setattr(
+        migrations, "available", lambda: iter([first, (NAMES[1], "SELECT pg_terminate_backend(pg_backend_pid())")])
+    )
+    with pytest.raises(psycopg.OperationalError):
+        migrate(empty_url)
+    assert applied(empty_url) == NAMES[:1]
+    monkeypatch.undo()
+
+    assert migrate(empty_url) == NAMES[1:]
+    assert applied(empty_url) == NAMES
+
+
+def test_one_that_fails_half_way_leaves_nothing_of_itself(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = ("9999_broken.sql", "CREATE TABLE half (); SELECT 1 / 0")
+    monkeypatch.setattr(migrations, "available", lambda: iter([*available(), broken]))
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        migrate(empty_url)
+    assert applied(empty_url) == NAMES
+    assert "half" not in tables(empty_url)
+
+    monkeypatch.setattr(migrations, "available", lambda: iter([(broken[0], "CREATE TABLE half ()")]))
+    assert migrate(empty_url) == ["9999_broken.sql"]
+    assert "half" in tables(empty_url)
+
+
+def test_what_cannot_be_recorded_is_not_done(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "9999_unrecorded.sql"
+    unrecorded = (name, f"CREATE TABLE half (); ALTER TABLE schema_migration ADD CHECK (name <> '{name}')")
+    monkeypatch.setattr(migrations, "available", lambda: iter([*available(), unrecorded]))
+    with pytest.raises(psycopg.errors.CheckViolation):
+        migrate(empty_url)
+    assert applied(empty_url) == NAMES
+    assert "half" not in tables(empty_url)
+
+
+def test_a_server_that_cannot_be_reached_is_an_error(database_url: str) -> None:
+    with pytest.raises(psycopg.OperationalError):
+        migrate(make_conninfo(database_url, host="127.0.0.1", port=1))
+
+
+def test_money_is_numeric_and_times_have_a_zone(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        columns = connection.execute("""
+            SELECT table_name || '.' || column_name, data_type FROM information_schema.columns
+            WHERE table_schema = 'public'
+        """).fetchall()
+    types: dict[str, str] = dict(columns)
+    assert not {name for name, kind in types.items() if kind in ("real", "double precision", "money")}
+    assert not {name for name, kind in types.items() if kind == "timestamp without time zone"}
+    money = ("spent", "reserved", "bound", "cost", "limit_usd")
+    assert {kind for name, kind in types.items() if name.partition(".")[2] in money} == {"numeric"}

@@ -1,0 +1,54 @@
+"""What `GET /models` lists: tiers with who serves them in order, models with prices, nobody whom the mode forbids."""
+
+from decimal import Decimal
+from typing import Any
+
+from fusewire.ai.catalogue import models
+from fusewire.ai.registry import Registry
+from fusewire.ai.tiers import Tiers
+from fusewire.budget.pricing import PriceBook
+from fusewire.config import load_settings
+
+VARIABLES = {
+    "OPENAI_API_KEY": "k",
+    "OPENAI_SOTA_MODEL": "gpt-4o",
+    "OPENAI_COST_EFFECTIVE_MODEL": "made-up-model",
+    "OPENAI_EMBEDDING_MODEL": "text-embedding-3-small",
+    "OLLAMA_BASE_URL": "http://o.invalid",
+    "OLLAMA_SOTA_MODEL": "smol",
+    "OLLAMA_EMBEDDING_MODEL": "smol",
+}
+
+
+def listed(**variables: str) -> dict[str, dict[str, Any]]:
+    settings = load_settings(VARIABLES | variables)
+    registry = Registry(settings)
+    prices = PriceBook(overrides={}, aliases={}, local_providers={"ollama", "vllm"})
+    return {str(model["id"]): model for model in models(registry, Tiers(settings, registry), prices)}
+
+
+def test_tiers_come_first_with_their_providers_in_order() -> None:
+    found = listed(AI_MODE="hybrid", AI_DEFAULT_PROVIDER="openai")
+    assert list(found)[:2] == ["sota", "cost_effective"]
+    assert found["sota"]["served_by"] == ["openai/gpt-4o", "ollama/smol"]
+    assert found["cost_effective"]["served_by"] == ["openai/made-up-model"]
+    assert {model["object"] for model in found.values()} == {"model"}
+    assert all(isinstance(model["created"], int) and model["owned_by"] for model in found.values())
+
+
+def test_a_model_shows_its_price_or_that_it_has_none() -> None:
+    found = listed(AI_MODE="hybrid")
+    assert found["openai/gpt-4o"]["price"]["input_mtok"] > Decimal(0)
+    assert found["openai/made-up-model"]["price"] is None
+    assert found["ollama/smol"]["price"]["input_mtok"] == 0
+    assert found["openai/text-embedding-3-small"]["kind"] == "embedding"
+    assert found["ollama/smol"]["kind"] == "chat, embedding"
+
+
+def test_what_the_mode_forbids_is_not_listed() -> None:
+    assert set(listed(AI_MODE="local")) == {"sota", "ollama/smol"}
+    assert not any(name.startswith("ollama") for name in listed(AI_MODE="cloud"))
+
+
+def test_a_tier_that_nobody_serves_is_not_listed() -> None:
+    assert "cost_effective" not in listed(AI_MODE="local")

@@ -1,0 +1,79 @@
+"""`events/`: one sample per route and trigger, in the shape in which AWS sends them."""
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SAMPLES: dict[str, dict[str, Any]] = {
+    file.stem: json.loads(file.read_text()) for file in sorted((ROOT / "events").glob("*.json"))
+}
+REST = {name: event for name, event in SAMPLES.items() if "httpMethod" in event}
+FUNCTIONS = [file.parent.name for file in sorted((ROOT / "functions").glob("*/app.py"))]
+
+# As API Gateway documents "Input format of a Lambda function for proxy integration" for REST APIs.
+REST_KEYS = {
+    "resource", "path", "httpMethod", "headers", "multiValueHeaders", "queryStringParameters",
+    "multiValueQueryStringParameters", "pathParameters", "stageVariables", "requestContext", "body", "isBase64Encoded",
+}  # fmt: skip
+
+
+def routes(function: str) -> set[tuple[str, str]]:
+    """(method, path) of every route decorator."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / "functions" / function / "app.py").read_text())):
+        if isinstance(node, ast.FunctionDef):
+            for decorator in node.decorator_list:
+                if isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Attribute):
+                    route = decorator.args[0]
+                    assert isinstance(route, ast.Constant)
+                    found.add((decorator.func.attr.upper(), str(route.value)))
+    return found
+
+
+def samples_of(function: str) -> list[str]:
+    """A sample is named after its function, with more words where the function has more than one."""
+    owners = {name: max((f for f in FUNCTIONS if name.startswith(f)), key=len, default="") for name in SAMPLES}
+    return [name for name, owner in owners.items() if owner == function]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_route_has_exactly_one_sample(function: str) -> None:
+    told = [(REST[name]["httpMethod"], REST[name]["path"]) for name in samples_of(function) if name in REST]
+    assert sorted(told) == sorted(routes(function))
+    assert samples_of(function), "another trigger has its sample too"
+
+
+def test_no_sample_is_without_a_function() -> None:
+    assert {name for function in FUNCTIONS for name in samples_of(function)} == set(SAMPLES)
+
+
+@pytest.mark.parametrize("name", REST)
+def test_a_rest_sample_is_complete(name: str) -> None:
+    event = REST[name]
+    assert set(event) == REST_KEYS
+    context = event["requestContext"]
+    assert (context["httpMethod"], context["resourcePath"]) == (event["httpMethod"], event["resource"])
+    assert context["requestId"]
+    assert re.fullmatch(r"192\.0\.2\.\d+", context["identity"]["sourceIp"]), "an address for documentation"
+    assert event["multiValueHeaders"] == {key: [value] for key, value in event["headers"].items()}
+    if event["body"] is not None:
+        json.loads(event["body"])
+
+
+def test_request_ids_tell_the_samples_apart() -> None:
+    ids = [event["requestContext"]["requestId"] for event in REST.values()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_schedules_sample_is_what_the_template_sends() -> None:
+    template = (ROOT / "infra/template.yaml").read_text()
+    (told,) = re.findall(r"Input: '(\{.*\})'", template)
+    sent = json.loads(told)
+    assert sent == {"time": "<aws.scheduler.scheduled-time>"}
+    assert set(SAMPLES["monthly_reset"]) == set(sent)
+    assert re.fullmatch(r"\d{4}-\d\d-01T00:00:00Z", SAMPLES["monthly_reset"]["time"])

@@ -1,0 +1,110 @@
+"""The OpenAPI document: well formed, and about exactly the routes that the functions serve."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fusewire.ai.vocabulary import ChatRequest, EmbeddingRequest
+from fusewire.http.openapi import document
+
+FUNCTIONS = Path(__file__).parents[3] / "functions"
+DOCUMENT = document()
+OPERATIONS = [
+    (path, method, operation) for path, item in DOCUMENT["paths"].items() for method, operation in item.items()
+]
+
+
+def routes_of_the_code() -> set[tuple[str, str]]:
+    """(method, path) of every `@app.get("...")` and its like under `functions/`."""
+    found = set()
+    for file in FUNCTIONS.glob("*/app.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+                route = node.args[0]
+                if isinstance(node.func.value, ast.Name) and node.func.value.id == "app":
+                    if isinstance(route, ast.Constant) and str(route.value).startswith("/"):
+                        found.add((node.func.attr, re.sub(r"<(\w+)>", r"{\1}", str(route.value))))
+    return found
+
+
+def parts(node: object, place: str = "#") -> Iterator[tuple[str, Any]]:
+    yield place, node
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from parts(value, f"{place}/{key}")
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from parts(value, f"{place}/{number}")
+
+
+def test_it_lists_exactly_the_routes_of_the_code() -> None:
+    assert {(method, path) for path, method, _ in OPERATIONS} == routes_of_the_code()
+
+
+def test_it_is_json_and_says_what_it_is() -> None:
+    assert json.loads(json.dumps(DOCUMENT, allow_nan=False)) == DOCUMENT
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    assert DOCUMENT["info"]["title"]
+    assert DOCUMENT["info"]["version"]
+
+
+def test_every_reference_leads_somewhere() -> None:
+    references = [(place, node["$ref"]) for place, node in parts(DOCUMENT) if isinstance(node, dict) and "$ref" in node]
+    assert references
+    for place, reference in references:
+        found: Any = DOCUMENT
+        for step in reference.removeprefix("#/").split("/"):
+            assert step in found, f"{place}: {reference}"
+            found = found[step]
+
+
+def test_every_schema_that_is_defined_is_used() -> None:
+    used = {node["$ref"].rpartition("/")[2] for _, node in parts(DOCUMENT) if isinstance(node, dict) and "$ref" in node}
+    assert set(DOCUMENT["components"]["schemas"]) == used
+
+
+@pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS, ids=[f"{m} {p}" for p, m, _ in OPERATIONS])
+def test_an_operation_is_well_formed(path: str, method: str, operation: dict[str, Any]) -> None:
+    assert operation["summary"]
+    assert re.fullmatch(r"[a-zA-Z]\w*", operation["operationId"])
+    assert "200" in operation["responses"]
+    for status, response in operation["responses"].items():
+        assert re.fullmatch(r"[1-5]\d\d", status)
+        assert response["description"]
+        assert all("schema" in content for content in response["content"].values())
+    for parameter in operation.get("parameters", ()):
+        assert parameter["in"] in {"query", "header", "path"}
+        assert parameter["name"]
+        assert parameter["schema"]
+    declared = {p["name"] for p in operation.get("parameters", ()) if p["in"] == "path"}
+    assert declared == set(re.findall(r"{(\w+)}", path))
+    assert ("requestBody" in operation) == (method in {"post", "patch", "put"})
+    if "requestBody" in operation:
+        assert operation["requestBody"]["content"]["application/json"]["schema"]
+
+
+def test_operation_ids_are_unique() -> None:
+    ids = [operation["operationId"] for _, _, operation in OPERATIONS]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("model", [ChatRequest, EmbeddingRequest])
+def test_requests_are_described_by_the_models_that_check_them(
+    model: type[ChatRequest] | type[EmbeddingRequest],
+) -> None:
+    schema = DOCUMENT["components"]["schemas"][model.__name__]
+    assert set(schema["properties"]) == set(model.model_fields)
+    assert schema["additionalProperties"] is False
+
+
+def test_keywords_are_those_of_json_schema_2020_12() -> None:
+    for place, node in parts(DOCUMENT):
+        if isinstance(node, dict) and "/schema" in place and not place.endswith("/properties"):
+            assert "nullable" not in node, place
+            assert not isinstance(node.get("exclusiveMinimum"), bool), place
+            assert not isinstance(node.get("items"), list), place

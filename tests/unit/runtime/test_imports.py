@@ -1,0 +1,21 @@
+"""The runtime is the first thing that a cold start imports: nothing but the standard library may come with it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+_PYTHON = Path(__file__).resolve().parents[3] / "layers" / "core" / "python"
+_PROGRAM = """
+import json, sys
+before = set(sys.modules)
+import fusewire.runtime.__main__
+print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+"""
+
+
+def test_it_needs_the_standard_library_only() -> None:
+    told = subprocess.run(  # noqa: S603 - our own words
+        [sys.executable, "-c", _PROGRAM], env={"PYTHONPATH": str(_PYTHON)}, capture_output=True, text=True, check=True
+    )
+    assert set(json.loads(told.stdout)) - sys.stdlib_module_names == {"fusewire"}

@@ -1,0 +1,180 @@
+"""The house's rules, held by reading the code: where imports may point, where the environment is read, what a cold
+start pays for, and that a handler is a page."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAYER = ROOT / "layers/core/python"
+HANDLERS = sorted((ROOT / "functions").glob("*/app.py"))
+MODULES = {
+    ".".join(file.relative_to(LAYER).with_suffix("").parts).removesuffix(".__init__"): file
+    for file in sorted((LAYER / "fusewire").rglob("*.py"))
+}
+VENDOR_SDKS = {"openai", "anthropic", "boto3", "botocore", "google", "httpx", "httpx2", "genai_prices"}
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node that runs: what only the type checker sees is no import."""
+    for node in ast.iter_child_nodes(tree):
+        if not is_type_checking(node):
+            yield node
+            yield from nodes(node)
+
+
+def imports(file: Path) -> set[str]:
+    found = set()
+    for node in nodes(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports are absolute"
+            module = node.module or ""
+            found |= {f"{module}.{n.name}" if f"{module}.{n.name}" in MODULES else module for n in node.names}
+    return found
+
+
+def is_within(module: str, *packages: str) -> bool:
+    return any(module == package or module.startswith(package + ".") for package in packages)
+
+
+# Who must not know whom. The arrows: functions -> http -> ai.router -> (budget.ledger | ai.providers).
+FORBIDDEN = {
+    "fusewire.ai.providers": (
+        "fusewire.budget",
+        "fusewire.http",
+        "fusewire.db",
+        "fusewire.services",
+        "fusewire.ai.attempts",
+        "fusewire.ai.registry",
+        "fusewire.ai.router",
+        "fusewire.ai.tiers",
+    ),
+    "fusewire.budget": (
+        "fusewire.http",
+        "fusewire.services",
+        "fusewire.ai.attempts",
+        "fusewire.ai.providers",
+        "fusewire.ai.registry",
+        "fusewire.ai.router",
+        "fusewire.ai.tiers",
+        *VENDOR_SDKS,
+    ),
+    "fusewire.ai": ("fusewire.http", "fusewire.services"),
+    "fusewire.http": ("fusewire.ai.providers", "fusewire.db", "fusewire.services", "psycopg", *VENDOR_SDKS),
+    "fusewire.errors": ("fusewire",),
+    "fusewire.runtime": (
+        "fusewire.ai",
+        "fusewire.budget",
+        "fusewire.config",
+        "fusewire.db",
+        "fusewire.http",
+        "fusewire.json",
+        "fusewire.logs",
+        "fusewire.services",
+        "aws_lambda_powertools",
+        "pydantic",
+    ),
+    "fusewire.db": ("fusewire.ai", "fusewire.budget", "fusewire.http", "fusewire.services"),
+    "fusewire.config": ("fusewire.ai", "fusewire.budget.ledger", "fusewire.db", "fusewire.http", "fusewire.services"),
+    "fusewire": ("functions", "local", "tests", "benchmarks", "scripts", "awslambdaric"),
+}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module: str) -> None:
+    for package, strangers in FORBIDDEN.items():
+        if is_within(module, package):
+            wrong = sorted(name for name in imports(MODULES[module]) if is_within(name, *strangers))
+            assert not wrong, f"{module} must not import {wrong}"
+
+
+def test_the_rules_are_about_packages_that_exist() -> None:
+    assert set(FORBIDDEN) <= MODULES.keys()
+
+
+@pytest.mark.parametrize("file", HANDLERS, ids=lambda file: file.parent.name)
+def test_a_handler_imports_the_core_and_nothing_beneath_it(file: Path) -> None:
+    beneath = ("fusewire.ai.providers", "fusewire.ai.attempts", "fusewire.db", "fusewire.budget.ledger", "functions")
+    wrong = sorted(name for name in imports(file) if is_within(name, *beneath, "psycopg", *VENDOR_SDKS))
+    assert not wrong
+
+
+@pytest.mark.parametrize("file", HANDLERS, ids=lambda file: file.parent.name)
+def test_a_handler_is_a_page(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    assert len(lines) < 80
+    tree = ast.parse(file.read_text())
+    assert ast.get_docstring(tree), "its first line says which trigger it serves"
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert "handler" in names
+    assert not [node for node in tree.body if isinstance(node, ast.ClassDef)]
+
+
+def test_every_function_has_a_handler() -> None:
+    folders = {path.name for path in (ROOT / "functions").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == {file.parent.name for file in HANDLERS}
+
+
+@pytest.mark.parametrize("file", [*MODULES.values(), *HANDLERS], ids=lambda file: str(file.relative_to(ROOT)))
+def test_the_environment_is_read_in_one_place(file: Path) -> None:
+    if file.parent.name == "runtime" or file.name == "config.py":
+        return
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in {"environ", "getenv", "putenv"}, f"{file}:{node.lineno}"
+        if isinstance(node, ast.ImportFrom) and node.module == "os":
+            assert not {name.name for name in node.names} & {"environ", "getenv"}, f"{file}:{node.lineno}"
+
+
+def public(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_it_is_for(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text())
+    assert ast.get_docstring(tree) or not tree.body
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_function_has_a_docstring(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text())
+    functions = [node for node in public(tree) if isinstance(node, ast.FunctionDef)]
+    assert not [node.name for node in functions if not ast.get_docstring(node)]
+
+
+@pytest.mark.parametrize("file", HANDLERS, ids=lambda file: file.parent.name)
+def test_a_cold_start_pays_for_no_sdk_and_opens_nothing(file: Path) -> None:
+    # Powertools imports the bare package `botocore`, for its version; what costs is the SDK within.
+    heavy = VENDOR_SDKS - {"botocore"} | {"botocore.session", "botocore.client"}
+    script = (
+        "import runpy, sys, threading\n"
+        f"runpy.run_path({str(file)!r})\n"
+        f"print(sorted({heavy!r} & sys.modules.keys()), threading.active_count())\n"
+    )
+    variables = {
+        "PYTHONPATH": str(LAYER),
+        "AUTH_MODE": "open",
+        "DATABASE_URL": "postgresql://127.0.0.1:1/nowhere",
+        "OPENAI_API_KEY": "k",
+        "OPENAI_SOTA_MODEL": "gpt-4o",
+        "OLLAMA_BASE_URL": "http://127.0.0.1:1",
+        "OLLAMA_SOTA_MODEL": "smol",
+    }
+    told = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-W", "error", "-c", script], env=variables, capture_output=True, text=True, check=False
+    )
+    assert told.stderr == ""
+    assert told.stdout.strip() == "[] 1"
