@@ -96,8 +96,11 @@ class AIProvider(ABC):
 
     # --- what it can't do ---
 
-    def unsupported(self, request: ChatRequest) -> tuple[str, ...]:
-        """The request's fields that change the meaning and that this provider can't honour."""
+    def unsupported(self, request: ChatRequest, model: str | None = None) -> tuple[str, ...]:
+        """The request's fields that change the meaning and that this provider, or this model of it, can't honour.
+
+        :param model: which will be asked; None for what holds of all of them
+        """
         asked = features(request)
         return tuple(dict.fromkeys(asked[name] for name in asked if name in self.cannot))
 

@@ -23,7 +23,10 @@ def _in(module: str, name: str) -> Factory:
 
 _PROVIDER_FACTORIES: Final[dict[str, Factory]] = {
     "azure": _in("fusewire.ai.providers.azure", "AzureProvider"),
+    "aws": _in("fusewire.ai.providers.aws", "AwsProvider"),
+    "gcp": _in("fusewire.ai.providers.gcp", "GcpProvider"),
     "openai": _in("fusewire.ai.providers.openai", "OpenAIProvider"),
+    "anthropic": _in("fusewire.ai.providers.anthropic", "AnthropicProvider"),
     "ollama": _in("fusewire.ai.providers.ollama", "OllamaProvider"),
     "vllm": _in("fusewire.ai.providers.vllm", "VllmProvider"),
 }

@@ -46,6 +46,8 @@ class Caller:
     """Of the Lambda invocation; what settling takes is kept back from it."""
     classification: Classification = "internal"
     key_id: str | None = None
+    dropped: tuple[str, ...] = ()
+    """What the request's own format says and the vocabulary has no place for, for `x-fusewire-dropped` and the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +93,11 @@ class Router:
         response = _until_answered(
             attempts, lambda option: option.provider.complete(request, option.model, cap, attempts.timeouts())
         )
-        dropped = attempts.option.provider.dropped(request)
+        dropped = (*caller.dropped, *attempts.option.provider.dropped(request))
         booked = attempts.succeeded(response.usage, limit_output=cap, dropped=dropped)
         if response.usage is not None:
             response.usage.cost = booked.cost
-        return response, self._served(request, attempts, booked)
+        return response, _served(attempts, booked, dropped)
 
     def stream(self, request: ChatRequest, caller: Caller) -> Streaming:
         """:raises FusewireError: while a provider can still be changed; afterwards the chunks' iterator raises"""
@@ -107,7 +109,7 @@ class Router:
 
         head, rest = _until_answered(attempts, first_content)
         option = attempts.option
-        dropped = option.provider.dropped(request)
+        dropped = (*caller.dropped, *option.provider.dropped(request))
         return Streaming(
             option.provider.id,
             option.model,
@@ -131,7 +133,7 @@ class Router:
         booked = attempts.succeeded(response.usage, limit_output=0, dropped=dropped)
         if response.usage is not None:
             response.usage.cost = booked.cost
-        return response, self._served(request, attempts, booked)
+        return response, _served(attempts, booked, dropped)
 
     def probe(self, provider: AIProvider, caller: Caller) -> tuple[bool, str, Decimal]:
         """Call one provider live with the shortest request there is, metered and under the breaker like any other.
@@ -201,17 +203,17 @@ class Router:
             confidential=route.confidential,
         )
 
-    @staticmethod
-    def _served(request: ChatRequest | EmbeddingRequest, attempts: Attempts, booked: Booked) -> Served:
-        provider = attempts.option.provider
-        return Served(provider.id, attempts.option.model, attempts.number, provider.dropped(request), booked)
+
+def _served(attempts: Attempts, booked: Booked, dropped: tuple[str, ...]) -> Served:
+    option = attempts.option
+    return Served(option.provider.id, option.model, attempts.number, dropped, booked)
 
 
 def _able(choices: Sequence[tuple[AIProvider, str]], request: ChatRequest) -> list[tuple[AIProvider, str]]:
-    able = [(p, m) for p, m in choices if not p.unsupported(request)]
+    able = [(p, m) for p, m in choices if not p.unsupported(request, m)]
     if not able:
-        provider = choices[0][0]
-        params = provider.unsupported(request)
+        provider, model = choices[0]
+        params = provider.unsupported(request, model)
         names = ", ".join(dict.fromkeys(p.id for p, _ in choices))
         raise UnsupportedParameterError(
             f"No provider for this model can honour {', '.join(params)} as asked (tried: {names}). "

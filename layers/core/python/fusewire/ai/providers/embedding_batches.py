@@ -7,7 +7,7 @@ is never released, whatever the failing call said of itself: the vendor bills fo
 import array
 import base64
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
@@ -56,16 +56,17 @@ def embed_in_batches(
     model: str,
     size: int,
     ask: Callable[[Sequence[str]], Vectors],
+    *,
+    most_bytes: int = sys.maxsize,
 ) -> EmbeddingResponse:
-    """Ask for `size` texts at a time, one call after the other.
+    """Ask for `size` texts at a time and no more than `most_bytes` of them together, one call after the other.
 
     :raises ProviderFailure: when one of the calls fails
     """
     found: list[Embedding] = []
     usage: Usage | None = Usage(prompt_tokens=0)
     inputs = texts(provider, request)
-    for start in range(0, len(inputs), size):
-        batch = inputs[start : start + size]
+    for batch in _batches(inputs, size, most_bytes):
         try:
             answer = _checked(provider, ask(batch), len(batch))
         except ProviderFailure as failure:
@@ -75,6 +76,19 @@ def embed_in_batches(
     if request.encoding_format == "base64":
         found = [_encoded(item) for item in found]
     return EmbeddingResponse(data=found, model=model, usage=usage)
+
+
+def _batches(inputs: Sequence[str], size: int, most_bytes: int) -> Iterator[Sequence[str]]:
+    batch: list[str] = []
+    weight = 0
+    for text in inputs:
+        bytes_ = len(text.encode(errors="replace"))
+        if batch and (len(batch) == size or weight + bytes_ > most_bytes):
+            yield batch
+            batch, weight = [], 0
+        batch.append(text)
+        weight += bytes_
+    yield batch
 
 
 def _checked(provider: str, answer: Vectors, count: int) -> EmbeddingResponse:
@@ -110,7 +124,7 @@ def _sum(so_far: Usage | None, more: Usage | None) -> Usage | None:
 
 
 def _encoded(item: Embedding) -> Embedding:
-    floats = array.array("f", item.embedding)  # type: ignore[arg-type]  # numbers: `_checked` made sure
+    floats = array.array("f", item.embedding)  # numbers: `_checked` made sure
     if sys.byteorder == "big":
         floats.byteswap()
     return item.model_copy(update={"embedding": base64.b64encode(floats.tobytes()).decode()})

@@ -1,0 +1,134 @@
+"""Azure's two APIs: addresses, versions, deployments, and what each of them takes."""
+
+import json
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from fusewire.ai.failures import FailureKind
+from fusewire.ai.providers.azure import AzureProvider
+from fusewire.ai.vocabulary import ChatRequest
+from fusewire.config import ConfigurationError, load_settings
+
+KEY = {"AZURE_AI_API_KEY": "k"}
+PLACE = {"AZURE_AI_ENDPOINT": "https://r.invalid", **KEY}
+DATED = {**PLACE, "AZURE_AI_API_VERSION": "2024-10-21"}
+
+
+def asked(**fields: object) -> ChatRequest:
+    body = {"model": "sota", "messages": [{"role": "user", "content": "Hello"}], **fields}
+    return ChatRequest.model_validate_json(json.dumps(body))
+
+
+@pytest.mark.parametrize(
+    ("variables", "missing"),
+    [
+        ({}, ("AZURE_AI_ENDPOINT", "AZURE_AI_API_KEY", "AZURE_SOTA_DEPLOYMENT")),
+        (KEY, ("AZURE_AI_ENDPOINT", "AZURE_SOTA_DEPLOYMENT")),
+        ({**PLACE, "AZURE_EMBEDDING_DEPLOYMENT": "e"}, ()),
+    ],
+)
+def test_it_is_configured_by_an_endpoint_a_key_and_a_deployment(
+    variables: dict[str, str], missing: tuple[str, ...]
+) -> None:
+    assert AzureProvider(load_settings(variables)).missing() == missing
+
+
+V1 = "https://r.invalid/openai/v1/"
+
+
+@pytest.mark.parametrize("version", [None, "v1", "latest", "preview"])
+@pytest.mark.parametrize(
+    ("endpoint", "address"),
+    [
+        ("https://r.invalid", V1),
+        ("https://r.invalid/", V1),
+        ("https://r.invalid/openai", V1),
+        ("https://r.invalid/openai/", V1),
+        ("https://r.invalid/openai/v1", V1),
+        ("https://r.invalid/openai/v1/", V1),
+        ("https://gateway.invalid/azure/v1", "https://gateway.invalid/azure/v1/"),
+    ],
+)
+def test_the_v1_address(version: str | None, endpoint: str, address: str) -> None:
+    variables = {**KEY, "AZURE_AI_ENDPOINT": endpoint, **({"AZURE_AI_API_VERSION": version} if version else {})}
+    with AzureProvider(load_settings(variables)).make_client() as client:
+        assert str(client.base_url) == address
+        assert not isinstance(client, openai.AzureOpenAI)
+        assert client.default_query == ({"api-version": "preview"} if version == "preview" else {})
+        assert client.default_headers["api-key"] == "k"
+        assert client.max_retries == 0
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["https://r.invalid", "https://r.invalid/", "https://r.invalid/openai", "https://r.invalid/openai/v1/"]
+)
+@pytest.mark.parametrize("version", ["2024-10-21", "2024-09-01-preview", "2025-04-01-preview"])
+def test_the_dated_address(endpoint: str, version: str) -> None:
+    variables = {**KEY, "AZURE_AI_ENDPOINT": endpoint, "AZURE_AI_API_VERSION": version}
+    with AzureProvider(load_settings(variables)).make_client() as client:
+        assert isinstance(client, openai.AzureOpenAI)
+        assert str(client.base_url) == "https://r.invalid/openai/"
+        assert client.default_query == {"api-version": version}
+        assert client.max_retries == 0
+
+
+@pytest.mark.parametrize("version", ["2024-06-01", "2023-05-15", "v2", "2024-10", "today", "2024-10-21-beta"])
+def test_a_version_that_is_none_or_cannot_be_metered_stops_the_start(version: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        AzureProvider(load_settings({**PLACE, "AZURE_AI_API_VERSION": version}))
+    assert f"AZURE_AI_API_VERSION={version!r}" in str(caught.value)
+    assert "2024-09-01-preview" in str(caught.value)
+
+
+def test_developers_messages_are_systems() -> None:
+    messages = [
+        {"role": "system", "content": "a"},
+        {"role": "developer", "content": "b"},
+        {"role": "user", "content": "c"},
+    ]
+    told = AzureProvider(load_settings(PLACE)).body(asked(messages=messages), "d", 1)["messages"]
+    assert [message["role"] for message in told] == ["system", "system", "user"]
+
+
+NEWER = {"safety_identifier": "s", "prompt_cache_key": "p", "verbosity": "low", "metadata": {"a": "b"}}
+
+
+@pytest.mark.parametrize(("variables", "is_dated"), [(PLACE, False), (DATED, True)])
+def test_fields_that_came_after_the_dated_versions(variables: dict[str, str], is_dated: bool) -> None:
+    provider, request = AzureProvider(load_settings(variables)), asked(user="u", seed=7, **NEWER)
+    told = provider.body(request, "d", 1)
+    assert provider.dropped(request) == (tuple(sorted(NEWER)) if is_dated else ())
+    assert {name for name in NEWER if name in told} == (set() if is_dated else set(NEWER))
+    assert (told["user"], told["seed"], told["max_completion_tokens"]) == ("u", 7, 1)
+
+
+FILTERED = {"code": "content_filter", "message": "filtered", "param": "prompt", "innererror": {"code": "x"}}
+INNER = {"code": "400", "message": "filtered", "innererror": {"code": "ResponsibleAIPolicyViolation"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind", "see"),
+    [
+        (400, FILTERED, FailureKind.CONTENT_POLICY, ""),
+        (400, INNER, FailureKind.CONTENT_POLICY, ""),
+        (400, {"code": "unsupported_value", "param": "temperature"}, FailureKind.REJECTED_REQUEST, ""),
+        (401, {"code": "401"}, FailureKind.CREDENTIAL_REJECTED, "AZURE_AI_API_KEY"),
+        (403, {"code": "AccessDenied"}, FailureKind.CREDENTIAL_REJECTED, "network rules"),
+        (404, {"code": "DeploymentNotFound"}, FailureKind.MODEL_NOT_FOUND, "AZURE_*_DEPLOYMENT"),
+        (404, {"code": "404", "message": "Resource not found"}, FailureKind.MODEL_NOT_FOUND, "AZURE_AI_API_VERSION"),
+        (429, {"code": "insufficient_quota"}, FailureKind.OUT_OF_CREDIT, ""),
+        (429, {"code": "RateLimitReached"}, FailureKind.RATE_LIMITED, ""),
+    ],
+)
+def test_errors_name_the_setting_to_look_at(status: int, error: dict[str, Any], kind: FailureKind, see: str) -> None:
+    request = httpx2.Request("POST", "https://r.invalid/")
+    response = httpx2.Response(status, json={"error": error}, request=request)
+    told = AzureProvider(load_settings(PLACE))._status_failure(
+        openai.APIStatusError("told", response=response, body=error)
+    )
+    assert told.kind is kind
+    assert see in told.message
+    assert told.message.startswith("azure ") and f"HTTP {status}" in told.message

@@ -1,0 +1,109 @@
+"""Several calls of one attempt: vectors in order, tokens added up, and no release once one of them was served."""
+
+import base64
+import struct
+from collections.abc import Sequence
+
+import pytest
+
+from fusewire.ai.failures import FailureKind, ProviderFailure, Settle
+from fusewire.ai.providers.embedding_batches import Vectors, embed_in_batches, texts
+from fusewire.ai.vocabulary import EmbeddingRequest, EmbeddingResponse
+
+
+class Vendor:
+    """Answers each text with its length; fails in the call that it is told to."""
+
+    def __init__(self, fail: dict[int, Vectors | ProviderFailure] | None = None) -> None:
+        self.calls: list[list[str]] = []
+        self._fail = fail or {}
+
+    def __call__(self, batch: Sequence[str]) -> Vectors:
+        self.calls.append(list(batch))
+        told = self._fail.get(len(self.calls))
+        if isinstance(told, ProviderFailure):
+            raise told
+        return told or Vectors([[float(len(text))] for text in batch], sum(map(len, batch)))
+
+
+def asked(*inputs: str, encoding_format: str | None = None) -> EmbeddingRequest:
+    return EmbeddingRequest.model_validate({"model": "m", "input": list(inputs), "encoding_format": encoding_format})
+
+
+def embed(vendor: Vendor, request: EmbeddingRequest, size: int = 2, most_bytes: int = 10**9) -> EmbeddingResponse:
+    return embed_in_batches("aws", request, "a-model", size, vendor, most_bytes=most_bytes)
+
+
+def test_vectors_stay_in_the_inputs_order_and_tokens_add_up() -> None:
+    vendor = Vendor()
+    response = embed(vendor, asked("a", "bb", "ccc", "dddd", "eeeee"))
+    assert vendor.calls == [["a", "bb"], ["ccc", "dddd"], ["eeeee"]]
+    assert [(item.index, item.embedding) for item in response.data] == [(i, [i + 1.0]) for i in range(5)]
+    assert response.usage is not None
+    assert (response.usage.prompt_tokens, response.usage.total_tokens) == (15, 15)
+
+
+def test_batches_are_cut_by_weight_too() -> None:
+    vendor = Vendor()
+    embed(vendor, asked("ab", "cd", "efghij", "k", "é"), size=3, most_bytes=4)
+    assert vendor.calls == [["ab", "cd"], ["efghij"], ["k", "é"]]
+
+
+def test_base64_where_it_was_asked_for() -> None:
+    (item,) = embed(Vendor(), asked("abc", encoding_format="base64")).data
+    assert isinstance(item.embedding, str)
+    assert struct.unpack("<f", base64.b64decode(item.embedding)) == (3.0,)
+
+
+def test_one_call_without_usage_leaves_the_attempt_without() -> None:
+    assert embed(Vendor({2: Vectors([[1.0]], None)}), asked("a", "b", "c")).usage is None
+
+
+@pytest.mark.parametrize("answer", [[], [[1.0]], [[1.0]] * 3, ["AACAPw==", "AACAPw=="], [None, None], [["x"], ["y"]]])
+def test_each_input_wants_one_vector_of_numbers(answer: list[object]) -> None:
+    with pytest.raises(ProviderFailure) as caught:
+        embed(Vendor({1: Vectors(answer, 3)}), asked("a", "b"))
+    assert caught.value.kind is FailureKind.MALFORMED_ANSWER
+
+
+@pytest.mark.parametrize("tokens", [-1, "x", 1e40])
+def test_a_count_that_cannot_be(tokens: object) -> None:
+    with pytest.raises(ProviderFailure) as caught:
+        embed(Vendor({1: Vectors([[1.0]], tokens)}), asked("a"))
+    assert caught.value.kind is FailureKind.MALFORMED_ANSWER
+
+
+THROTTLED = ProviderFailure(FailureKind.RATE_LIMITED, "aws is throttling", retry_after=7)
+REJECTED = ProviderFailure(FailureKind.REJECTED_REQUEST, "aws rejected", caller_message="too long", param="input")
+
+
+def test_a_failure_of_the_first_call_is_as_it_is() -> None:
+    with pytest.raises(ProviderFailure) as caught:
+        embed(Vendor({1: THROTTLED}), asked("a", "b", "c"))
+    assert caught.value is THROTTLED
+    assert caught.value.consequence.settle is Settle.RELEASE
+
+
+@pytest.mark.parametrize("failure", [THROTTLED, REJECTED])
+def test_a_later_failure_is_never_released(failure: ProviderFailure) -> None:
+    with pytest.raises(ProviderFailure) as caught:
+        embed(Vendor({2: failure}), asked("a", "b", "c"))
+    told = caught.value
+    assert told.consequence.settle is Settle.BOUND, "the first call was served, and will be billed"
+    assert told.consequence.fail_over == failure.consequence.fail_over
+    assert told.consequence.health == failure.consequence.health
+    assert (told.kind, told.retry_after, told.param) == (failure.kind, failure.retry_after, failure.param)
+    assert told.caller_message == failure.caller_message
+    assert told.message == f"{failure.message}, after 2 of 3 inputs"
+
+
+@pytest.mark.parametrize("inputs", [[1, 2], [[1], [2]]])
+def test_token_ids_are_refused_by_name(inputs: object) -> None:
+    with pytest.raises(ProviderFailure) as caught:
+        texts("aws", EmbeddingRequest.model_validate({"model": "m", "input": inputs}))
+    assert (caught.value.kind, caught.value.param) == (FailureKind.REJECTED_REQUEST, "input")
+
+
+def test_one_text_or_several() -> None:
+    assert texts("aws", EmbeddingRequest(model="m", input="a")) == ["a"]
+    assert texts("aws", asked("a", "b")) == ["a", "b"]
