@@ -104,8 +104,8 @@ class AIProvider(ABC):
         asked = features(request)
         return tuple(dict.fromkeys(asked[name] for name in asked if name in self.cannot))
 
-    def dropped(self, request: ChatRequest | EmbeddingRequest) -> tuple[str, ...]:
-        """The request's advisory fields that this provider has no place for."""
+    def dropped(self, request: ChatRequest | EmbeddingRequest, model: str | None = None) -> tuple[str, ...]:
+        """The request's advisory fields that this provider, or this model of it, has no place for."""
         return tuple(sorted(name for name in self.ignores if getattr(request, name, None) is not None))
 
     # --- what it does ---

@@ -93,7 +93,7 @@ class Router:
         response = _until_answered(
             attempts, lambda option: option.provider.complete(request, option.model, cap, attempts.timeouts())
         )
-        dropped = (*caller.dropped, *attempts.option.provider.dropped(request))
+        dropped = (*caller.dropped, *_dropped(request, attempts.option))
         booked = attempts.succeeded(response.usage, limit_output=cap, dropped=dropped)
         if response.usage is not None:
             response.usage.cost = booked.cost
@@ -109,7 +109,7 @@ class Router:
 
         head, rest = _until_answered(attempts, first_content)
         option = attempts.option
-        dropped = (*caller.dropped, *option.provider.dropped(request))
+        dropped = (*caller.dropped, *_dropped(request, option))
         return Streaming(
             option.provider.id,
             option.model,
@@ -129,7 +129,7 @@ class Router:
         response = _until_answered(
             attempts, lambda option: option.provider.embed(request, option.model, attempts.timeouts())
         )
-        dropped = attempts.option.provider.dropped(request)
+        dropped = _dropped(request, attempts.option)
         booked = attempts.succeeded(response.usage, limit_output=0, dropped=dropped)
         if response.usage is not None:
             response.usage.cost = booked.cost
@@ -207,6 +207,10 @@ class Router:
 def _served(attempts: Attempts, booked: Booked, dropped: tuple[str, ...]) -> Served:
     option = attempts.option
     return Served(option.provider.id, option.model, attempts.number, dropped, booked)
+
+
+def _dropped(request: ChatRequest | EmbeddingRequest, option: Option) -> tuple[str, ...]:
+    return option.provider.dropped(request, option.model)
 
 
 def _able(choices: Sequence[tuple[AIProvider, str]], request: ChatRequest) -> list[tuple[AIProvider, str]]:

@@ -105,9 +105,9 @@ class AnthropicProvider(AIProvider):
             return (refused.param,)
         return ()
 
-    def dropped(self, request: ChatRequest | EmbeddingRequest) -> tuple[str, ...]:
+    def dropped(self, request: ChatRequest | EmbeddingRequest, model: str | None = None) -> tuple[str, ...]:
         inner = unplaced(request) if isinstance(request, ChatRequest) else ()
-        return tuple(sorted({*super().dropped(request), *inner}))
+        return tuple(sorted({*super().dropped(request, model), *inner}))
 
     @cached_property
     def _client(self) -> "anthropic.Anthropic":

@@ -71,7 +71,7 @@ class AwsProvider(AIProvider):
 
     def dropped(self, request: ChatRequest | EmbeddingRequest, model: str | None = None) -> tuple[str, ...]:
         """With what this model has no place for, where it is named; else of the tiers' models."""
-        names = {*super().dropped(request)}
+        names = {*super().dropped(request, model)}
         if isinstance(request, ChatRequest):
             for each in [model] if model else [m for tier in TIERS if (m := self.tier_model(tier))] or [""]:
                 names.update(told_dropped(request, each))

@@ -90,10 +90,10 @@ class AzureProvider(OpenAICompatibleProvider):
         endpoint = (self.settings.variable("AZURE_AI_ENDPOINT") or "").rstrip("/")
         return endpoint.removesuffix("/v1").removesuffix("/openai")
 
-    def dropped(self, request: ChatRequest | EmbeddingRequest) -> tuple[str, ...]:
+    def dropped(self, request: ChatRequest | EmbeddingRequest, model: str | None = None) -> tuple[str, ...]:
         newer = _AFTER_THE_DATES if self._is_dated else frozenset()
         asked = (name for name in newer if getattr(request, name, None) is not None)
-        return tuple(sorted({*super().dropped(request), *asked}))
+        return tuple(sorted({*super().dropped(request, model), *asked}))
 
     def body(self, request: ChatRequest, model: str, output_cap: int) -> dict[str, Any]:
         """The same; a developer's message is a system's, which every model and version knows.

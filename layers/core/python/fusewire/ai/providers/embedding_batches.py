@@ -74,7 +74,7 @@ def embed_in_batches(
         found += [item.model_copy(update={"index": len(found) + item.index}) for item in answer.data]
         usage = _sum(usage, answer.usage)
     if request.encoding_format == "base64":
-        found = [_encoded(item) for item in found]
+        found = [encoded(item) for item in found]
     return EmbeddingResponse(data=found, model=model, usage=usage)
 
 
@@ -123,8 +123,9 @@ def _sum(so_far: Usage | None, more: Usage | None) -> Usage | None:
     return Usage(prompt_tokens=tokens, total_tokens=tokens)
 
 
-def _encoded(item: Embedding) -> Embedding:
-    floats = array.array("f", item.embedding)  # numbers: `_checked` made sure
+def encoded(item: Embedding) -> Embedding:
+    """The vector as base64 of little-endian 32-bit floats, as OpenAI sends it; `item` holds numbers."""
+    floats = array.array("f", item.embedding)
     if sys.byteorder == "big":
         floats.byteswap()
     return item.model_copy(update={"embedding": base64.b64encode(floats.tobytes()).decode()})

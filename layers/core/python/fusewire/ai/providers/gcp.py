@@ -73,9 +73,9 @@ class GcpProvider(OpenAICompatibleProvider):
             params.append("messages")
         return tuple(dict.fromkeys(params))
 
-    def dropped(self, request: ChatRequest | EmbeddingRequest) -> tuple[str, ...]:
+    def dropped(self, request: ChatRequest | EmbeddingRequest, model: str | None = None) -> tuple[str, ...]:
         is_named = isinstance(request, ChatRequest) and any(message.name for message in request.messages)
-        return tuple(sorted({*super().dropped(request), *(("messages.name",) if is_named else ())}))
+        return tuple(sorted({*super().dropped(request, model), *(("messages.name",) if is_named else ())}))
 
     # --- addresses and credentials ---
 

@@ -5,7 +5,6 @@ own small files. The SDK's retries are off: the router decides. It is imported o
 is most of a cold start (docs/decisions/0002-lazy-sdks.md).
 """
 
-import base64
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +17,10 @@ from pydantic import ValidationError
 
 from fusewire.ai.failures import FailureKind, ProviderFailure
 from fusewire.ai.provider import AIProvider, Timeouts
+from fusewire.ai.providers.embedding_batches import encoded
 from fusewire.ai.vocabulary import (
     ChatRequest,
     ChatResponse,
-    Embedding,
     EmbeddingRequest,
     EmbeddingResponse,
     NamedToolChoice,
@@ -137,8 +136,8 @@ class OpenAICompatibleProvider(AIProvider):
         _leave_out(fields, _NEVER_IN_MESSAGES | self.foreign)
         return {"model": model, **fields, self.cap_field: output_cap}
 
-    def dropped(self, request: ChatRequest | EmbeddingRequest) -> tuple[str, ...]:
-        names = super().dropped(request)
+    def dropped(self, request: ChatRequest | EmbeddingRequest, model: str | None = None) -> tuple[str, ...]:
+        names = super().dropped(request, model)
         foreign = self.foreign & request.extensions() if isinstance(request, ChatRequest) else ()
         return tuple(sorted({*names, *foreign}))
 
@@ -157,7 +156,7 @@ class OpenAICompatibleProvider(AIProvider):
         if [item.index for item in response.data] != list(range(request.count)):
             raise ProviderFailure(FailureKind.MALFORMED_ANSWER, f"{self.id} didn't answer each input with one vector")
         if request.encoding_format == "base64":
-            response.data = [_encoded(item) for item in response.data]
+            response.data = [item if isinstance(item.embedding, str) else encoded(item) for item in response.data]
         return response
 
     # --- the wire ---
@@ -294,15 +293,3 @@ def _malformed(provider: str, error: ValueError) -> ProviderFailure:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = f" ({'.'.join(map(str, problem['loc'])) or 'body'}: {problem['type']})"
     return ProviderFailure(FailureKind.MALFORMED_ANSWER, f"{provider} sent an answer that can't be read{where}")
-
-
-def _encoded(item: Embedding) -> Embedding:
-    if isinstance(item.embedding, str):
-        return item
-    import array
-    import sys
-
-    floats = array.array("f", item.embedding)
-    if sys.byteorder == "big":
-        floats.byteswap()
-    return item.model_copy(update={"embedding": base64.b64encode(floats.tobytes()).decode()})
