@@ -111,6 +111,10 @@ class Client(httpx.AsyncClient):
         """What EventBridge invokes."""
         return self._platform._pools[function]
 
+    async def stop(self) -> None:
+        """Stop the gateway while this client lives on."""
+        await self._platform.stop()
+
     async def arrived(self, calls: int) -> None:
         """Wait until so many calls are in the gateway."""
         await eventually(lambda: self._platform._gateway.in_flight == calls)

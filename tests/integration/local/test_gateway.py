@@ -56,6 +56,25 @@ def test_what_a_function_gets(tmp_path: Path) -> None:
     uvloop.run(scenario())
 
 
+def test_where_a_function_runs(tmp_path: Path) -> None:
+    code = """
+    def handler(event, context):
+        names = [name for name in os.environ if name.startswith(("AWS_LAMBDA_", "LAMBDA_", "_HANDLER"))]
+        return reply(json.dumps({"cwd": os.getcwd()} | {name: os.environ[name] for name in names}))
+    """
+
+    async def scenario() -> None:
+        where = Code(tmp_path, "where", code)
+        async with serving(where) as client:
+            told = (await client.get("/where")).json()
+        assert told["cwd"] == told["LAMBDA_TASK_ROOT"] == str(where.folder)
+        assert told["AWS_LAMBDA_FUNCTION_NAME"] == "where"
+        assert told["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "512"
+        assert told["_HANDLER"] == "app.handler"
+
+    uvloop.run(scenario())
+
+
 def test_bodies_up_to_ten_megabytes(tmp_path: Path) -> None:
     code = "def handler(event, context):\n    return reply(str(len(event['body'])))\n"
 

@@ -1,0 +1,148 @@
+"""The Runtime API as a worker serves it, to runtimes that don't behave."""
+
+import asyncio
+import os
+import signal
+import socket
+import textwrap
+from pathlib import Path
+
+import httpx
+import pytest
+import uvloop
+
+from local.platform import Platform
+from local.template import Template
+from tests.integration.local.serving import Code, code_of, eventually, serving
+
+_RUNTIME = """
+import http.client, json, os, socket, sys, time
+ADDRESS = os.environ["AWS_LAMBDA_RUNTIME_API"]
+ROOT = "/2018-06-01/runtime"
+
+def call(method, path, body=None, headers={}):
+    connection = http.client.HTTPConnection(ADDRESS)
+    connection.request(method, ROOT + path, body, headers)
+    answer = connection.getresponse()
+    return answer, answer.read()
+
+def following():
+    answer, body = call("GET", "/invocation/next")
+    return answer.headers["Lambda-Runtime-Aws-Request-Id"], json.loads(body)
+
+def half(path, head, body):
+    host, port = ADDRESS.split(":")
+    with socket.create_connection((host, int(port))) as raw:
+        raw.sendall(f"POST {ROOT}{path} HTTP/1.1\\r\\nHost: x\\r\\n{head}\\r\\n".encode() + body)
+
+def answer(id, body):
+    return call("POST", f"/invocation/{id}/response", json.dumps({"statusCode": 200, "body": body}))[0].status
+"""
+
+
+def behaving(parent: Path, code: str) -> Code:
+    """A function whose runtime is this code."""
+    wrapper = parent / "wrapper"
+    wrapper.write_text('#!/bin/sh\nexec "$1" runtime.py\n')
+    wrapper.chmod(0o755)
+    made = Code(parent, "f", "", wrapper=wrapper)
+    (made.folder / "runtime.py").write_text(_RUNTIME + textwrap.dedent(code))
+    return made
+
+
+def test_an_event_that_is_never_answered_ends_with_the_next(tmp_path: Path) -> None:
+    code = """
+    following()
+    while True:
+        id, _ = following()
+        answer(id, "fine")
+    """
+
+    async def scenario() -> None:
+        async with serving(behaving(tmp_path, code), concurrency=1) as client:
+            lost = await client.get("/f")
+            assert (lost.status_code, code_of(lost)) == (502, "function_failed")
+            assert "lost its answer" in lost.json()["error"]["message"]
+            assert (await client.get("/f")).text == "fine"
+
+    uvloop.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        ("Content-Length: 100\\r\\n", b'{"statusCode": 200}'),
+        ("Transfer-Encoding: chunked\\r\\n", b'13\\r\\n{"statusCode": 200}\\r\\n'),
+        (
+            "Lambda-Runtime-Function-Response-Mode: streaming\\r\\nTransfer-Encoding: chunked\\r\\n",
+            b'13\\r\\n{"statusCode": 200}\\r\\n',
+        ),
+    ],
+)
+def test_half_an_answer_is_none(tmp_path: Path, head: str, body: bytes) -> None:
+    code = f"""
+    id, _ = following()
+    half(f"/invocation/{{id}}/response", "{head}", b'{body.decode()}')
+    os._exit(5)
+    """
+
+    async def scenario() -> None:
+        async with serving(behaving(tmp_path, code), concurrency=1) as client:
+            crashed = await client.get("/f")
+            assert (crashed.status_code, code_of(crashed)) == (502, "function_crashed")
+            assert "status 5" in crashed.json()["error"]["message"]
+
+    uvloop.run(scenario())
+
+
+def test_an_answer_to_another_event_is_refused(tmp_path: Path) -> None:
+    code = """
+    id, _ = following()
+    statuses = [answer("of-another", "wrong"), call("POST", "/invocation/of-another/error", "{}")[0].status]
+    statuses.append(call("GET", "/nothing")[0].status)
+    statuses.append(answer(id, "-".join(map(str, statuses))))
+    id, _ = following()
+    answer(id, str(statuses[-1]))
+    following()
+    """
+
+    async def scenario() -> None:
+        async with serving(behaving(tmp_path, code), concurrency=1) as client:
+            assert (await client.get("/f")).text == "403-403-403"
+            assert (await client.get("/f")).text == "202"
+
+    uvloop.run(scenario())
+
+
+def test_an_orphan_of_an_earlier_gateway_gets_no_event(tmp_path: Path) -> None:
+    code = """
+    open("pid", "w").write(str(os.getpid()))
+    id, _ = following()
+    answer(id, ADDRESS)
+    following()
+    """
+
+    async def scenario() -> None:
+        function = behaving(tmp_path, code)
+        async with serving(function, concurrency=1) as client:
+            address = (await client.get("/f")).text
+            pid = int((function.folder / "pid").read_text())
+            os.kill(pid, signal.SIGKILL)
+            await eventually(lambda: not Path(f"/proc/{pid}").exists())
+            async with httpx.AsyncClient(trust_env=False) as orphan:
+                refused = await orphan.get(f"http://{address}/2018-06-01/runtime/invocation/next")
+            assert refused.status_code == 403
+            assert (await client.get("/f")).text == address
+
+    uvloop.run(scenario())
+
+
+def test_a_gateway_that_cannot_listen_says_so() -> None:
+    async def scenario() -> None:
+        public = socket.create_server(("127.0.0.1", 0))
+        platform = Platform(Template((), (), ()), public, 1, {}, ())
+        public.close()
+        with pytest.raises((OSError, ValueError)):
+            await asyncio.wait_for(platform.start(), 10)
+
+    uvloop.run(scenario())
