@@ -128,6 +128,23 @@ def test_a_probe_calls_each_provider_live_metered_and_within_the_callers_time(
     books.check()
 
 
+def test_a_probe_asks_a_provider_that_is_cooling_down_and_ends_it_when_it_answers(
+    upstream: Upstream, pair: tuple[Services, Services], books: Books
+) -> None:
+    here, there = pair
+    upstream.script.extend([status(429, {"Retry-After": "300"}), status(429, {"Retry-After": "200"})])
+    here.router.complete(chat(), caller())
+    assert reported(here, "azure")["status"] == "cooling_down"
+    still: Any = providers_report(here, probe_for=caller())["providers"]
+    assert [provider["probe"]["ok"] for provider in still if provider["id"] == "azure"] == [False]
+    assert reported(here, "azure")["status"] == "cooling_down"
+    well: Any = providers_report(here, probe_for=caller())["providers"]
+    assert [provider["probe"]["ok"] for provider in well if provider["id"] == "azure"] == [True]
+    assert len(upstream.requests) == 3
+    _, served = there.router.complete(chat(), caller())
+    assert served.provider == "azure"
+
+
 def test_a_short_request_timeout_leaves_probes_alive(
     upstream: Upstream, second_upstream: Upstream, core: CoreFactory
 ) -> None:

@@ -347,7 +347,8 @@ BEGIN
     FOR candidate IN SELECT * FROM jsonb_array_elements(p->'candidates') LOOP
         place := place + 1;
         SELECT * INTO h FROM provider_health WHERE provider = candidate->>'provider';
-        IF h.cooldown_until > clock_timestamp() THEN
+        -- An operator's probe asks even a provider that is cooling down: that is what it is for.
+        IF h.cooldown_until > clock_timestamp() AND entry->>'operation' <> 'probe' THEN
             cooling := cooling || jsonb_build_array(jsonb_build_object(
                 'candidate', place, 'until', h.cooldown_until, 'kind', h.last_failure_kind));
             CONTINUE;
