@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusewire.ai.providers.azure import AzureProvider
+from fusewire.ai.providers.faults import retry_after_seconds
 from fusewire.ai.providers.ollama import OllamaProvider
 from fusewire.ai.providers.openai import OpenAIProvider
-from fusewire.ai.providers.openai_compatible import OpenAICompatibleProvider, retry_after_seconds
+from fusewire.ai.providers.openai_compatible import OpenAICompatibleProvider
 from fusewire.ai.providers.vllm import VllmProvider
 from fusewire.ai.vocabulary import ChatRequest
 from fusewire.config import load_settings

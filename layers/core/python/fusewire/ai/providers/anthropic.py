@@ -12,19 +12,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
-
 from fusewire.ai.failures import FailureKind, ProviderFailure, Settle, UnsupportedField
 from fusewire.ai.provider import AIProvider, Timeouts, Variables
 from fusewire.ai.providers.anthropic_answers import StreamReader, whole_answer
 from fusewire.ai.providers.anthropic_messages import message_body, unplaced
-from fusewire.ai.providers.openai_compatible import retry_after_seconds
+from fusewire.ai.providers.faults import check_tool_choice, malformed, retry_after_seconds, unanswered
 from fusewire.ai.vocabulary import (
     ChatRequest,
     ChatResponse,
     EmbeddingRequest,
     EmbeddingResponse,
-    NamedToolChoice,
     StreamChunk,
 )
 
@@ -143,10 +140,10 @@ class AnthropicProvider(AIProvider):
         try:
             response = whole_answer(raw)
         except ValueError as error:
-            raise self._malformed(error) from None
+            raise malformed(self.id, error) from None
         (choice,) = response.choices
         called = {call.function.name for call in choice.message.tool_calls or ()}
-        self._check_tool_choice(request, called, choice.finish_reason)
+        check_tool_choice(self.id, request, called, {choice.finish_reason})
         return response
 
     def stream(self, request: ChatRequest, model: str, output_cap: int, timeouts: Timeouts) -> Iterator[StreamChunk]:
@@ -177,7 +174,7 @@ class AnthropicProvider(AIProvider):
             raise ProviderFailure(
                 FailureKind.STREAM_BROKEN, f"{self.id} ended the stream before the answer was complete"
             )
-        self._check_tool_choice(request, reader.called, reader.finish)
+        check_tool_choice(self.id, request, reader.called, {reader.finish})
 
     def body(self, request: ChatRequest, model: str, output_cap: int) -> dict[str, Any]:
         """:raises UnsupportedField: for what can't be honoured"""
@@ -231,23 +228,15 @@ class AnthropicProvider(AIProvider):
         except (anthropic.AnthropicError, httpx2.HTTPError) as error:
             raise self._failure(error) from error
         except ValueError as error:  # ValidationError, JSONDecodeError, UnicodeDecodeError
-            raise self._malformed(error) from None
+            raise malformed(self.id, error) from None
 
     def _failure(self, error: Exception) -> ProviderFailure:
         import anthropic
-        import httpx2
 
         if isinstance(error, anthropic.APIStatusError):
             return self._told_failure(error)
-        # The class is safe to tell; the text may hold the address.
         cause = error.__cause__ if isinstance(error, anthropic.APIConnectionError) else error
-        if isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout):
-            return ProviderFailure(FailureKind.CONNECT_TIMEOUT, f"{self.id} didn't accept a connection in time")
-        if isinstance(cause, httpx2.TimeoutException):
-            return ProviderFailure(FailureKind.READ_TIMEOUT, f"{self.id} didn't answer in time")
-        if isinstance(cause, httpx2.ConnectError | httpx2.UnsupportedProtocol | httpx2.InvalidURL):
-            return ProviderFailure(FailureKind.CONNECT_FAILED, f"{self.id} can't be connected to")
-        return ProviderFailure(FailureKind.CONNECTION_LOST, f"{self.id} dropped the connection")
+        return unanswered(self.id, cause)
 
     def _told_failure(self, error: "anthropic.APIStatusError") -> ProviderFailure:
         """By the status first: the error's own, or that of its type where it came as an event."""
@@ -271,22 +260,6 @@ class AnthropicProvider(AIProvider):
             retry_after=retry_after_seconds(error.response.headers),
             caller_message=theirs,
         )
-
-    def _malformed(self, error: ValueError) -> ProviderFailure:
-        # Where it went wrong, never what was there: pydantic's own text would quote the answer.
-        where = ""
-        if isinstance(error, ValidationError):
-            problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            where = f" ({'.'.join(map(str, problem['loc'])) or 'body'}: {problem['type']})"
-        return ProviderFailure(FailureKind.MALFORMED_ANSWER, f"{self.id} sent an answer that can't be read{where}")
-
-    def _check_tool_choice(self, request: ChatRequest, called: set[str], finish: str | None) -> None:
-        """Some servers ignore `tool_choice` without a word. A refusal, or a stop at the cap, is an answer though."""
-        choice = request.tool_choice
-        named = choice.function.name if isinstance(choice, NamedToolChoice) else None
-        ignored = (choice == "required" and not called) or (named and called != {named})
-        if ignored and finish in ("stop", "tool_calls"):
-            raise ProviderFailure(FailureKind.FIELD_IGNORED, f"{self.id} didn't honour tool_choice")
 
 
 def _by_code_or_words(code: str | None, words: str, status: int) -> tuple[FailureKind, str] | None:

@@ -19,15 +19,14 @@ from fusewire.ai.providers.aws_answers import AnswerStream, answer_of
 from fusewire.ai.providers.aws_converse import converse_parameters, told_dropped
 from fusewire.ai.providers.aws_embeddings import family_of, invocation, vectors_of
 from fusewire.ai.providers.aws_exchange import Exchange, TimedSession, using
-from fusewire.ai.providers.aws_failures import failure_of, malformed
+from fusewire.ai.providers.aws_failures import failure_of
 from fusewire.ai.providers.embedding_batches import Vectors, embed_in_batches, refused
+from fusewire.ai.providers.faults import check_tool_choice, malformed
 from fusewire.ai.vocabulary import (
     ChatRequest,
     ChatResponse,
     EmbeddingRequest,
     EmbeddingResponse,
-    FinishReason,
-    NamedToolChoice,
     StreamChunk,
 )
 from fusewire.config import Settings
@@ -85,10 +84,10 @@ class AwsProvider(AIProvider):
         try:
             response = answer_of(told, model)
         except ValidationError as error:
-            raise _malformed(error) from None
+            raise malformed("aws", error) from None
         (choice,) = response.choices
         called = {call.function.name for call in choice.message.tool_calls or ()}
-        _check_tool_choice(request, called, choice.finish_reason)
+        check_tool_choice(self.id, request, called, {choice.finish_reason})
         return response
 
     def stream(self, request: ChatRequest, model: str, output_cap: int, timeouts: Timeouts) -> Iterator[StreamChunk]:
@@ -108,7 +107,7 @@ class AwsProvider(AIProvider):
                     break
         if not answer.is_complete:
             raise ProviderFailure(FailureKind.STREAM_BROKEN, "aws ended the stream before the answer was complete")
-        _check_tool_choice(request, answer.called, answer.finish)
+        check_tool_choice(self.id, request, answer.called, {answer.finish})
 
     # --- embeddings ---
 
@@ -188,18 +187,4 @@ def _chunks(answer: AnswerStream, event: Mapping[str, Any]) -> Iterator[StreamCh
     try:
         yield from answer.chunks(event)
     except ValidationError as error:
-        raise _malformed(error) from None
-
-
-def _malformed(error: ValidationError) -> ProviderFailure:
-    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return malformed(f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['type']}")
-
-
-def _check_tool_choice(request: ChatRequest, called: set[str], finish: FinishReason | None) -> None:
-    """Not every model takes `any` and `tool`. A refusal, or an end at the cap, is an answer all the same."""
-    choice = request.tool_choice
-    named = choice.function.name if isinstance(choice, NamedToolChoice) else None
-    ignored = (choice == "required" and not called) or (named and called != {named})
-    if ignored and finish in ("stop", "tool_calls"):
-        raise ProviderFailure(FailureKind.FIELD_IGNORED, "aws didn't honour tool_choice")
+        raise malformed("aws", error) from None

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fusewire.ai.providers.aws_failures import malformed
 from fusewire.ai.providers.embedding_batches import Vectors, refused
+from fusewire.ai.providers.faults import malformed
 from fusewire.ai.vocabulary import EmbeddingRequest
 from fusewire.json import dumps
 
@@ -93,4 +93,4 @@ def vectors_of(family: Family, raw: bytes, headers: Mapping[str, str]) -> Vector
             tokens = int(told)
         return Vectors(list(family.vectors(answer)), tokens)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        raise malformed() from None
+        raise malformed("aws") from None

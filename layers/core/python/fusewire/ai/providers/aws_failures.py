@@ -9,7 +9,7 @@ from typing import Final
 
 from fusewire.ai.failures import FailureKind, ProviderFailure
 from fusewire.ai.providers.aws_exchange import AnswerCut, Exchange, TimeIsOver
-from fusewire.ai.providers.openai_compatible import retry_after_seconds
+from fusewire.ai.providers.faults import malformed, retry_after_seconds
 
 _K = FailureKind
 
@@ -95,11 +95,6 @@ def failure_of(error: Exception, exchange: Exchange, *, begun: bool = False) -> 
     return _unanswered(error, exchange)
 
 
-def malformed(where: str = "") -> ProviderFailure:
-    """An answer was made that can't be read; `where`, never what was there."""
-    return ProviderFailure(_K.MALFORMED_ANSWER, f"aws sent an answer that can't be read{where and f' ({where})'}")
-
-
 def _status(status: int, name: str, text: str, headers: Mapping[str, str]) -> ProviderFailure:
     kind, what = _BY_STATUS.get(status, (_K.SERVER_ERROR, "failed"))
     if status < 400:
@@ -179,4 +174,4 @@ def _unanswered(error: Exception, exchange: Exchange) -> ProviderFailure:
         return ProviderFailure(_K.CONNECTION_LOST, "aws dropped the connection")
     if exchange.status is not None and exchange.status >= 300:
         return _status(exchange.status, "", "", {name.lower(): value for name, value in exchange.headers.items()})
-    return malformed()
+    return malformed("aws")

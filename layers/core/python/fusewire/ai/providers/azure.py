@@ -57,6 +57,9 @@ class AzureProvider(OpenAICompatibleProvider):
                 f"version from {_FIRST_METERED}-preview on; unset, it is v1."
             )
 
+    def fetches_outside(self) -> bool:
+        return True
+
     @property
     def _is_dated(self) -> bool:
         return self._version not in _V1_NAMES

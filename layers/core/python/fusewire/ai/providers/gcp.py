@@ -64,6 +64,9 @@ class GcpProvider(OpenAICompatibleProvider):
 
     foreign = frozenset({"cache_control", "reasoning_content"})
 
+    def fetches_outside(self) -> bool:
+        return True
+
     def unsupported(self, request: ChatRequest, model: str | None = None) -> tuple[str, ...]:
         """With the values that only some other provider's fields have."""
         params = [*super().unsupported(request)]

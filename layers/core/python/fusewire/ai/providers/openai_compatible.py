@@ -8,7 +8,6 @@ is most of a cold start (docs/decisions/0002-lazy-sdks.md).
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -18,12 +17,12 @@ from pydantic import ValidationError
 from fusewire.ai.failures import FailureKind, ProviderFailure
 from fusewire.ai.provider import AIProvider, Timeouts
 from fusewire.ai.providers.embedding_batches import encoded
+from fusewire.ai.providers.faults import check_tool_choice, malformed, retry_after_seconds, unanswered
 from fusewire.ai.vocabulary import (
     ChatRequest,
     ChatResponse,
     EmbeddingRequest,
     EmbeddingResponse,
-    NamedToolChoice,
     StreamChunk,
 )
 
@@ -96,9 +95,9 @@ class OpenAICompatibleProvider(AIProvider):
         try:
             response = ChatResponse.model_validate_json(raw)
         except ValidationError as error:
-            raise _malformed(self.id, error) from None
-        called = (call.function.name for choice in response.choices for call in choice.message.tool_calls or ())
-        _check_tool_choice(self.id, request, set(called))
+            raise malformed(self.id, error) from None
+        called = {call.function.name for choice in response.choices for call in choice.message.tool_calls or ()}
+        check_tool_choice(self.id, request, called, {choice.finish_reason for choice in response.choices})
         return response
 
     def stream(self, request: ChatRequest, model: str, output_cap: int, timeouts: Timeouts) -> Iterator[StreamChunk]:
@@ -112,6 +111,7 @@ class OpenAICompatibleProvider(AIProvider):
         clock = Clock(timeouts.first)
         unfinished = set(range(request.n or 1))
         called: set[str] = set()
+        finishes: set[str | None] = set()
         with self._opened("/chat/completions", body, timeouts, clock) as events:
             for event in events:
                 chunk = StreamChunk.model_validate(event)
@@ -120,6 +120,7 @@ class OpenAICompatibleProvider(AIProvider):
                 ]
                 unfinished -= {choice.index for choice in chunk.choices if choice.finish_reason}
                 called.update(_called(chunk))
+                finishes.update(choice.finish_reason for choice in chunk.choices)
                 if any(choice.delta.has_content for choice in chunk.choices):
                     clock.until = deadline
                 yield chunk
@@ -127,7 +128,7 @@ class OpenAICompatibleProvider(AIProvider):
             raise ProviderFailure(
                 FailureKind.STREAM_BROKEN, f"{self.id} ended the stream before the answer was complete"
             )
-        _check_tool_choice(self.id, request, called)
+        check_tool_choice(self.id, request, called, finishes)
 
     def body(self, request: ChatRequest, model: str, output_cap: int) -> dict[str, Any]:
         """The request as this server wants it: the caller's fields, less the ignored ones, with the cap."""
@@ -135,6 +136,18 @@ class OpenAICompatibleProvider(AIProvider):
         fields = request.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude=left_out)
         _leave_out(fields, _NEVER_IN_MESSAGES | self.foreign)
         return {"model": model, **fields, self.cap_field: output_cap}
+
+    def unsupported(self, request: ChatRequest, model: str | None = None) -> tuple[str, ...]:
+        """With `messages` for an image's address, where a server of the operator's own would fetch it from within."""
+        params = super().unsupported(request, model)
+        if self.fetches_outside() or all(image.image_url.url[:5].lower() == "data:" for image in request.images()):
+            return params
+        return tuple(dict.fromkeys((*params, "messages")))
+
+    def fetches_outside(self) -> bool:
+        """Whether this is the vendor's own server, which fetches an image's address from the vendor's network."""
+        own = self.default_base_url
+        return own is not None and urlsplit(self.base_url() or "").hostname == urlsplit(own).hostname
 
     def dropped(self, request: ChatRequest | EmbeddingRequest, model: str | None = None) -> tuple[str, ...]:
         names = super().dropped(request, model)
@@ -151,7 +164,7 @@ class OpenAICompatibleProvider(AIProvider):
         try:
             response = EmbeddingResponse.model_validate_json(raw)
         except ValidationError as error:
-            raise _malformed(self.id, error) from None
+            raise malformed(self.id, error) from None
         response.data.sort(key=lambda item: item.index)
         if [item.index for item in response.data] != list(range(request.count)):
             raise ProviderFailure(FailureKind.MALFORMED_ANSWER, f"{self.id} didn't answer each input with one vector")
@@ -194,7 +207,7 @@ class OpenAICompatibleProvider(AIProvider):
         except (openai.OpenAIError, httpx2.HTTPError) as error:
             raise self._failure(error) from error
         except ValueError as error:  # ValidationError, JSONDecodeError, UnicodeDecodeError
-            raise _malformed(self.id, error) from None
+            raise malformed(self.id, error) from None
 
     @staticmethod
     def _timeout(timeouts: Timeouts) -> "openai.Timeout":
@@ -203,22 +216,14 @@ class OpenAICompatibleProvider(AIProvider):
         return openai.Timeout(timeouts.first, connect=min(timeouts.connect, timeouts.first))
 
     def _failure(self, error: Exception) -> ProviderFailure:
-        import httpx2
         import openai
 
         if isinstance(error, openai.APIStatusError):
             return self._status_failure(error)
-        # The class is safe to tell; the text may hold the address.
         cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
-        if isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout):
-            return ProviderFailure(FailureKind.CONNECT_TIMEOUT, f"{self.id} didn't accept a connection in time")
-        if isinstance(cause, httpx2.TimeoutException):
-            return ProviderFailure(FailureKind.READ_TIMEOUT, f"{self.id} didn't answer in time")
-        if isinstance(cause, httpx2.ConnectError | httpx2.UnsupportedProtocol | httpx2.InvalidURL):
-            return ProviderFailure(FailureKind.CONNECT_FAILED, f"{self.id} can't be connected to")
         if isinstance(cause, openai.OpenAIError):
             return ProviderFailure(FailureKind.STREAM_ERROR, f"{self.id} sent an error in the stream")
-        return ProviderFailure(FailureKind.CONNECTION_LOST, f"{self.id} dropped the connection")
+        return unanswered(self.id, cause)
 
     def _status_failure(self, error: "openai.APIStatusError") -> ProviderFailure:
         kind, what = _BY_STATUS.get(error.status_code, (FailureKind.SERVER_ERROR, "failed"))
@@ -255,41 +260,8 @@ def _leave_out(fields: dict[str, Any], names: frozenset[str]) -> None:
             del tool[name]
 
 
-def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """`retry-after-ms`, or `Retry-After` in seconds or as an HTTP date (RFC 9110, 10.2.3); None when unusable."""
-    try:
-        if "retry-after-ms" in headers:
-            seconds = float(headers["retry-after-ms"]) / 1000
-        elif (text := headers.get("retry-after", "")).strip().replace(".", "", 1).isdigit():
-            seconds = float(text)
-        elif text:
-            seconds = parsedate_to_datetime(text).timestamp() - time.time()
-        else:
-            return None
-    except (TypeError, ValueError):
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
-
-
 def _called(chunk: StreamChunk) -> Iterator[str]:
     for choice in chunk.choices:
         for call in choice.delta.tool_calls or ():
             if call.function and call.function.name:
                 yield call.function.name
-
-
-def _check_tool_choice(provider: str, request: ChatRequest, called: set[str]) -> None:
-    """Some servers ignore `tool_choice` without a word: an answer that doesn't honour it is none."""
-    choice = request.tool_choice
-    named = choice.function.name if isinstance(choice, NamedToolChoice) else None
-    if (choice == "required" and not called) or (named and called != {named}):
-        raise ProviderFailure(FailureKind.FIELD_IGNORED, f"{provider} didn't honour tool_choice")
-
-
-def _malformed(provider: str, error: ValueError) -> ProviderFailure:
-    # Where it went wrong, never what was there: pydantic's own text would quote the answer.
-    where = ""
-    if isinstance(error, ValidationError):
-        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = f" ({'.'.join(map(str, problem['loc'])) or 'body'}: {problem['type']})"
-    return ProviderFailure(FailureKind.MALFORMED_ANSWER, f"{provider} sent an answer that can't be read{where}")
