@@ -100,7 +100,7 @@ WRONG = [
     # variable, value, what of the value is shown, what is allowed
     ("AI_MODE", "clod", "clod", "'cloud', 'local' or 'hybrid'"),
     ("AI_MODE", "clo\nud", "clo ud", "'cloud', 'local' or 'hybrid'"),
-    ("AI_DEFAULT_PROVIDER", "azur", "azur", ", ".join(("azure", "openai"))),
+    ("AI_DEFAULT_PROVIDER", "azur", "azur", "azure, aws, gcp, openai"),
     ("AI_FALLBACK_CHAIN", "azure,claude", "claude", "allowed: azure"),
     ("AI_REQUEST_TIMEOUT_SECONDS", "0", "0", "greater than 0"),
     ("AI_REQUEST_TIMEOUT_SECONDS", "901", "901", "less than or equal to 900"),
@@ -126,6 +126,7 @@ WRONG = [
     ("AI_BUDGET_TIMEZONE", "Mars/Base", "Mars/Base", "an IANA time zone such as UTC"),
     ("AI_BUDGET_TIMEZONE", "Europe", "Europe", "an IANA time zone such as UTC"),
     ("AI_BUDGET_TIMEZONE", "../../etc/passwd", "../../etc/passwd", "an IANA time zone such as UTC"),
+    ("AI_BUDGET_TIMEZONE", "localtime", "localtime", "an IANA time zone such as UTC"),
     ("AI_BUDGET_TIMEZONE", "/etc/localtime", "/etc/localtime", "an IANA time zone such as UTC"),
     ("AI_RESERVATION_TTL_SECONDS", "0", "0", "greater than 0"),
     ("AI_RESERVATION_TTL_SECONDS", "86401", "86401", "less than or equal to 86400"),

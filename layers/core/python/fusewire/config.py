@@ -56,6 +56,8 @@ def _comma_list(text: object) -> object:
 
 def _time_zone(name: str) -> str:
     try:
+        if name in ("localtime", "posixrules"):
+            raise ValueError("files beside the zones that Python takes for zones, and Postgres doesn't")
         ZoneInfo(name)
     except (KeyError, OSError, ValueError) as error:
         raise ValueError("it must be an IANA time zone such as UTC or Europe/Berlin") from error
