@@ -1,42 +1,51 @@
 """What completions and embeddings share on the way in and out: who asks, and the `x-fusewire-*` headers."""
 
+from collections.abc import Mapping
+from typing import Final
+
 from fusewire.ai.router import Caller, Served, Streaming
 from fusewire.ai.tiers import classification_of
 from fusewire.budget.breaker import Budget
 from fusewire.errors import usd
 from fusewire.http.resolver import Resolver
 
+_OWN_NAMES: Final[Mapping[str, str]] = {}
 
-def caller_of(app: Resolver) -> Caller:
+
+def caller_of(app: Resolver, dropped: tuple[str, ...] = ()) -> Caller:
     """:raises InvalidRequestError: for an unknown classification"""
     return Caller(
         request_id=app.request_id,
         remaining_seconds=app.lambda_context.get_remaining_time_in_millis() / 1000,
         classification=classification_of(app.header("x-fusewire-classification")),
+        dropped=dropped,
     )
 
 
-def served_headers(served: Served, app: Resolver) -> dict[str, str]:
-    """Who answered, at what cost, and how the budget stands after it."""
-    headers = _answered_by(served.provider, served.model, served.attempts, served.dropped)
+def served_headers(served: Served, app: Resolver, names: Mapping[str, str] = _OWN_NAMES) -> dict[str, str]:
+    """Who answered, at what cost, and how the budget stands after it.
+
+    :param names: what the caller's format calls the vocabulary's fields, where that differs
+    """
+    headers = _answered_by(served, names)
     headers["x-fusewire-cost-usd"] = usd(served.booked.cost)
     return headers | _budget_headers(served.booked.budget, app)
 
 
-def stream_headers(streaming: Streaming, app: Resolver) -> dict[str, str]:
+def stream_headers(streaming: Streaming, app: Resolver, names: Mapping[str, str] = _OWN_NAMES) -> dict[str, str]:
     """The same before the cost is known; the budget is as it stood at the reservation."""
-    headers = _answered_by(streaming.provider, streaming.model, streaming.attempts, streaming.dropped)
+    headers = _answered_by(streaming, names)
     return headers | _budget_headers(streaming.budget, app)
 
 
-def _answered_by(provider: str, model: str, attempts: int, dropped: tuple[str, ...]) -> dict[str, str]:
+def _answered_by(answered: Served | Streaming, names: Mapping[str, str]) -> dict[str, str]:
     headers = {
-        "x-fusewire-provider": provider,
-        "x-fusewire-model": _printable(model),
-        "x-fusewire-attempts": str(attempts),
+        "x-fusewire-provider": answered.provider,
+        "x-fusewire-model": _printable(answered.model),
+        "x-fusewire-attempts": str(answered.attempts),
     }
-    if dropped:
-        headers["x-fusewire-dropped"] = ", ".join(dropped)
+    if answered.dropped:
+        headers["x-fusewire-dropped"] = ", ".join(dict.fromkeys(names.get(name, name) for name in answered.dropped))
     return headers
 
 

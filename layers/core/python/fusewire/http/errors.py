@@ -19,13 +19,23 @@ _UNSUPPORTED_FIELDS: Final = {
     "audio", "modalities", "prediction", "service_tier", "store", "web_search_options", "functions", "function_call",
     "moderation", "prompt_cache_retention", "prompt_cache_options", "prompt_cache_breakpoint",
 }  # fmt: skip
+UNSUPPORTED: Final = "unsupported_parameter"
+"""The type of a validation error that a model raises for what it knows, and can't honour."""
 _LONGEST_PARAM: Final = 120
 _LONGEST_SHOWN: Final = 60
 
 # How pydantic names the members of our unions in an error's location.
-_MEMBER_TAGS: Final = {"system", "developer", "user", "assistant", "tool", "text", "image_url", "refusal", "str", "int"}
-_UNION_FIELDS: Final = {"content", "stop", "input", "response_format", "tool_choice"}
-_VALUE_TAGS: Final = {"str", "int", "none", "text", "json_object", "json_schema", "NamedToolChoice"}
+_MEMBER_TAGS: Final = {
+    "system", "developer", "user", "assistant", "tool", "text", "image_url", "refusal", "str", "int",
+    "image", "tool_use", "tool_result", "thinking", "redacted_thinking",
+    "message", "function_call", "function_call_output", "reasoning", "input_text", "input_image", "output_text",
+}  # fmt: skip
+_UNION_FIELDS: Final = {
+    "content", "stop", "input", "response_format", "tool_choice", "system", "source", "output", "format",
+}  # fmt: skip
+_VALUE_TAGS: Final = {
+    "str", "int", "none", "text", "json_object", "json_schema", "NamedToolChoice", "base64", "url",
+}  # fmt: skip
 
 
 def body_of(error: FusewireError) -> dict[str, object]:
@@ -64,9 +74,16 @@ def from_validation(error: ValidationError) -> InvalidRequestError:
     # A union reports every member's complaint: the one about an unknown field, or else the deepest, is the telling one;
     # and of two, the one about a value that had the right type.
     problem = max(
-        problems, key=lambda p: (p["type"] == "extra_forbidden", len(p["loc"]), not p["type"].endswith("_type"))
+        problems,
+        key=lambda p: (
+            p["type"] in ("extra_forbidden", UNSUPPORTED),
+            len(p["loc"]),
+            not p["type"].endswith("_type"),
+        ),
     )
     param = _param(problem)
+    if problem["type"] == UNSUPPORTED:
+        return UnsupportedParameterError(f"{param}: {problem['msg']}.", param=param)
     if problem["type"] == "json_invalid":
         return InvalidRequestError(f"The body isn't valid JSON: {problem['msg'].removeprefix('Invalid JSON: ')}.")
     if problem["type"] == "extra_forbidden":
@@ -113,7 +130,8 @@ def _is_tag(loc: Sequence[int | str], place: int) -> bool:
     if not isinstance(part, str) or before is None:
         return False
     if isinstance(before, int):
-        return part in _MEMBER_TAGS
+        # A location ends with the field itself, unless what is there should have been a plain value.
+        return part in _MEMBER_TAGS and (place < len(loc) - 1 or part in ("str", "int"))
     return not part.isidentifier() or (before in _UNION_FIELDS and part in _VALUE_TAGS)
 
 

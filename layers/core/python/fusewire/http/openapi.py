@@ -8,6 +8,8 @@ from pydantic.json_schema import models_json_schema
 from fusewire import VERSION
 from fusewire.ai.vocabulary import ChatRequest, ChatResponse, EmbeddingRequest, EmbeddingResponse
 from fusewire.http.budget import ResetRequest
+from fusewire.http.messages_request import MessagesRequest
+from fusewire.http.responses_request import ResponsesRequest
 
 _REF: Final = "#/components/schemas/{model}"
 _MONEY: Final = {"type": "number", "description": "USD, exact"}
@@ -28,6 +30,19 @@ _ERROR: Final[dict[str, Any]] = {
                 "param": {"type": ["string", "null"]},
             },
         }
+    },
+}
+_ANTHROPIC_ERROR: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["type", "error", "request_id"],
+    "properties": {
+        "type": {"const": "error"},
+        "error": {
+            "type": "object",
+            "required": ["type", "message", "details"],
+            "properties": {"type": _TEXT, "message": _TEXT, "details": {"type": "object"}},
+        },
+        "request_id": _TEXT,
     },
 }
 _WINDOW: Final = {
@@ -64,6 +79,35 @@ _BUDGET: Final = {
     },
 }  # fmt: skip
 _OBJECT: Final = {"type": "object"}
+_MESSAGE: Final = {
+    "type": "object",
+    "description": "As Anthropic's API reference has it; `usage.cost` is the cost in USD.",
+    "required": ["id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"],
+    "properties": {
+        "id": _TEXT,
+        "type": {"const": "message"},
+        "role": {"const": "assistant"},
+        "model": _TEXT,
+        "content": {"type": "array", "items": _OBJECT},
+        "stop_reason": {"enum": ["end_turn", "max_tokens", "tool_use", "refusal"]},
+        "stop_sequence": {"type": "null"},
+        "usage": {"type": "object", "properties": {"cost": _MONEY}},
+    },
+}
+_RESPONSE: Final = {
+    "type": "object",
+    "description": "As OpenAI's API reference has it; `usage.cost` is the cost in USD.",
+    "required": ["id", "object", "created_at", "status", "model", "output", "usage"],
+    "properties": {
+        "id": _TEXT,
+        "object": {"const": "response"},
+        "created_at": {"type": "integer"},
+        "status": {"enum": ["completed", "incomplete"]},
+        "model": _TEXT,
+        "output": {"type": "array", "items": _OBJECT},
+        "usage": {"type": ["object", "null"], "properties": {"cost": _MONEY}},
+    },
+}
 
 _STATUSES: Final = {
     400: "The request can't be understood or honoured; `param` names the field.",
@@ -82,21 +126,26 @@ _READ_STATUSES: Final = (500, 502, 503, 504)
 
 def document() -> dict[str, Any]:
     """The whole document, ready for JSON."""
-    bodies: list[type[BaseModel]] = [ChatRequest, EmbeddingRequest, ResetRequest]
+    bodies: list[type[BaseModel]] = [ChatRequest, MessagesRequest, ResponsesRequest, EmbeddingRequest, ResetRequest]
     answers: list[type[BaseModel]] = [ChatResponse, EmbeddingResponse]
     _, schemas = models_json_schema(
         [(model, "validation") for model in bodies] + [(model, "serialization") for model in answers],
         ref_template=_REF,
     )
     chat = _post("complete", "Chat completion", ChatRequest, _ref(ChatResponse), _MODEL_STATUSES)
-    chat["responses"]["200"]["content"]["text/event-stream"] = {"schema": _TEXT}
-    chat["parameters"] = [
-        {
-            "name": "x-fusewire-classification",
-            "in": "header",
-            "schema": {"enum": ["public", "internal", "confidential"], "default": "internal"},
-        }
-    ]
+    messages = _post("messages", "A message, in Anthropic's format", MessagesRequest, _MESSAGE, _MODEL_STATUSES)
+    for status in _MODEL_STATUSES:
+        messages["responses"][str(status)]["content"] = {"application/json": {"schema": _ref("AnthropicError")}}
+    responses = _post("responses", "OpenAI's Responses, stateless", ResponsesRequest, _RESPONSE, _MODEL_STATUSES)
+    for door in (chat, messages, responses):
+        door["responses"]["200"]["content"]["text/event-stream"] = {"schema": _TEXT}
+        door["parameters"] = [
+            {
+                "name": "x-fusewire-classification",
+                "in": "header",
+                "schema": {"enum": ["public", "internal", "confidential"], "default": "internal"},
+            }
+        ]
     embed = _post("embed", "Embeddings", EmbeddingRequest, _ref(EmbeddingResponse), _MODEL_STATUSES)
     embed["parameters"] = chat["parameters"]
     providers = _get("showProviders", "Every provider's configuration and health", _OBJECT, (400, *_READ_STATUSES))
@@ -124,6 +173,8 @@ def document() -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "paths": {
             "/api/v1/chat/completions": {"post": chat},
+            "/api/v1/messages": {"post": messages},
+            "/api/v1/responses": {"post": responses},
             "/api/v1/embeddings": {"post": embed},
             "/api/v1/models": {"get": _get("listModels", "Tiers and models with prices", _OBJECT)},
             "/api/v1/admin/budget": {"get": _get("showBudget", "The month's budget", _BUDGET)},
@@ -132,7 +183,7 @@ def document() -> dict[str, Any]:
             "/api/v1/health": {"get": _get("health", "Database and version", _OBJECT)},
             "/api/v1/openapi.json": {"get": _get("openapi", "This document", _OBJECT)},
         },
-        "components": {"schemas": {**schemas.get("$defs", {}), "Error": _ERROR}},
+        "components": {"schemas": {**schemas.get("$defs", {}), "Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR}},
     }
 
 
@@ -150,12 +201,12 @@ def _post(
 
 
 def _responses(answer: dict[str, Any], statuses: tuple[int, ...]) -> dict[str, Any]:
-    error = {"application/json": {"schema": {"$ref": _REF.format(model="Error")}}}
+    error = {"application/json": {"schema": _ref("Error")}}
     responses: dict[str, Any] = {
         "200": {"description": "As asked.", "content": {"application/json": {"schema": answer}}}
     }
     return responses | {str(s): {"description": _STATUSES[s], "content": error} for s in statuses}
 
 
-def _ref(model: type[BaseModel]) -> dict[str, Any]:
-    return {"$ref": _REF.format(model=model.__name__)}
+def _ref(model: type[BaseModel] | str) -> dict[str, Any]:
+    return {"$ref": _REF.format(model=model if isinstance(model, str) else model.__name__)}

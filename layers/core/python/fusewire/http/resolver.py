@@ -7,7 +7,7 @@ OpenAI's body, CORS, and streamed answers.
 import base64
 import logging
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -27,13 +27,17 @@ _LARGEST_BODY_BYTES: Final = 6_000_000  # what Lambda takes synchronously; API G
 _EXPOSED: Final = [
     "x-request-id", "x-fusewire-provider", "x-fusewire-model", "x-fusewire-attempts", "x-fusewire-cost-usd",
     "x-fusewire-budget-state", "x-fusewire-budget-remaining-usd", "x-fusewire-dropped", "retry-after",
-    "x-should-retry",
+    "x-should-retry", "request-id",
 ]  # fmt: skip
 _ALLOWED: Final = [
-    "Content-Type", "Authorization", "x-api-key", "x-fusewire-classification", "anthropic-version",
+    "Content-Type", "Authorization", "x-api-key", "x-fusewire-classification", "anthropic-version", "anthropic-beta",
 ]  # fmt: skip
 
 _Model = TypeVar("_Model", bound=BaseModel)
+
+
+ErrorTeller = Callable[[FusewireError, str], tuple[object, dict[str, str]]]
+"""From an error and the request's id to a body and headers."""
 
 
 class LambdaContext(Protocol):
@@ -69,15 +73,18 @@ class Resolver(APIGatewayRestResolver):
     def __init__(self, settings: Settings) -> None:
         super().__init__(serializer=dumps, cors=_cors(settings))
         self.settings = settings
+        self.tell_error: ErrorTeller = _tell_as_openai
+        """How this request's errors are told; a route of another format than OpenAI's sets its own."""
         self._chunks: Iterator[bytes] | None = None
-        self.exception_handler(FusewireError)(_answer_error)
-        self.exception_handler(Exception)(_answer_unexpected)
+        self.exception_handler(FusewireError)(self._answer_error)
+        self.exception_handler(Exception)(self._answer_unexpected)
         self.not_found(_answer_not_found)
 
     def serve(self, event: dict[str, Any], context: LambdaContext) -> "dict[str, Any] | StreamedAnswer":
         """The handler: one event in, an API Gateway answer out, whatever happens."""
         request_id = request_id_of(event, context)
         logs.start_request(request_id, self.settings.log_level)
+        self.tell_error = _tell_as_openai
         answer: dict[str, Any] = self.resolve(event, context)  # type: ignore[arg-type] # their context is a class, ours a protocol
         headers = _single(answer) | {"x-request-id": request_id}
         chunks = self._taken_chunks()
@@ -142,6 +149,24 @@ class Resolver(APIGatewayRestResolver):
         except ValidationError as error:
             raise from_validation(error) from None
 
+    def _answer_error(self, error: FusewireError) -> Response[str]:
+        if isinstance(error, LedgerUnavailableError):
+            log_ledger_unavailable(error)
+        return self._told(error)
+
+    def _answer_unexpected(self, error: Exception) -> Response[str]:
+        log_unexpected(error)
+        return self._told(
+            FusewireError("Something failed inside the gateway. The log has the place, under this request id.")
+        )
+
+    def _told(self, error: FusewireError) -> Response[str]:
+        return json_response(error.status, *self.tell_error(error, self.request_id))
+
+
+def _tell_as_openai(error: FusewireError, request_id: str) -> tuple[object, dict[str, str]]:
+    return body_of(error), headers_of(error)
+
 
 def _content(event: Mapping[str, Any]) -> bytes:
     """The body's bytes.
@@ -167,12 +192,6 @@ def json_response(status: int, body: object, headers: Mapping[str, str] | None =
     return Response(status, "application/json", dumps(body), dict(headers or {}))
 
 
-def _answer_error(error: FusewireError) -> Response[str]:
-    if isinstance(error, LedgerUnavailableError):
-        log_ledger_unavailable(error)
-    return json_response(error.status, body_of(error), headers_of(error))
-
-
 def log_ledger_unavailable(error: LedgerUnavailableError) -> None:
     """One line for a call that ends here because Postgres can't be reached."""
     cause = error.__cause__
@@ -190,14 +209,6 @@ def log_unexpected(error: BaseException) -> None:
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno} {frames[-1].name}" if frames else None
     logs.event("function.error", logging.ERROR, error_type=type(error).__name__, location=place)
-
-
-def _answer_unexpected(error: Exception) -> Response[str]:
-    log_unexpected(error)
-    return json_response(
-        500,
-        body_of(FusewireError("Something failed inside the gateway. The log has the place, under this request id.")),
-    )
 
 
 def _answer_not_found(error: NotFoundError) -> Response[str]:
