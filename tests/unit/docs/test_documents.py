@@ -44,7 +44,8 @@ def test_paths_exist(document: Path) -> None:
 @_EVERYWHERE
 def test_modules_exist(document: Path) -> None:
     for name in _MODULE.findall(document.read_text(encoding="utf-8")):
-        if name != "fusewire.log":  # the operations manual's log file
+        # The operations manual's log file, and the file that docs/providers.md has its reader make.
+        if name not in ("fusewire.log", "fusewire.ai.providers.echo"):
             assert find_spec(name), name
 
 

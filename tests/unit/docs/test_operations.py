@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from fusewire.ai.failures import CONSEQUENCES, Health, Settle
+from fusewire.ai.failures import CONSEQUENCES, FailureKind, Health, Settle
 from fusewire.ai.provider import AIProvider
 from fusewire.config import load_settings
 from fusewire.services import assemble
@@ -20,6 +20,11 @@ SETTINGS = {ENGLISH: "6-settings", JAPANESE: "6-設定一覧"}
 EVENTS = {ENGLISH: "important-log-events", JAPANESE: "重要ログイベント"}
 FIELDS = {ENGLISH: "structured-logs-json", JAPANESE: "構造化ログ-json"}
 ERRORS = {ENGLISH: "error-codes", JAPANESE: "エラーコード一覧"}
+SDKS_OWN = {
+    "AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+}  # fmt: skip
+"""Variables that boto3 and google-auth read by themselves."""
 STATES = {ENGLISH: "circuit-breaker-states", JAPANESE: "サーキットブレーカー状態"}
 
 
@@ -97,6 +102,13 @@ def test_every_state_of_a_provider_is_there(manual: Path) -> None:
 
 
 @BOTH
+def test_every_kind_of_failure_that_is_looked_into_exists(manual: Path) -> None:
+    under = {ENGLISH: "a-providers-failure-by-its-kind", JAPANESE: "プロバイダー障害の種類"}[manual]
+    kinds = {kind for row in table(manual, 3, under=under) for kind in code(row[0])} - {"kind"}
+    assert len(kinds) > 5 and kinds <= set(FailureKind)
+
+
+@BOTH
 def test_every_event_code_and_variable_that_is_mentioned_anywhere_exists(manual: Path) -> None:
     mentioned = set(code(manual.read_text(encoding="utf-8")))
     families = {name.partition(".")[0] for name in source.events()}
@@ -104,7 +116,7 @@ def test_every_event_code_and_variable_that_is_mentioned_anywhere_exists(manual:
     assert events <= source.events().keys()
     names = {each for each in mentioned if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", each)}
     elsewhere = {"NEXT_PUBLIC_API_URL", "HALF_OPEN", "_PROVIDER_FACTORIES"}
-    assert names - elsewhere <= source.variables().keys()
+    assert names - elsewhere - SDKS_OWN <= source.variables().keys()
 
 
 def test_the_two_languages_have_the_same_sections_and_blocks() -> None:

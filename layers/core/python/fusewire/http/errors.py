@@ -105,18 +105,18 @@ def _param(problem: ErrorDetails) -> str:
     loc = problem["loc"]
     if problem["type"] == "extra_forbidden":
         # The caller made up the last part, so it is no tag of ours, and as long as it likes.
-        path, name = _path(loc[:-1]), str(loc[-1])
+        path, name = _path(loc, len(loc) - 1), str(loc[-1])
     elif problem["type"].startswith("union_tag_"):
-        path, name = _path(loc), problem["ctx"]["discriminator"].strip("'")
+        path, name = _path(loc, len(loc)), problem["ctx"]["discriminator"].strip("'")
     else:
-        path, name = _path(loc), ""
+        path, name = _path(loc, len(loc)), ""
     return (f"{path}.{name}" if path and name else path or name)[:_LONGEST_PARAM]
 
 
-def _path(loc: Sequence[int | str]) -> str:
-    """`('messages', 0, 'user', 'content', 'str')` as `messages[0].content`: pydantic's union tags are left out."""
+def _path(loc: Sequence[int | str], end: int) -> str:
+    """`('messages', 0, 'user', 'content', 'str')` up to `end` as `messages[0].content`: without pydantic's union tags."""
     path = ""
-    for place, part in enumerate(loc):
+    for place, part in enumerate(loc[:end]):
         if isinstance(part, int):
             path += f"[{part}]"
         elif not _is_tag(loc, place):

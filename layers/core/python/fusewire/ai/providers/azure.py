@@ -58,6 +58,7 @@ class AzureProvider(OpenAICompatibleProvider):
             )
 
     def fetches_outside(self) -> bool:
+        """Always: a resource's address is the operator's, the server is Microsoft's."""
         return True
 
     @property

@@ -65,6 +65,7 @@ class GcpProvider(OpenAICompatibleProvider):
     foreign = frozenset({"cache_control", "reasoning_content"})
 
     def fetches_outside(self) -> bool:
+        """It takes `gs://`; any other address is refused by `unsupported`."""
         return True
 
     def unsupported(self, request: ChatRequest, model: str | None = None) -> tuple[str, ...]:
