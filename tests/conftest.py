@@ -1,4 +1,4 @@
-"""Real Postgres for every test that asks: one embedded server a run, one migrated template, a database of its own a test."""
+"""Real Postgres for every test that asks: one server a run, one migrated template, a database of its own a test."""
 
 import os
 import tempfile

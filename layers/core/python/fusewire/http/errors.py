@@ -114,7 +114,7 @@ def _param(problem: ErrorDetails) -> str:
 
 
 def _path(loc: Sequence[int | str], end: int) -> str:
-    """`('messages', 0, 'user', 'content', 'str')` up to `end` as `messages[0].content`: without pydantic's union tags."""
+    """`('messages', 0, 'user', 'content', 'str')`, up to `end`, as `messages[0].content`: without pydantic's tags."""
     path = ""
     for place, part in enumerate(loc[:end]):
         if isinstance(part, int):
