@@ -134,7 +134,7 @@ def answer(handler: _Handler, body: dict[str, Any]) -> None:
     _bill(upstream, usage)
     message: dict[str, Any] = {"role": "assistant", "content": "".join(upstream.words)}
     finish = "stop"
-    if body.get("tools") and body.get("tool_choice") not in (None, "none", "auto"):
+    if body.get("tools") and body.get("tool_choice") not in (None, "none", "auto", "validated"):
         name = body["tools"][0]["function"]["name"]
         message |= {
             "content": None,

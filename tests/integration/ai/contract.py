@@ -6,18 +6,25 @@ A provider that is registered and has no row fails the suite.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from fusewire.ai.provider import AIProvider, Timeouts
 from fusewire.ai.registry import Registry
 from fusewire.ai.vocabulary import ChatRequest, EmbeddingRequest
 from fusewire.config import load_settings
-from tests.support.upstream import Upstream
+from tests.support.wires import AWS_KEY_ID, AnthropicWire, BedrockWire, OpenAIWire, VertexWire, Wire
 
 KEY = "sentinel-key-91b2"
 SOTA, COST_EFFECTIVE, EMBEDDING = "vendor-sota", "vendor-mini", "vendor-embedding"
 TIMES = Timeouts(connect=2, first=10, total=20)
 CAP = 64
+
+
+class Addressed(Protocol):
+    """A vendor that runs."""
+
+    @property
+    def url(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -26,15 +33,17 @@ class Row:
 
     name: str
     provider: str
-    variables: Callable[[Upstream], dict[str, str]]
-    cap_field: str
-    chat_path: str = "/v1/chat/completions"
-    embedding_path: str = "/v1/embeddings"
-    key_header: str | None = "authorization"
+    variables: Callable[[str], dict[str, str]]
+    """By the vendor's root address."""
+    wire: type[Wire] = OpenAIWire
+    credential: tuple[str, str] | None = ("authorization", f"Bearer {KEY}")
+    """The header that holds it, and how that begins."""
+    embedding: str | None = EMBEDDING
+    tells_reasoning: bool = True
 
-    def settings(self, upstream: Upstream) -> dict[str, str]:
+    def settings(self, vendor: Addressed) -> dict[str, str]:
         return {
-            **self.variables(upstream),
+            **self.variables(root(vendor)),
             "AI_MODE": "hybrid",
             "AI_FALLBACK_CHAIN": self.provider,
             "AI_PRICE_OVERRIDES": json.dumps(
@@ -42,17 +51,17 @@ class Row:
             ),
         }
 
-    def make(self, upstream: Upstream) -> AIProvider:
-        return Registry(load_settings(self.settings(upstream))).get(self.provider)
+    def make(self, vendor: Addressed) -> AIProvider:
+        return Registry(load_settings(self.settings(vendor))).get(self.provider)
 
 
-def root(upstream: Upstream) -> str:
-    return upstream.url.removesuffix("/v1")
+def root(vendor: Addressed) -> str:
+    return vendor.url.removesuffix("/v1")
 
 
-def azure(upstream: Upstream) -> dict[str, str]:
+def azure(url: str) -> dict[str, str]:
     return {
-        "AZURE_AI_ENDPOINT": root(upstream),
+        "AZURE_AI_ENDPOINT": url,
         "AZURE_AI_API_KEY": KEY,
         "AZURE_SOTA_DEPLOYMENT": SOTA,
         "AZURE_COST_EFFECTIVE_DEPLOYMENT": COST_EFFECTIVE,
@@ -60,9 +69,34 @@ def azure(upstream: Upstream) -> dict[str, str]:
     }
 
 
-def openai(upstream: Upstream) -> dict[str, str]:
+def dated_azure(url: str) -> dict[str, str]:
+    return azure(url) | {"AZURE_AI_API_VERSION": "2024-10-21"}
+
+
+def aws(url: str) -> dict[str, str]:
     return {
-        "OPENAI_BASE_URL": upstream.url,
+        "AWS_REGION": "eu-west-1",
+        "AWS_BEDROCK_ENDPOINT_URL": url,
+        "AWS_BEDROCK_SOTA_MODEL": SOTA,
+        "AWS_BEDROCK_COST_EFFECTIVE_MODEL": COST_EFFECTIVE,
+        "AWS_BEDROCK_EMBEDDING_MODEL": "amazon.titan-embed-text-v2:0",
+    }
+
+
+def gcp(url: str) -> dict[str, str]:
+    return {
+        "GCP_PROJECT_ID": "a-project",
+        "GCP_LOCATION": "europe-west4",
+        "GCP_BASE_URL": url,
+        "GCP_SOTA_MODEL": SOTA,
+        "GCP_COST_EFFECTIVE_MODEL": COST_EFFECTIVE,
+        "GCP_EMBEDDING_MODEL": "text-embedding-005",
+    }
+
+
+def openai(url: str) -> dict[str, str]:
+    return {
+        "OPENAI_BASE_URL": f"{url}/v1",
         "OPENAI_API_KEY": KEY,
         "OPENAI_SOTA_MODEL": SOTA,
         "OPENAI_COST_EFFECTIVE_MODEL": COST_EFFECTIVE,
@@ -70,18 +104,27 @@ def openai(upstream: Upstream) -> dict[str, str]:
     }
 
 
-def ollama(upstream: Upstream) -> dict[str, str]:
+def anthropic(url: str) -> dict[str, str]:
     return {
-        "OLLAMA_BASE_URL": root(upstream),
+        "ANTHROPIC_BASE_URL": url,
+        "ANTHROPIC_API_KEY": KEY,
+        "ANTHROPIC_SOTA_MODEL": SOTA,
+        "ANTHROPIC_COST_EFFECTIVE_MODEL": COST_EFFECTIVE,
+    }
+
+
+def ollama(url: str) -> dict[str, str]:
+    return {
+        "OLLAMA_BASE_URL": url,
         "OLLAMA_SOTA_MODEL": SOTA,
         "OLLAMA_COST_EFFECTIVE_MODEL": COST_EFFECTIVE,
         "OLLAMA_EMBEDDING_MODEL": EMBEDDING,
     }
 
 
-def vllm(upstream: Upstream) -> dict[str, str]:
+def vllm(url: str) -> dict[str, str]:
     return {
-        "VLLM_BASE_URL": root(upstream),
+        "VLLM_BASE_URL": url,
         "VLLM_API_KEY": KEY,
         "VLLM_MODEL": SOTA,
         "VLLM_EMBEDDING_MODEL": EMBEDDING,
@@ -89,27 +132,22 @@ def vllm(upstream: Upstream) -> dict[str, str]:
 
 
 ROWS = [
-    Row("openai", "openai", openai, "max_completion_tokens"),
+    Row("openai", "openai", openai),
+    Row("azure", "azure", azure, credential=("api-key", KEY)),
+    Row("azure-dated", "azure", dated_azure, credential=("api-key", KEY)),
+    Row("ollama", "ollama", ollama, credential=None),
+    Row("vllm", "vllm", vllm),
+    Row("anthropic", "anthropic", anthropic, AnthropicWire, embedding=None),
     Row(
-        "azure",
-        "azure",
-        azure,
-        "max_completion_tokens",
-        "/openai/v1/chat/completions",
-        "/openai/v1/embeddings",
-        "api-key",
+        "aws",
+        "aws",
+        aws,
+        BedrockWire,
+        ("authorization", f"AWS4-HMAC-SHA256 Credential={AWS_KEY_ID}/"),
+        "amazon.titan-embed-text-v2:0",
+        tells_reasoning=False,
     ),
-    Row(
-        "azure-dated",
-        "azure",
-        lambda upstream: azure(upstream) | {"AZURE_AI_API_VERSION": "2024-10-21"},
-        "max_completion_tokens",
-        f"/openai/deployments/{SOTA}/chat/completions",
-        f"/openai/deployments/{EMBEDDING}/embeddings",
-        "api-key",
-    ),
-    Row("ollama", "ollama", ollama, "max_tokens", key_header=None),
-    Row("vllm", "vllm", vllm, "max_tokens"),
+    Row("gcp", "gcp", gcp, VertexWire, ("authorization", "Bearer token-"), "text-embedding-005"),
 ]
 
 

@@ -1,7 +1,9 @@
-"""The one suite that every provider passes (rows in `contract.py`)."""
+"""The one suite that every provider passes (rows in `contract.py`), whatever its vendor's protocol (`wires.py`)."""
 
 import base64
+import json
 import struct
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -10,27 +12,26 @@ import pytest
 from fusewire.ai.failures import FailureKind, ProviderFailure
 from fusewire.ai.provider import AIProvider
 from fusewire.ai.registry import _PROVIDER_FACTORIES
-from fusewire.ai.router import Caller
+from fusewire.ai.vocabulary import ChatRequest, ChatResponse, StreamChunk
+from fusewire.errors import AllProvidersFailedError
+from fusewire.services import Services
 from tests.conftest import CoreFactory
-from tests.integration.ai.contract import CAP, EMBEDDING, KEY, ROWS, SOTA, TIMES, Row, chat, embedding
-from tests.support.upstream import Reply, Upstream, chunk, without_usage
-from tests.support.upstream import _Handler as Handler
+from tests.integration.ai.contract import CAP, COST_EFFECTIVE, KEY, ROWS, SOTA, TIMES, Row, chat, embedding
+from tests.integration.ai.observing import Books, caller
+from tests.support.wires import CALL, CALL_ID, Answer, Wire
 
 PARAMETERS = {
     "type": "object",
-    "properties": {"city": {"type": "string", "default": None}},
+    "properties": {"city": {"type": "string"}},
     "required": ["city"],
+    "additionalProperties": False,
 }
-TOOL = {"type": "function", "function": {"name": "weather", "parameters": PARAMETERS, "strict": True}}
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": PARAMETERS}}
+NAMED = {"type": "function", "function": {"name": "weather"}}
 
 
 def test_every_registered_provider_is_in_the_suite() -> None:
     assert {row.provider for row in ROWS} == set(_PROVIDER_FACTORIES)
-
-
-@pytest.fixture
-def upstream(forgetful_upstream: Upstream) -> Upstream:
-    return forgetful_upstream
 
 
 @pytest.fixture(scope="module", params=ROWS, ids=lambda row: str(row.name))
@@ -40,250 +41,296 @@ def row(request: pytest.FixtureRequest) -> Row:
 
 
 @pytest.fixture(scope="module")
-def provider(row: Row, lasting_upstream: Upstream) -> AIProvider:
-    return row.make(lasting_upstream)
+def lasting_wire(row: Row) -> Iterator[Wire]:
+    with row.wire.running() as running, pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK", "AWS_ENDPOINT_URL"):
+            patch.delenv(name, raising=False)
+        for name, value in running.environment.items():
+            patch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture
+def wire(lasting_wire: Wire) -> Wire:
+    lasting_wire.reset()
+    return lasting_wire
+
+
+@pytest.fixture(scope="module")
+def provider(row: Row, lasting_wire: Wire) -> AIProvider:
+    return row.make(lasting_wire)
+
+
+@pytest.fixture
+def services(row: Row, wire: Wire, core: CoreFactory) -> Services:
+    return core(**row.settings(wire))
+
+
+def asked(provider: AIProvider, *, streamed: bool = False, **fields: object) -> ChatResponse | list[StreamChunk]:
+    if streamed:
+        return list(provider.stream(chat(stream=True, **fields), SOTA, CAP, TIMES))
+    return provider.complete(chat(**fields), SOTA, CAP, TIMES)
+
+
+def finish_of(told: ChatResponse | list[StreamChunk]) -> str | None:
+    if isinstance(told, ChatResponse):
+        return told.choices[0].finish_reason
+    (finish,) = [choice.finish_reason for chunk in told for choice in chunk.choices if choice.finish_reason]
+    return finish
+
+
+streamed_or_not = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 
 
 def test_it_is_configured_by_its_own_settings(row: Row, provider: AIProvider) -> None:
     assert provider.id == row.provider
     assert provider.missing() == ()
     assert provider.tier_model("sota") == SOTA
-    assert provider.embedding_model() == EMBEDDING
+    assert provider.tier_model("cost_effective") in (COST_EFFECTIVE, SOTA)
+    assert provider.embedding_model() == row.embedding
 
 
-def test_chat(row: Row, provider: AIProvider, upstream: Upstream) -> None:
-    response = provider.complete(chat(temperature=0.5, stop=["."]), SOTA, CAP, TIMES)
+def test_chat(provider: AIProvider, wire: Wire) -> None:
+    response = provider.complete(chat(temperature=0.5, stop=["?"]), SOTA, CAP, TIMES)
     assert response.choices[0].message.content == "Paris."
+    assert response.choices[0].finish_reason == "stop"
     assert response.usage is not None
-    assert (response.usage.prompt_tokens, response.usage.completion_tokens) == upstream.billed[0]
-    (sent,) = upstream.requests
-    assert sent["model"] == SOTA, "the tier's name must not travel"
-    assert sent["messages"] == [{"role": "user", "content": "Hello"}]
-    assert (sent["temperature"], sent["stop"]) == (0.5, ["."])
-    assert {name: sent[name] for name in sent if name.startswith("max_")} == {row.cap_field: CAP}
-    assert not sent.get("stream")
-    assert list(upstream.paths) == [row.chat_path]
+    assert [(response.usage.prompt_tokens, response.usage.completion_tokens)] == wire.bills()
+    (sent,) = wire.requests
+    assert wire.model(0) == SOTA, "the tier's name must not travel"
+    assert wire.cap(0) == CAP
+    assert not wire.streams(0)
+    for value in ("Hello", "0.5", '"?"'):
+        assert value in json.dumps(sent)
 
 
-def test_its_credential_travels_where_it_belongs(row: Row, provider: AIProvider, upstream: Upstream) -> None:
-    provider.complete(chat(), SOTA, CAP, TIMES)
-    (headers,) = upstream.headers
-    if row.key_header is None:
+def test_a_stream_has_its_usage_once_and_at_its_end(provider: AIProvider, wire: Wire) -> None:
+    chunks = list(provider.stream(chat(stream=True), SOTA, CAP, TIMES))
+    pieces = [c.choices[0].delta.content for c in chunks if c.choices and c.choices[0].delta.content]
+    assert pieces == ["Pa", "ris", "."]
+    assert finish_of(chunks) == "stop"
+    assert [chunk.usage for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+    usage = chunks[-1].usage
+    assert usage is not None
+    assert [(usage.prompt_tokens, usage.completion_tokens)] == wire.bills()
+    assert (wire.model(0), wire.cap(0), wire.streams(0)) == (SOTA, CAP, True)
+
+
+@streamed_or_not
+@pytest.mark.parametrize("answer", [Answer(), CALL], ids=["text", "call"])
+def test_what_openais_sdk_looks_for_is_always_there(
+    provider: AIProvider, wire: Wire, answer: Answer, streamed: bool
+) -> None:
+    wire.will_answer(answer)
+    told = asked(provider, streamed=streamed, tools=[TOOL])
+    for part in [told] if isinstance(told, ChatResponse) else told:
+        sent = part.model_dump(exclude_unset=True)
+        assert sent["object"] == ("chat.completion.chunk" if streamed else "chat.completion")
+        assert sent.keys() >= {"id", "created", "model", "choices"}
+        for choice in sent["choices"]:
+            assert choice.keys() >= {"index", "finish_reason"}
+            message = choice.get("message")
+            assert streamed or (message["role"] == "assistant" and "content" in message)
+            calls = (message or choice["delta"]).get("tool_calls") or ()
+            assert all(call["type"] == "function" for call in calls if call.get("id"))
+
+
+@streamed_or_not
+def test_its_credential_travels_where_it_belongs(row: Row, provider: AIProvider, wire: Wire, streamed: bool) -> None:
+    asked(provider, streamed=streamed)
+    (headers,) = wire.headers
+    if row.credential is None:
         assert not any(KEY in value for value in headers.values())
     else:
-        assert headers[row.key_header].removeprefix("Bearer ") == KEY
+        name, begins = row.credential
+        assert headers[name].startswith(begins)
+    assert KEY not in json.dumps(wire.requests)
 
 
-def test_stream_with_usage(row: Row, provider: AIProvider, upstream: Upstream) -> None:
-    chunks = list(provider.stream(chat(stream=True), SOTA, CAP, TIMES))
-    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "Paris."
-    usages = [c.usage for c in chunks if c.usage is not None]
-    assert len(usages) == 1
-    assert (usages[0].prompt_tokens, usages[0].completion_tokens) == upstream.billed[0]
-    (sent,) = upstream.requests
-    assert sent["stream"] is True
-    assert sent["stream_options"] == {"include_usage": True}
-    assert (sent["model"], sent[row.cap_field]) == (SOTA, CAP)
+@streamed_or_not
+def test_an_answer_that_reached_the_cap_says_so(provider: AIProvider, wire: Wire, streamed: bool) -> None:
+    wire.will_answer(Answer(("Pa",), finish="length"))
+    assert finish_of(asked(provider, streamed=streamed)) == "length"
 
 
-def tool_answer(handler: Handler, body: dict[str, Any]) -> None:
-    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Paris"}'}}
-    message = {"role": "assistant", "content": None, "tool_calls": [call]}
-    handler.reply(
-        200,
-        {
-            "id": "c",
-            "object": "chat.completion",
-            "created": 1,
-            "model": body["model"],
-            "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
-            "usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13},
-        },
-    )
-
-
-def tool_deltas(handler: Handler, body: dict[str, Any]) -> None:
-    handler.begin_events()
-    begun = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}}
-    handler.event(chunk(body["model"], {"role": "assistant", "content": None, "tool_calls": [begun]}))
-    for piece in ('{"city"', ':"Paris"}'):
-        handler.event(chunk(body["model"], {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}))
-    handler.event(chunk(body["model"], {}, "tool_calls"))
-    handler.event(chunk(body["model"], {}) | {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 4}})
-    handler.event("[DONE]")
-    handler.end_events()
-
-
-def test_tools_there_and_back(provider: AIProvider, upstream: Upstream) -> None:
-    upstream.script.append(tool_answer)
-    response = provider.complete(chat(tools=[TOOL], tool_choice="required"), SOTA, CAP, TIMES)
+@pytest.mark.parametrize("choice", ["auto", "required", NAMED], ids=["auto", "required", "named"])
+def test_tools_there_and_back(provider: AIProvider, wire: Wire, choice: object) -> None:
+    wire.will_answer(CALL)
+    response = provider.complete(chat(tools=[TOOL], tool_choice=choice), SOTA, CAP, TIMES)
     (call,) = response.choices[0].message.tool_calls or []
-    assert (call.id, call.function.name, call.function.arguments) == ("call_1", "weather", '{"city":"Paris"}')
-    assert upstream.requests[0]["tools"] == [TOOL]
-    assert upstream.requests[0]["tool_choice"] == "required"
+    assert (call.id, call.type, call.function.name) == (CALL_ID, "function", "weather")
+    assert json.loads(call.function.arguments) == {"city": "Paris"}
+    assert finish_of(response) == "tool_calls"
+    assert response.choices[0].message.content is None
 
     conversation: list[dict[str, Any]] = [
         {"role": "user", "content": "Weather?"},
-        {
-            "role": "assistant",
-            "content": None,
-            "tool_calls": [
-                {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Paris"}'}}
-            ],
-        },
-        {"role": "tool", "tool_call_id": "call_1", "content": "sunny"},
+        {"role": "assistant", "content": None, "tool_calls": [call.model_dump(exclude_none=True)]},
+        {"role": "tool", "tool_call_id": call.id, "content": "sunny"},
     ]
-    provider.complete(chat(messages=conversation, tools=[TOOL]), SOTA, CAP, TIMES)
-    sent = upstream.requests[1]["messages"]
-    assert sent[1]["tool_calls"] == conversation[1]["tool_calls"]
-    assert sent[2] == conversation[2]
+    answer = provider.complete(chat(messages=conversation, tools=[TOOL]), SOTA, CAP, TIMES)
+    assert answer.choices[0].message.content == "Paris."
+    sent = json.dumps(wire.requests[1]["messages"])
+    assert sent.count(CALL_ID) == 2, "the call, and its result"
+    assert "sunny" in sent
 
 
-def test_tools_in_a_stream(provider: AIProvider, upstream: Upstream) -> None:
-    upstream.script.append(tool_deltas)
-    chunks = list(provider.stream(chat(stream=True, tools=[TOOL]), SOTA, CAP, TIMES))
+def test_tools_in_a_stream(provider: AIProvider, wire: Wire) -> None:
+    wire.will_answer(CALL)
+    chunks = list(provider.stream(chat(stream=True, tools=[TOOL], tool_choice="required"), SOTA, CAP, TIMES))
     calls = [call for c in chunks for choice in c.choices for call in choice.delta.tool_calls or ()]
-    assert calls[0].id == "call_1"
+    assert calls[0].id == CALL_ID
     assert calls[0].function is not None
     assert calls[0].function.name == "weather"
-    assert "".join((call.function and call.function.arguments) or "" for call in calls) == '{"city":"Paris"}'
-    assert [choice.finish_reason for c in chunks for choice in c.choices][-1] == "tool_calls"
+    assert {call.index for call in calls} == {0}
+    assert {call.id for call in calls[1:]} <= {None}
+    pieces = [call.function.arguments for call in calls if call.function and call.function.arguments]
+    assert json.loads("".join(pieces)) == {"city": "Paris"}
+    assert len(pieces) == 2, "as they come"
+    assert finish_of(chunks) == "tool_calls"
 
 
-@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
-@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("choice", ["required", NAMED], ids=["required", "named"])
+@streamed_or_not
 def test_a_tool_choice_that_the_server_ignores_is_no_answer(
-    provider: AIProvider, upstream: Upstream, choice: object, streamed: bool
+    provider: AIProvider, wire: Wire, choice: object, streamed: bool
 ) -> None:
-    upstream.script.append(without_usage)
-    request = chat(tools=[TOOL], tool_choice=choice)
+    wire.will_answer(Answer())
     with pytest.raises(ProviderFailure) as caught:
-        if streamed:
-            list(provider.stream(request, SOTA, CAP, TIMES))
-        else:
-            provider.complete(request, SOTA, CAP, TIMES)
+        asked(provider, streamed=streamed, tools=[TOOL], tool_choice=choice)
     assert caught.value.kind is FailureKind.FIELD_IGNORED
 
 
-def test_images(provider: AIProvider, upstream: Upstream) -> None:
+def test_images(provider: AIProvider, wire: Wire) -> None:
     parts = [
         {"type": "text", "text": "What is it?"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}},
     ]
-    provider.complete(chat(messages=[{"role": "user", "content": parts}]), SOTA, CAP, TIMES)
-    assert upstream.requests[0]["messages"] == [{"role": "user", "content": parts}]
+    request = chat(messages=[{"role": "user", "content": parts}])
+    assert provider.unsupported(request, SOTA) == ()
+    provider.complete(request, SOTA, CAP, TIMES)
+    sent = json.dumps(wire.requests[0]["messages"])
+    assert "iVBORw0KGgo=" in sent
+    assert "What is it?" in sent
 
 
-def test_a_json_schema(provider: AIProvider, upstream: Upstream) -> None:
-    asked = {"type": "json_schema", "json_schema": {"name": "city", "schema": PARAMETERS, "strict": True}}
-    provider.complete(chat(response_format=asked), SOTA, CAP, TIMES)
-    assert upstream.requests[0]["response_format"] == asked
+def test_a_json_schema(provider: AIProvider, wire: Wire) -> None:
+    schema = {"name": "place", "schema": PARAMETERS, "strict": True}
+    request = chat(response_format={"type": "json_schema", "json_schema": schema})
+    assert provider.unsupported(request, SOTA) == ()
+    provider.complete(request, SOTA, CAP, TIMES)
+    assert "additionalProperties" in json.dumps(wire.requests[0])
 
 
-def test_embeddings_as_numbers(row: Row, provider: AIProvider, upstream: Upstream) -> None:
-    response = provider.embed(embedding(input=["a", "bc"]), EMBEDDING, TIMES)
+ADVISORY: dict[str, object] = {
+    "seed": 7, "presence_penalty": 0.5, "frequency_penalty": 0.25, "logit_bias": {"50256": -100.0}, "user": "u",
+    "safety_identifier": "s", "prompt_cache_key": "p", "metadata": {"a": "b"}, "verbosity": "low",
+}  # fmt: skip
+
+
+@streamed_or_not
+def test_an_advisory_field_never_costs_the_answer(provider: AIProvider, wire: Wire, streamed: bool) -> None:
+    request: ChatRequest = chat(**ADVISORY)
+    assert provider.unsupported(request, SOTA) == ()
+    assert set(provider.dropped(request, SOTA)) <= ADVISORY.keys()
+    assert finish_of(asked(provider, streamed=streamed, **ADVISORY)) == "stop"
+    sent = wire.requests[0]
+    for name in provider.dropped(request, SOTA):
+        assert sent.get(name) != ADVISORY[name], f"{name} travels, and is told as dropped"
+
+
+def test_embeddings_as_numbers(row: Row, provider: AIProvider, wire: Wire) -> None:
+    if row.embedding is None:
+        with pytest.raises(ProviderFailure):
+            provider.embed(embedding(), SOTA, TIMES)
+        assert wire.requests == []
+        return
+    wire.will_embed()
+    response = provider.embed(embedding(input=["a", "bc"]), row.embedding, TIMES)
     assert [item.embedding for item in response.data] == [[0.5, -0.25], [0.5, -0.25]]
     assert [item.index for item in response.data] == [0, 1]
     assert response.usage is not None
     assert response.usage.prompt_tokens == 3
-    (sent,) = upstream.requests
-    assert (sent["model"], sent["input"]) == (EMBEDDING, ["a", "bc"])
-    assert list(upstream.paths) == [row.embedding_path]
 
 
-def test_embeddings_as_base64(provider: AIProvider) -> None:
-    response = provider.embed(embedding(encoding_format="base64"), EMBEDDING, TIMES)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.embedding], ids=lambda row: str(row.name), indirect=True)
+def test_embeddings_as_base64(row: Row, provider: AIProvider, wire: Wire) -> None:
+    wire.will_embed()
+    response = provider.embed(embedding(encoding_format="base64"), row.embedding or "", TIMES)
     told = response.data[0].embedding
     assert isinstance(told, str)
     assert struct.unpack("<2f", base64.b64decode(told)) == (0.5, -0.25)
 
 
-def vectors(*indices: int) -> Reply:
-    def reply(handler: Handler, body: dict[str, Any]) -> None:
-        data = [{"object": "embedding", "index": i, "embedding": [float(i)]} for i in indices]
-        handler.reply(200, {"object": "list", "data": data, "model": "m", "usage": {"prompt_tokens": 3}})
-
-    return reply
-
-
-def test_vectors_come_back_in_the_inputs_order(provider: AIProvider, upstream: Upstream) -> None:
-    upstream.script.append(vectors(1, 0))
-    response = provider.embed(embedding(input=["a", "b"]), EMBEDDING, TIMES)
-    assert [item.embedding for item in response.data] == [[0.0], [1.0]]
-
-
-@pytest.mark.parametrize("indices", [(0,), (0, 0), (0, 1, 2), (1, 2)])
-def test_a_missing_vector_is_a_malformed_answer(
-    provider: AIProvider, upstream: Upstream, indices: tuple[int, ...]
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(429, FailureKind.RATE_LIMITED), (500, FailureKind.SERVER_ERROR), (503, FailureKind.OVERLOADED)],
+)
+@streamed_or_not
+def test_a_failure_is_of_its_kind_and_is_asked_once(
+    provider: AIProvider, wire: Wire, status: int, kind: FailureKind, streamed: bool
 ) -> None:
-    upstream.script.append(vectors(*indices))
+    wire.will_fail(status)
     with pytest.raises(ProviderFailure) as caught:
-        provider.embed(embedding(input=["a", "b"]), EMBEDDING, TIMES)
-    assert caught.value.kind is FailureKind.MALFORMED_ANSWER
+        asked(provider, streamed=streamed)
+    assert caught.value.kind is kind
+    assert len(wire.requests) == 1, "the router retries, and no SDK behind its back"
 
 
-def test_an_advisory_field_of_embeddings_travels_or_is_told_as_dropped(
-    provider: AIProvider, upstream: Upstream
-) -> None:
-    request = embedding(user="someone")
-    provider.embed(request, EMBEDDING, TIMES)
-    assert (upstream.requests[0].get("user") == "someone") is ("user" not in provider.dropped(request))
-
-
-def test_every_advisory_field_travels_or_is_told_as_dropped(provider: AIProvider, upstream: Upstream) -> None:
-    advisory = {
-        "seed": 7, "presence_penalty": 0.5, "frequency_penalty": 0.25, "logit_bias": {"50256": -100.0}, "user": "u",
-        "safety_identifier": "s", "prompt_cache_key": "p", "metadata": {"a": "b"}, "verbosity": "low",
-    }  # fmt: skip
-    request = chat(**advisory)
-    provider.complete(request, SOTA, CAP, TIMES)
-    (sent,) = upstream.requests
-    dropped = provider.dropped(request)
-    for name, value in advisory.items():
-        assert (name in dropped) is (name not in sent), name
-        assert name in dropped or sent[name] == value
-
-
-def detailed(handler: Handler, body: dict[str, Any]) -> None:
-    usage = {
-        "prompt_tokens": 1000,
-        "completion_tokens": 300,
-        "total_tokens": 1300,
-        "prompt_tokens_details": {"cached_tokens": 600, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 200},
-    }
-    if not body.get("stream"):
-        choice = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
-        handler.reply(200, {"id": "c", "created": 1, "model": "m", "choices": [choice], "usage": usage})
-        return
-    handler.begin_events()
-    handler.event(chunk("m", {"content": "x"}, "stop"))
-    handler.event(chunk("m", {}) | {"choices": [], "usage": usage})
-    handler.event("[DONE]")
-    handler.end_events()
-
+# --- the books ---
 
 # 400 x $8 + 600 x $2 + 300 x $16, a million tokens: reasoning is within the output and not paid twice.
+DETAILED = Answer(("x",), prompt=1000, cached=600, completion=300, reasoning=200)
 EXPECTED_COST = Decimal("0.0092")
 
 
-def test_cached_and_reasoning_tokens_are_priced_right(row: Row, upstream: Upstream, core: CoreFactory) -> None:
-    services = core(**row.settings(upstream))
-    caller = Caller("request-1", 60)
-    upstream.script.append(detailed)
-    response, served = services.router.complete(chat(), caller)
+def test_cached_and_reasoning_tokens_are_priced_right(row: Row, wire: Wire, services: Services, books: Books) -> None:
+    wire.will_answer(DETAILED)
+    response, served = services.router.complete(chat(max_completion_tokens=300), caller())
     assert served.booked.cost == EXPECTED_COST
     assert served.booked.basis == "actual"
     assert response.usage is not None
     assert response.usage.cost == EXPECTED_COST
-    assert response.usage.completion_tokens_details is not None
-    assert response.usage.completion_tokens_details.reasoning_tokens == 200
+    assert (response.usage.prompt_tokens, response.usage.completion_tokens) == (1000, 300)
+    assert response.usage.prompt_tokens_details is not None
+    assert response.usage.prompt_tokens_details.cached_tokens == 600
+    if row.tells_reasoning:
+        assert response.usage.completion_tokens_details is not None
+        assert response.usage.completion_tokens_details.reasoning_tokens == 200
 
-    upstream.script.append(detailed)
-    last = list(services.router.stream(chat(stream=True), caller).chunks)[-1]
+    wire.will_answer(DETAILED)
+    last = list(services.router.stream(chat(stream=True, max_completion_tokens=300), caller()).chunks)[-1]
     assert last.usage is not None
     assert last.usage.cost == EXPECTED_COST
+    assert (wire.cap(0), wire.cap(1)) == (300, 300), "the caller's cap is held upstream"
     budget, by_provider, by_model = services.ledger.budget()
     assert budget.window.spent == 2 * EXPECTED_COST
     assert by_provider == {row.provider: 2 * EXPECTED_COST}
     assert by_model == {f"{row.provider}/{SOTA}": 2 * EXPECTED_COST}
+    assert books.ends() == [(row.provider, "settled", "actual", "success")] * 2
+    books.check()
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.embedding], ids=lambda row: str(row.name), indirect=True)
+def test_embeddings_are_booked(row: Row, wire: Wire, services: Services, books: Books) -> None:
+    wire.will_embed()
+    _, served = services.router.embed(embedding(input=["a", "bc"]), caller())
+    assert served.booked.cost == Decimal("0.000024")
+    assert books.ends() == [(row.provider, "settled", "actual", "success")]
+    books.check()
+
+
+@streamed_or_not
+def test_a_failure_costs_nothing_and_leaves_nothing_open(
+    wire: Wire, services: Services, books: Books, streamed: bool
+) -> None:
+    for _ in range(9):
+        wire.will_fail(503)
+    with pytest.raises(AllProvidersFailedError):
+        if streamed:
+            list(services.router.stream(chat(stream=True), caller()).chunks)
+        else:
+            services.router.complete(chat(), caller())
+    assert books.spent() == 0
+    assert len(books.entries()) == len(wire.requests) >= 1
+    books.check()

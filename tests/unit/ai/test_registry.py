@@ -9,7 +9,7 @@ import pytest
 from fusewire.ai import registry as registry_module
 from fusewire.ai.provider import AIProvider
 from fusewire.ai.registry import Registry
-from fusewire.config import ConfigurationError, Settings, load_settings
+from fusewire.config import VENDORS, ConfigurationError, Settings, load_settings
 from fusewire.services import assemble
 
 LAYER = Path(registry_module.__file__).parents[2]
@@ -28,6 +28,10 @@ def test_every_factory_makes_the_provider_of_its_name() -> None:
         assert found.get(name) is provider
 
 
+def test_the_contracts_seven_vendors_are_known() -> None:
+    assert registry().ids() == VENDORS
+
+
 def test_an_unknown_name_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         registry().get("nobody")
@@ -41,14 +45,17 @@ def test_a_name_that_is_no_provider_stops_the_start_with_what_is_allowed(variabl
     with pytest.raises(ConfigurationError) as caught:
         registry(**variables)
     assert next(iter(variables)) in str(caught.value)
-    assert "azure, openai, ollama, vllm" in str(caught.value)
+    assert "azure, aws, gcp, openai, anthropic, ollama, vllm" in str(caught.value)
 
 
 def test_a_vendor_of_the_contract_may_be_in_the_chain_before_it_is_configured() -> None:
     assert registry(AI_FALLBACK_CHAIN="azure,aws,gcp,openai,anthropic,ollama,vllm").chain() == ()
 
 
-ENDPOINTS = ["AZURE_AI_ENDPOINT", "OPENAI_BASE_URL", "OLLAMA_BASE_URL", "VLLM_BASE_URL"]
+ENDPOINTS = [
+    "AZURE_AI_ENDPOINT", "AWS_BEDROCK_ENDPOINT_URL", "GCP_BASE_URL", "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL",
+    "OLLAMA_BASE_URL", "VLLM_BASE_URL",
+]  # fmt: skip
 NO_ADDRESSES = ["localhost:11434", "http://", "http://[", "ftp://host/v1", "http://host:70000", "http://host:a", "/v1"]
 
 
@@ -101,7 +108,8 @@ def test_looking_at_every_provider_imports_no_sdk() -> None:
         "from fusewire.ai.registry import Registry\n"
         "found = Registry(load_settings({'OPENAI_API_KEY': 'k', 'OPENAI_SOTA_MODEL': 'm'}))\n"
         "found.chain(), [found.get(name).missing() for name in found.ids()]\n"
-        "print(sorted({'openai', 'anthropic', 'boto3', 'httpx', 'httpx2', 'psycopg'} & sys.modules.keys()))\n"
+        "heavy = {'openai', 'anthropic', 'boto3', 'google.auth', 'httpx', 'httpx2', 'psycopg'}\n"
+        "print(sorted(heavy & sys.modules.keys()))\n"
     )
     told = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", script], env={"PYTHONPATH": str(LAYER)}, capture_output=True, text=True, check=True

@@ -137,7 +137,10 @@ def test_a_model_id_with_a_slash_that_names_no_provider_is_an_id() -> None:
         ("/gpt-4o", "There is no model"),
         ("SOTA", "There is no model"),
         ("azure-embedding", "There is no model"),
-        ("aws/claude", "There is no model"),
+        ("nobody/claude", "There is no model"),
+        ("aws/claude", "The provider aws isn't configured"),
+        ("gcp/gemini", "The provider gcp isn't configured"),
+        ("anthropic/claude", "The provider anthropic isn't configured"),
     ],
 )
 def test_a_model_that_nobody_or_more_than_one_serves_is_not_found(model: str, told: str) -> None:

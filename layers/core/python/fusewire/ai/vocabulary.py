@@ -8,7 +8,7 @@ Source of the shapes: OpenAI's API reference, "Create chat completion" and "Crea
 import math
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -20,9 +20,19 @@ class _Asked(BaseModel):
 
 
 class _Answered(BaseModel):
-    """Part of an answer: vendors' extras are left out."""
+    """Part of an answer: vendors' extras are left out, and OpenAI's constants are always there."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    _constants: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
+        cls._constants = frozenset(name for name, told in cls.model_fields.items() if type(told.default) is str)
+
+    def model_post_init(self, context: object) -> None:
+        # Answers are sent without what no vendor said; `object`, `role` and `type` OpenAI's SDK won't go without.
+        self.model_fields_set.update(self._constants)
 
 
 def _is_finite(value: object) -> bool:

@@ -1,0 +1,82 @@
+"""A cold start of `complete` and its first answer import the SDK of the provider that answers, and no other's."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fusewire.ai import registry
+from fusewire.ai.registry import _PROVIDER_FACTORIES
+from tests.integration.ai.contract import ROWS, Row
+
+LAYER = Path(registry.__file__).parents[2]
+ROOT = Path(__file__).parents[3]
+SDKS = {
+    "openai": {"openai"},
+    "azure": {"openai"},
+    "ollama": {"openai"},
+    "vllm": {"openai"},
+    "gcp": {"openai", "google.auth"},
+    "anthropic": {"anthropic"},
+    "aws": {"boto3"},
+}
+SCRIPT = """
+import json, runpy, sys
+
+class Context:
+    aws_request_id = "lambda-request-1"
+    def get_remaining_time_in_millis(self):
+        return 60_000
+
+app, event, sdks = sys.argv[1], json.loads(sys.argv[2]), set(sys.argv[3:])
+handler = runpy.run_path(app)["handler"]
+before = sorted(sdks & sys.modules.keys())
+answer = handler(event, Context())
+after = sorted(sdks & sys.modules.keys())
+print("\\n" + json.dumps([before, answer["statusCode"], json.loads(answer["body"]), after]))
+"""
+
+
+def test_every_provider_is_here() -> None:
+    assert SDKS.keys() == _PROVIDER_FACTORIES.keys()
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.name in SDKS], ids=lambda row: str(row.name))
+def test_only_the_sdk_that_answers_is_imported(row: Row, database_url: str) -> None:
+    event = json.loads((ROOT / "events/complete.json").read_text())
+    event["body"] = json.dumps({"model": "sota", "messages": [{"role": "user", "content": "Hello"}]})
+    with row.wire.running() as wire:
+        variables = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(LAYER),
+            "AUTH_MODE": "open",
+            "DATABASE_URL": database_url,
+            **wire.environment,
+            **row.settings(wire),
+        }
+        told = subprocess.run(  # noqa: S603 - our own interpreter
+            [
+                sys.executable,
+                "-W",
+                "error",
+                "-c",
+                SCRIPT,
+                str(ROOT / "functions/complete/app.py"),
+                json.dumps(event),
+                *sorted(set[str]().union(*SDKS.values())),
+            ],
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert told.stderr == ""
+    before, status, answer, after = json.loads(told.stdout.splitlines()[-1])
+    assert before == []
+    assert status == 200, answer
+    assert answer["choices"][0]["message"]["content"] == "Paris."
+    assert set(after) == SDKS[row.provider]
