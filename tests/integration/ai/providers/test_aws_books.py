@@ -251,7 +251,7 @@ def test_a_field_that_bedrock_has_no_place_for_goes_to_the_next_provider(
     routed: Callable[..., Services], bedrock: Bedrock, second_upstream: Upstream
 ) -> None:
     services = routed()
-    part = {"type": "image_url", "image_url": {"url": "https://example.invalid/cat.png"}}
+    part = {"type": "image_url", "image_url": {"url": "data:image/bmp;base64,Qk0="}}
     for fields in ({"n": 2}, {"temperature": 1.5}, {"messages": [{"role": "user", "content": [part]}]}):
         _, served = services.router.complete(chat(max_tokens=CAP, **fields), caller())
         assert served.provider == "openai"
