@@ -1,4 +1,4 @@
-"""One application, unchanged, over each of the seven providers: OpenAI's SDK holds a conversation that uses tools."""
+"""One application, unchanged, over each of the seven providers: a conversation that uses tools, by either SDK."""
 
 import json
 from collections.abc import Iterator
@@ -8,7 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import pytest
+from anthropic.types import MessageParam, ToolParam, ToolResultBlockParam
 from openai import OpenAI
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 from openai.types.completion_usage import CompletionUsage
@@ -31,6 +33,12 @@ WEATHER: ChatCompletionToolParam = {
             "additionalProperties": False,
         },
     },
+}
+
+WEATHER_OF_ANTHROPIC: ToolParam = {
+    "name": "weather",
+    "description": "The weather of a city",
+    "input_schema": WEATHER["function"]["parameters"],
 }
 
 
@@ -154,6 +162,62 @@ def test_a_conversation_with_tools(running: Running, row: Row, streamed: bool) -
     assert all(costs)
     assert costs[0] == Decimal("0.0012"), "100 x $10 + 10 x $20, a million tokens"
     assert running.booked(row.provider) == (count + 6, cost + sum(costs))
+    running.books.balance()
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("row", SEVEN, ids=lambda row: str(row.provider))
+def test_a_conversation_with_tools_by_anthropics_sdk(running: Running, row: Row, streamed: bool) -> None:
+    wire, model = running.wires[row.provider], f"{row.provider}/{SOTA}"
+    wire.reset()
+    count, cost = running.booked(row.provider)
+    messages: list[MessageParam] = []
+    costs = []
+    base_url = running.gateway.base.removesuffix("/v1")
+    with anthropic.Anthropic(base_url=base_url, api_key="none", max_retries=0, timeout=60) as client:
+
+        def ask() -> anthropic.types.Message:
+            asked: dict[str, Any] = {
+                "model": model,
+                "max_tokens": 50,
+                "system": "Be brief.",
+                "messages": messages,
+                "tools": [WEATHER_OF_ANTHROPIC],
+            }
+            if not streamed:
+                answer: anthropic.types.Message = client.messages.create(**asked)
+                told = answer.usage.model_extra or {}
+            else:
+                with client.messages.stream(**asked) as stream:
+                    # The cost is in the last event's usage, of which the SDK accumulates its own fields only.
+                    (told,) = [event.usage.model_extra or {} for event in stream if event.type == "message_delta"]
+                    answer = stream.get_final_message()
+            messages.append({"role": "assistant", "content": answer.content})
+            costs.append(Decimal(str(told["cost"])))
+            return answer
+
+        for city in ("Paris", "Rome"):
+            wire.will_answer(calling(city))
+            messages.append({"role": "user", "content": f"How is the weather in {city}?"})
+            answer = ask()
+            (use,) = [block for block in answer.content if block.type == "tool_use"]
+            assert (answer.stop_reason, use.name, use.input) == ("tool_use", "weather", {"city": city})
+            result: ToolResultBlockParam = {
+                "type": "tool_result",
+                "tool_use_id": use.id,
+                "content": "sunny, 21 degrees",
+            }
+            messages.append({"role": "user", "content": [result]})
+            answer = ask()
+            assert answer.stop_reason == "end_turn"
+            assert "".join(block.text for block in answer.content if block.type == "text") == "Paris."
+
+    assert [wire.streams(number) for number in range(4)] == [streamed] * 4
+    last = json.dumps(wire.requests[-1])
+    assert "Be brief." in last
+    assert last.count("sunny, 21 degrees") == 2
+    assert all(costs)
+    assert running.booked(row.provider) == (count + 4, cost + sum(costs))
     running.books.balance()
 
 
