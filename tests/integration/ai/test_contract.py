@@ -11,7 +11,7 @@ import pytest
 
 from fusewire.ai.failures import FailureKind, ProviderFailure
 from fusewire.ai.provider import AIProvider
-from fusewire.ai.registry import _PROVIDER_FACTORIES
+from fusewire.ai.registry import _PROVIDER_FACTORIES, _in
 from fusewire.ai.vocabulary import ChatRequest, ChatResponse, StreamChunk
 from fusewire.errors import AllProvidersFailedError
 from fusewire.services import Services
@@ -30,14 +30,41 @@ TOOL = {"type": "function", "function": {"name": "weather", "parameters": PARAME
 NAMED = {"type": "function", "function": {"name": "weather"}}
 
 
+# A provider that isn't in the tree: its one file, and below its one line in `_PROVIDER_FACTORIES`.
+STRANGERS_FILE = """
+from fusewire.ai.provider import Variables
+from fusewire.ai.providers.openai_compatible import OpenAICompatibleProvider
+
+
+class StrangerProvider(OpenAICompatibleProvider):
+    id = "stranger"
+    variables = Variables(
+        endpoint="STRANGER_BASE_URL",
+        credential="STRANGER_API_KEY",
+        sota="STRANGER_SOTA_MODEL",
+        cost_effective="STRANGER_COST_EFFECTIVE_MODEL",
+        embedding="STRANGER_EMBEDDING_MODEL",
+    )
+"""
+STRANGER = Row(
+    "stranger", "stranger", lambda url: {f"STRANGER{name[6:]}": value for name, value in ROWS[0].variables(url).items()}
+)
+
+
 def test_every_registered_provider_is_in_the_suite() -> None:
     assert {row.provider for row in ROWS} == set(_PROVIDER_FACTORIES)
 
 
-@pytest.fixture(scope="module", params=ROWS, ids=lambda row: str(row.name))
-def row(request: pytest.FixtureRequest) -> Row:
+@pytest.fixture(scope="module", params=[*ROWS, STRANGER], ids=lambda row: str(row.name))
+def row(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Row]:
     found: Row = request.param
-    return found
+    with pytest.MonkeyPatch.context() as patch:
+        if found is STRANGER:
+            folder = tmp_path_factory.mktemp("stranger")
+            (folder / "provider_of_a_stranger.py").write_text(STRANGERS_FILE)
+            patch.syspath_prepend(str(folder))
+            patch.setitem(_PROVIDER_FACTORIES, "stranger", _in("provider_of_a_stranger", "StrangerProvider"))
+        yield found
 
 
 @pytest.fixture(scope="module")
