@@ -126,7 +126,7 @@ def test_a_statement_that_always_loses_its_connection_is_given_up(
     database: Database, owner: psycopg.Connection[tuple[int]]
 ) -> None:
     backend(database)
-    with pytest.raises(LedgerUnavailableError, match="AdminShutdown"):
+    with pytest.raises(LedgerUnavailableError):
         database.call("SELECT probe_dies(%s::jsonb)", {})
     assert runs(owner) == 2
     assert backend(database)

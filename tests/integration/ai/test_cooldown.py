@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from fusewire.ai.health import providers_report
+from fusewire.errors import AllProvidersFailedError
 from fusewire.services import Services
 from tests.conftest import CoreFactory
 from tests.integration.ai.contract import chat
@@ -143,6 +144,31 @@ def test_a_probe_asks_a_provider_that_is_cooling_down_and_ends_it_when_it_answer
     assert len(upstream.requests) == 3
     _, served = there.router.complete(chat(), caller())
     assert served.provider == "azure"
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "setting"),
+    [
+        (status(401), "credential_rejected", "OPENAI_API_KEY"),
+        (status(402), "out_of_credit", "OPENAI_API_KEY"),
+        (status(404), "model_not_found", "OPENAI_SOTA_MODEL"),
+        (status(429), "rate_limited", None),
+        (status(500), "server_error", None),
+    ],
+)
+def test_a_failure_names_the_setting_to_look_at(
+    upstream: Upstream, core: CoreFactory, reply: Reply, kind: str, setting: str | None
+) -> None:
+    services = core(AI_MODE="cloud", OPENAI_API_KEY="k", OPENAI_BASE_URL=upstream.url, OPENAI_SOTA_MODEL="gpt-4o")
+    upstream.script.append(reply)
+    with pytest.raises(AllProvidersFailedError):
+        services.router.complete(chat(), caller())
+    told = reported(services, "openai")["last_failure"]
+    assert told["kind"] == kind
+    if setting is None:
+        assert "see " not in told["message"]
+    else:
+        assert f"; see {setting}" in told["message"]
 
 
 def test_a_short_request_timeout_leaves_probes_alive(

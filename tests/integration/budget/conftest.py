@@ -3,7 +3,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Protocol
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from fusewire import logs
 from fusewire.budget.ledger import Ledger
@@ -32,6 +34,14 @@ def open_ledger(core: CoreFactory) -> Iterator[OpenLedger]:
     yield make
     for database in databases:
         database.close()
+
+
+@pytest.fixture
+def patience(database_url: str) -> None:
+    """No lock_timeout: where 32 wait in line for a row on a slow disk, only a deadlock is a failure."""
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        for name in ("ledger_reserve", "ledger_end", "ledger_budget", "ledger_reset"):
+            owner.execute(sql.SQL("ALTER FUNCTION {}(jsonb) SET lock_timeout = 0").format(sql.Identifier(name)))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from threading import Barrier
 from uuid import UUID
 
 import psycopg
+import pytest
 
 from fusewire.budget.ledger import AllCoolingError, Ending, How, Ledger, Reservation, Verdict
 from fusewire.errors import BudgetExceededError, BudgetReservedError
@@ -90,6 +91,7 @@ def all_at_once(jobs: list[Callable[[], None]], meanwhile: Callable[[], object])
     return observed
 
 
+@pytest.mark.usefixtures("patience")
 def test_the_limit_holds_at_every_moment(open_ledger: OpenLedger, books: Books, events: Events) -> None:
     environments = [Environment(number, open_ledger()) for number in range(THREADS)]
 
@@ -113,6 +115,7 @@ def test_the_limit_holds_at_every_moment(open_ledger: OpenLedger, books: Books, 
     assert events.count()["ledger.unavailable"] == 0
 
 
+@pytest.mark.usefixtures("patience")
 def test_failovers_resets_reads_and_expiry_never_wait_for_each_other_in_a_circle(
     open_ledger: OpenLedger, books: Books, events: Events
 ) -> None:

@@ -194,6 +194,7 @@ class TestPassingOver:
 
 
 class TestProbe:
+    @pytest.mark.usefixtures("patience")
     def test_one_of_32_probes_when_a_cooldown_ends(
         self, clock: Clock, ledger: Ledger, open_ledger: OpenLedger, books: Books
     ) -> None:

@@ -47,6 +47,7 @@ def test_other_thresholds(open_ledger: OpenLedger, events: Events) -> None:
     assert [name for name, _ in events.logged] == ["circuit_breaker.alert", "circuit_breaker.opened"]
 
 
+@pytest.mark.usefixtures("patience")
 def test_32_settlements_that_cross_at_once_tell_it_once(open_ledger: OpenLedger, books: Books, events: Events) -> None:
     """From 0.78 by 0.006 each: the fourth crosses 0.8, the twenty-ninth 0.95, whichever these are."""
     ledgers = [open_ledger() for _ in range(32)]

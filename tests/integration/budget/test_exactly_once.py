@@ -13,7 +13,7 @@ from psycopg.rows import TupleRow
 
 from fusewire.budget.ledger import Call, Ending, Ledger, Reservation, Verdict
 from fusewire.errors import BudgetExceededError, LedgerUnavailableError
-from tests.integration.budget.books import ZERO, Books, Events, a_call, at_bound, candidate, released, settled
+from tests.integration.budget.books import ZERO, Books, Clock, Events, a_call, at_bound, candidate, released, settled
 from tests.integration.budget.conftest import OpenLedger
 from tests.integration.budget.wire import Break, Wire
 
@@ -272,16 +272,17 @@ class TestOutage:
         assert books.rows("SELECT outcome FROM ledger") == [{"outcome": "not_sent"}]
 
     def test_an_ending_that_postgres_refuses_holds_up_no_later_call(
-        self, open_ledger: OpenLedger, books: Books, events: Events
+        self, clock: Clock, open_ledger: OpenLedger, books: Books, events: Events
     ) -> None:
         """A vendor that reports 10^30 tokens: no column holds them, so the call is settled at its bound in time."""
-        ledger = open_ledger(AI_RESERVATION_TTL_SECONDS="0.001")
+        ledger = open_ledger(AI_RESERVATION_TTL_SECONDS="60")
         reservation = reserved(ledger)
         ending = settled(reservation, "0.04")
         assert ending.counts is not None
         absurd = Ending(reservation, "actual", "success", ending.cost, counts=None, reasoning_tokens=10**30)
 
         ledger.end(absurd)
+        clock.advance(seconds=60)
         second = reserved(ledger, "0.2")
 
         assert second.candidate.bound == Decimal("0.2")

@@ -30,6 +30,7 @@ def test_the_first_use_opens_a_window_until_the_months_end(
     assert events.logged == []
 
 
+@pytest.mark.usefixtures("patience")
 def test_32_first_uses_open_one_window(open_ledger: OpenLedger, books: Books) -> None:
     ledgers = [open_ledger() for _ in range(32)]
     with ThreadPoolExecutor(len(ledgers)) as pool:
@@ -125,6 +126,7 @@ def test_months_without_use_leave_one_window(clock: Clock, open_ledger: OpenLedg
     assert len(books.check()) == 2
 
 
+@pytest.mark.usefixtures("patience")
 def test_32_calls_at_the_months_end_turn_the_window_once(
     clock: Clock, open_ledger: OpenLedger, books: Books, events: Events
 ) -> None:
@@ -208,6 +210,7 @@ class TestSchedule:
         assert len(books.check()) == 2
         assert events.count() == {"circuit_breaker.monthly_reset": 1, "audit": 1}
 
+    @pytest.mark.usefixtures("patience")
     def test_32_deliveries_at_once_reset_once(self, open_ledger: OpenLedger, books: Books, events: Events) -> None:
         ledgers = [open_ledger() for _ in range(32)]
         ledgers[0].budget()

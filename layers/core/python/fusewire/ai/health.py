@@ -63,10 +63,25 @@ def _describe(provider: AIProvider, noted: Mapping[str, Any]) -> dict[str, objec
         and {
             "at": failed_at,
             "kind": noted.get("last_failure_kind"),
-            "message": noted.get("last_failure_message"),
+            "message": _with_settings(provider, noted),
         },
         "key_expires_on": expires.isoformat() if expires else None,
     }
+
+
+def _with_settings(provider: AIProvider, noted: Mapping[str, Any]) -> str:
+    """What went wrong, and the settings to look at, unless the provider named them itself."""
+    kind, message = noted.get("last_failure_kind"), str(noted.get("last_failure_message"))
+    v = provider.variables
+    found: tuple[str | None, ...] = ()
+    if kind in (FailureKind.CREDENTIAL_REJECTED, FailureKind.OUT_OF_CREDIT):
+        found = (v.credential,)
+    elif kind == FailureKind.MODEL_NOT_FOUND:
+        found = (v.sota, v.cost_effective, v.embedding)
+    elif kind in (FailureKind.CONNECT_FAILED, FailureKind.CONNECT_TIMEOUT):
+        found = (v.endpoint,)
+    names = [name for name in dict.fromkeys(found) if name]
+    return message if not names or "; see " in message else f"{message}; see {', '.join(names)}"
 
 
 def _status(noted: Mapping[str, Any], *, cooling: bool) -> Status:
