@@ -266,7 +266,12 @@ def _anthropic_answer(handler: anthropic_vendor.Handler, body: dict[str, Any], a
 class BedrockWire(Wire):
     """Bedrock's Converse and InvokeModel."""
 
-    _ERRORS: ClassVar = {429: "ThrottlingException", 500: "InternalServerException", 503: "ServiceUnavailableException"}
+    _ERRORS: ClassVar[dict[int, str]] = {
+        400: "ValidationException", 401: "UnrecognizedClientException", 403: "AccessDeniedException",
+        404: "ResourceNotFoundException", 408: "ModelTimeoutException", 413: "RequestEntityTooLargeException",
+        422: "UnprocessableEntityException", 429: "ThrottlingException", 500: "InternalServerException",
+        502: "BadGateway", 503: "ServiceUnavailableException", 529: "Overloaded",
+    }  # fmt: skip
 
     def __init__(self, server: Bedrock, environment: dict[str, str]) -> None:
         self._server = server
