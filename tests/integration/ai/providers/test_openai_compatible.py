@@ -1,6 +1,7 @@
 """What travels to the vendors that speak OpenAI's protocol, and what is read of answers that only they can give."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -163,3 +164,23 @@ def test_a_missing_vector_is_a_malformed_answer(
     with pytest.raises(ProviderFailure) as caught:
         provider.embed(embedding(input=["a", "b"]), EMBEDDING, TIMES)
     assert caught.value.kind is FailureKind.MALFORMED_ANSWER
+
+
+@dataclass(frozen=True)
+class At:
+    """Where a provider is told that its vendor is."""
+
+    url: str
+
+
+@pytest.mark.parametrize("where", ["a name that is none", "a server without TLS"])
+def test_who_cannot_be_connected_to_is_told_from_who_does_not_answer(row: Row, upstream: Upstream, where: str) -> None:
+    url = "http://\N{SNOWMAN}.invalid" if where == "a name that is none" else f"https://127.0.0.1:{upstream.port}"
+    provider = row.make(At(url))
+    with pytest.raises(ProviderFailure) as caught:
+        provider.complete(chat(), SOTA, CAP, TIMES)
+    assert caught.value.kind is FailureKind.CONNECT_FAILED
+    with pytest.raises(ProviderFailure) as caught:
+        list(provider.stream(chat(stream=True), SOTA, CAP, TIMES))
+    assert caught.value.kind is FailureKind.CONNECT_FAILED
+    assert upstream.requests == []
