@@ -1,12 +1,13 @@
 """The admin API's bodies for the budget."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fusewire.budget.breaker import Budget
+from fusewire.budget.breaker import Budget, forecast
 
 
 class ResetRequest(BaseModel):
@@ -20,8 +21,9 @@ class ResetRequest(BaseModel):
 def budget_body(
     budget: Budget, by_provider: Mapping[str, Decimal], by_model: Mapping[str, Decimal]
 ) -> dict[str, object]:
-    """`GET /admin/budget`; amounts in USD. The forecast is null until there is data to compute one from."""
+    """`GET /admin/budget`; amounts in USD."""
     window = budget.window
+    ahead = forecast(budget, datetime.now(UTC))
     return {
         "state": budget.state,
         "monthly_limit_usd": budget.limit,
@@ -37,5 +39,8 @@ def budget_body(
             "opened_at": window.opened_at.isoformat(),
             "resets_at": window.resets_at.isoformat(),
         },
-        "forecast": {"month_end_usd": None, "exhausted_at": None},
+        "forecast": {
+            "month_end_usd": ahead.month_end_usd,
+            "exhausted_at": ahead.exhausted_at.isoformat(timespec="seconds") if ahead.exhausted_at else None,
+        },
     }

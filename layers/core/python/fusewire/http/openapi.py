@@ -75,7 +75,14 @@ _BUDGET: Final = {
         "by_provider": {"type": "object", "additionalProperties": _MONEY},
         "by_model": {"type": "object", "additionalProperties": _MONEY},
         "window": _WINDOW,
-        "forecast": {"type": "object"},
+        "forecast": {
+            "type": "object",
+            "required": ["month_end_usd", "exhausted_at"],
+            "properties": {
+                "month_end_usd": _MONEY,
+                "exhausted_at": {"type": ["string", "null"], "format": "date-time"},
+            },
+        },
     },
 }  # fmt: skip
 _OBJECT: Final = {"type": "object"}
