@@ -58,6 +58,9 @@ class RuntimeApiServer:
         self.hang_up_between_requests = False
         self.say_close = False
         self.cut_events = False
+        self.restore_status = 200
+        self._frozen: SimpleQueue[int] = SimpleQueue()
+        self._thawed = threading.Event()
 
     @property
     def address(self) -> str:
@@ -71,12 +74,24 @@ class RuntimeApiServer:
             "Lambda-Runtime-Deadline-Ms": str(int((time.time() + seconds) * 1000)),
             "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:here:0:function:f",
             "Lambda-Runtime-Trace-Id": f"Root={request_id}",
+            "Content-Type": "application/json",
         }
         self._events.put((request_id, json.dumps(event).encode() if raw is None else raw, headers))
 
     def hang_up_on_next(self) -> None:
         """Let the next `next` end in a closed connection."""
         self._events.put(None)
+
+    def frozen(self) -> int:
+        """Wait until the runtime may be frozen.
+
+        :return: the number of the connection that it waits on
+        """
+        return self._frozen.get(timeout=_SECONDS)
+
+    def thaw(self) -> None:
+        """Let every wait for the restore end."""
+        self._thawed.set()
 
     def posted(self) -> Post:
         """The next thing that was posted to its end, or broken off."""
@@ -95,6 +110,7 @@ class RuntimeApiServer:
         return False
 
     def close(self) -> None:
+        self.thaw()
         _hang_up(self._listener)
         self._listener.close()
         for connection in self._open:
@@ -128,6 +144,11 @@ class RuntimeApiServer:
 
     def _answer(self, connection: socket.socket, reader: BufferedReader, method: str, path: str, number: int) -> None:
         headers = _headers(reader)
+        if path == "/restore/next":
+            self._frozen.put(number)
+            self._thawed.wait()
+            connection.sendall(f"HTTP/1.1 {self.restore_status} X\r\nContent-Length: 0\r\n\r\n".encode())
+            return
         if method == "GET":
             event = self._events.get()
             if event is None:

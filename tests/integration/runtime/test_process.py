@@ -25,7 +25,7 @@ def runtime(
     (folder / "app.py").write_text(code)
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(_LAYER / "python"),
+        "PYTHONPATH": f"{_LAYER / 'python'}:{folder}",
         "AWS_LAMBDA_RUNTIME_API": platform.address,
         "LAMBDA_TASK_ROOT": str(folder),
         "_HANDLER": "app.handler",
@@ -133,3 +133,13 @@ def test_the_exec_wrapper_starts_it_instead_of_awss_client(tmp_path: Path, platf
         post = platform.posted()
     assert post.headers["lambda-runtime-function-response-mode"] == "streaming"
     assert post.body.endswith(b"True False")
+
+
+def test_the_exec_wrapper_leaves_awss_client_where_streaming_is_off(tmp_path: Path, platform: RuntimeApiServer) -> None:
+    platform.give(API_EVENT)
+    code = "def handler(event, context):\n    return {'statusCode': 200, 'streams': hasattr(context, 'streams')}\n"
+    wrapped = (str(_LAYER / "bin" / "stream"), sys.executable, "-m", "awslambdaric", "app.handler")
+    with runtime(tmp_path, platform, code, *wrapped, FUSEWIRE_STREAMING="off"):
+        post = platform.posted()
+    assert "lambda-runtime-function-response-mode" not in post.headers
+    assert post.json == {"statusCode": 200, "streams": False}

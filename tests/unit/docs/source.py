@@ -140,8 +140,8 @@ def _emitted() -> Iterator[tuple[str, set[str]]]:
         # Inside an emitter the name is its parameter: the callers are here as well.
         assert names or ast.unparse(name) in ("event", "name", "error"), f"line {name.lineno}: {ast.unparse(name)}"
         yield from zip(names, levels if len(levels) == len(names) else [set().union(*levels)] * len(names), strict=True)
-    loop = PROJECT / "layers/core/python/fusewire/runtime/loop.py"
-    for node in ast.walk(ast.parse(loop.read_text(encoding="utf-8"))):
+    report = PROJECT / "layers/core/python/fusewire/runtime/report.py"
+    for node in ast.walk(ast.parse(report.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Dict):  # the runtime imports nothing of ours, so it writes its line itself
             line = {_constants(key)[0]: value for key, value in zip(node.keys, node.values, strict=True) if key}
             if "event" in line:

@@ -116,6 +116,8 @@ class Settings(BaseModel):
     cors_origins: Names = ()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     auth_mode: Literal["keys", "open"] = "keys"
+    fusewire_streaming: Literal["on", "off"] = "on"
+    """Read by layers/core/bin/stream, before any of this runs; here so that another word stops the start."""
 
     environment: Mapping[str, str] = Field(default={}, repr=False)
     """Every variable that is set and not blank. Providers look up here what they declare in their own file."""

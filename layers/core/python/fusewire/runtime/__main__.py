@@ -1,4 +1,5 @@
-"""`python -m fusewire.runtime [app.handler]`: import the function, then serve it until the platform ends."""
+"""`python -m fusewire.runtime [app.handler]`: import the function, be frozen and thawed where the platform takes a
+snapshot, then serve it until the platform ends."""
 
 import importlib
 import os
@@ -6,7 +7,9 @@ import sys
 from io import TextIOWrapper
 
 from fusewire.runtime.api import RuntimeApi, RuntimeApiError
-from fusewire.runtime.loop import Handler, report, run
+from fusewire.runtime.loop import Handler, run
+from fusewire.runtime.report import report
+from fusewire.runtime.snapshot import is_snapshot, pass_through
 
 
 def _handler(name: str) -> Handler:
@@ -28,6 +31,8 @@ def main() -> int:
             handler = _handler(sys.argv[1] if len(sys.argv) > 1 else os.environ["_HANDLER"])
         except Exception as error:  # noqa: BLE001 - anything may go wrong in a module's import
             api.fail_init(report(error))
+            return 1
+        if is_snapshot() and not pass_through(api):
             return 1
         run(api, handler)
     except RuntimeApiError:

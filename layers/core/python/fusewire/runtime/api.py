@@ -8,6 +8,8 @@ import base64
 import json
 import select
 import socket
+import threading
+import time
 from dataclasses import dataclass
 from io import BufferedReader
 from typing import Final
@@ -116,6 +118,23 @@ class RuntimeApi:
         """Tell that this process can't serve; it should exit then."""
         self._post("/init/error", failure.document(), failure.error_type)
 
+    def wait_for_restore(self) -> None:
+        """Tell that this process may be frozen for good; returns in each copy of it that is thawed.
+
+        :raises RuntimeApiError: when the platform is gone
+        """
+        try:
+            status, *_ = self._exchange(self._head("GET", "/restore/next", ""))
+        except OSError as error:
+            raise RuntimeApiError("the Runtime API can't be reached") from error
+        if status != 200:
+            raise RuntimeApiError(f"restore/next answered {status}")
+        self.close()  # every copy has this connection; each opens one of its own
+
+    def fail_restore(self, failure: Failure) -> None:
+        """Tell that this copy can't serve; it should exit then."""
+        self._post("/restore/error", failure.document(), failure.error_type)
+
     def stream(self, request_id: str) -> "ResponseStream":
         """Begin an answer in streaming response mode; nothing leaves before its first write."""
         return ResponseStream(self, self._head("POST", f"/invocation/{request_id}/response", _STREAM_HEADERS))
@@ -201,12 +220,18 @@ class RuntimeApi:
 
 
 class ResponseStream:
-    """One streamed answer. `write` never raises: once the platform hung up, what is written is discarded."""
+    """One streamed answer. `write` never raises: once the platform hung up, what is written is discarded.
+
+    Two threads may write: each write is a whole chunk.
+    """
 
     def __init__(self, api: RuntimeApi, head: bytes) -> None:
         self._api = api
         self._head = head
         self._lost = False
+        self._writing = threading.Lock()
+        self.written_at = 0.0
+        """When something was written last, by `time.monotonic`."""
 
     def write(self, data: bytes) -> None:
         """Send bytes now."""
@@ -223,17 +248,19 @@ class ResponseStream:
         self._end(f"0\r\n{_ERROR_TYPE}: {failure.error_type}\r\n{_ERROR_BODY}: {document}\r\n\r\n".encode())
 
     def _transmit(self, data: bytes) -> None:
-        if self._lost:
-            return
-        head, self._head = self._head, b""
-        try:
-            if head:
-                self._api._send(head + data)
-            else:
-                self._api._send_more(data)
-        except OSError:
-            self._lost = True
-            self._api.close()
+        with self._writing:
+            self.written_at = time.monotonic()
+            if self._lost:
+                return
+            head, self._head = self._head, b""
+            try:
+                if head:
+                    self._api._send(head + data)
+                else:
+                    self._api._send_more(data)
+            except OSError:
+                self._lost = True
+                self._api.close()
 
     def _end(self, data: bytes) -> None:
         self._transmit(data)

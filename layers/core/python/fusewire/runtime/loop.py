@@ -3,24 +3,21 @@
 import base64
 import json
 import os
-import sys
-import traceback
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any, Final, NoReturn
 
 from fusewire.runtime import Streamed
-from fusewire.runtime.api import Failure, Invocation, RuntimeApi
+from fusewire.runtime.api import Invocation, RuntimeApi
 from fusewire.runtime.context import Context
+from fusewire.runtime.heartbeat import Heart
+from fusewire.runtime.report import report
 
 Handler = Callable[[Any, Context], Any]
 
 _PRELUDE_END: Final = b"\0" * 8
-_FRAMES_SHOWN: Final = 4
-# Exceptions written for the operator; the text of any other may hold a prompt or a credential.
-_SAFE_TO_SHOW: Final = frozenset(
-    {"builtins.ImportError", "builtins.ModuleNotFoundError", "fusewire.config.ConfigurationError"}
-)
+_EVENTS: Final = "text/event-stream"
+_heart: Final = Heart()
 
 
 def run(api: RuntimeApi, handler: Handler) -> NoReturn:
@@ -51,20 +48,28 @@ def serve_one(api: RuntimeApi, handler: Handler) -> None:
     if isinstance(answer, dict):
         api.stream(invocation.request_id).finish(prelude + first)
     else:
-        _pass_on(api, invocation, prelude + first, chunks)
+        _pass_on(api, invocation, prelude + first, chunks, beats=_is_events(answer.headers))
 
 
-def _pass_on(api: RuntimeApi, invocation: Invocation, head: bytes, chunks: Iterator[bytes]) -> None:
-    """Send the chunks as they come. The iterator is always exhausted: the ledger settles inside it."""
+def _pass_on(api: RuntimeApi, invocation: Invocation, head: bytes, chunks: Iterator[bytes], *, beats: bool) -> None:
+    """Send the chunks as they come. The iterator is always exhausted: the ledger settles inside it.
+
+    :param beats: whether comments may stand between the chunks
+    """
     stream = api.stream(invocation.request_id)
     stream.write(head)
     try:
-        for chunk in chunks:
-            stream.write(chunk)
+        with _heart.beating(stream) if beats else nullcontext():
+            for chunk in chunks:
+                stream.write(chunk)
     except Exception as error:  # noqa: BLE001 - as above
         stream.fail(report(error, invocation.request_id))
     else:
         stream.finish()
+
+
+def _is_events(headers: Mapping[str, str]) -> bool:
+    return any(name.lower() == "content-type" and value.startswith(_EVENTS) for name, value in headers.items())
 
 
 def _opened(answer: dict[str, Any] | Streamed) -> tuple[bytes, Iterator[bytes]]:
@@ -86,27 +91,3 @@ def _opened(answer: dict[str, Any] | Streamed) -> tuple[bytes, Iterator[bytes]]:
 
 def _prelude(head: dict[str, Any]) -> bytes:
     return json.dumps(head).encode() + _PRELUDE_END
-
-
-def report(error: BaseException, request_id: str | None = None) -> Failure:
-    """Log an exception as one JSON line, by its type and place only, and return what the platform may know."""
-    kind = type(error)
-    shown = f"{kind.__module__}.{kind.__qualname__}" in _SAFE_TO_SHOW
-    place = " < ".join(
-        f"{frame.filename}:{frame.lineno} {frame.name}"
-        for frame in reversed(traceback.extract_tb(error.__traceback__)[-_FRAMES_SHOWN:])
-    )
-    line = {
-        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "level": "ERROR",
-        "event": "function.failed",
-        "request_id": request_id,
-        "service": "fusewire",
-        "error_type": kind.__name__,
-        "location": place,
-    }
-    if shown:
-        line["message"] = str(error)
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
-    return Failure(kind.__name__, str(error) if shown else f"{kind.__name__} at {place.partition(' < ')[0]}")
