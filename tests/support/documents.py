@@ -9,7 +9,13 @@ from typing import Final
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 DOCUMENTS: Final = tuple(
-    PROJECT / name for name in ("README.md", "CHANGELOG.md", *sorted(map(str, (PROJECT / "docs").rglob("*.md"))))
+    PROJECT / name
+    for name in (
+        "README.md",
+        "CHANGELOG.md",
+        *sorted(map(str, (PROJECT / "docs").rglob("*.md"))),
+        *sorted(map(str, (PROJECT / "infra").rglob("*.md"))),
+    )
 )
 OPERATIONS: Final = (PROJECT / "docs/operations.md", PROJECT / "docs/operations.ja.md")
 

@@ -1,0 +1,24 @@
+module "aws" {
+  source = "./modules/aws"
+
+  stage              = var.stage
+  region             = var.region
+  availability_zones = var.availability_zones
+
+  vpc_cidr            = var.vpc_cidr
+  nat_gateways        = var.nat_gateways
+  interface_endpoints = var.interface_endpoints
+  model_servers       = var.model_servers
+
+  postgres_version            = var.postgres_version
+  instance_class              = var.instance_class
+  multi_az                    = var.multi_az
+  allocated_storage_gb        = var.allocated_storage_gb
+  max_allocated_storage_gb    = var.max_allocated_storage_gb
+  backup_retention_days       = var.backup_retention_days
+  deletion_protection         = var.deletion_protection
+  database_log_retention_days = var.database_log_retention_days
+  proxy_enabled               = var.proxy_enabled
+  database_iam_auth           = var.database_iam_auth
+  app_password_rotation_days  = var.app_password_rotation_days
+}

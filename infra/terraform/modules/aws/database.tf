@@ -1,0 +1,100 @@
+# The key of everything at rest here: storage, snapshots, secrets. Without a policy of its own it has AWS's default one,
+# which leaves the say to the account's IAM policies.
+resource "aws_kms_key" "this" {
+  description             = "fusewire ${var.stage}: database, snapshots and secrets"
+  enable_key_rotation     = true
+  deletion_window_in_days = 30
+}
+
+resource "aws_kms_alias" "this" {
+  name          = "alias/${local.name}"
+  target_key_id = aws_kms_key.this.key_id
+}
+
+# A stage that is destroyed and made again keeps the final snapshot and the secrets' names of its former life.
+resource "terraform_data" "life" {}
+
+locals {
+  life = substr(terraform_data.life.id, 0, 8)
+}
+
+resource "aws_db_subnet_group" "this" {
+  name       = local.name
+  subnet_ids = aws_subnet.database[*].id
+}
+
+resource "aws_db_parameter_group" "this" {
+  name_prefix = "${local.name}-postgres${var.postgres_version}-"
+  description = "fusewire ${var.stage}"
+  family      = "postgres${var.postgres_version}"
+
+  parameter {
+    name  = "rds.force_ssl"
+    value = "1"
+  }
+
+  # A statement's parameters can hold what is nobody's business: where a statement is logged, they aren't.
+  parameter {
+    name  = "log_parameter_max_length"
+    value = "0"
+  }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+# Made here, and before the instance, so that they are not kept for ever.
+resource "aws_cloudwatch_log_group" "postgres" {
+  for_each = toset(["postgresql", "upgrade"])
+
+  name              = "/aws/rds/instance/${local.name}/${each.key}"
+  retention_in_days = var.database_log_retention_days
+}
+
+resource "aws_db_instance" "this" {
+  identifier     = local.name
+  engine         = "postgres"
+  engine_version = var.postgres_version
+  instance_class = var.instance_class
+  multi_az       = var.multi_az
+
+  db_name                             = local.database_name
+  port                                = local.port
+  username                            = "fusewire_owner"
+  manage_master_user_password         = true
+  master_user_secret_kms_key_id       = aws_kms_key.this.key_id
+  iam_database_authentication_enabled = var.database_iam_auth
+
+  db_subnet_group_name   = aws_db_subnet_group.this.name
+  vpc_security_group_ids = [aws_security_group.database.id]
+  publicly_accessible    = false
+  parameter_group_name   = aws_db_parameter_group.this.name
+  ca_cert_identifier     = "rds-ca-rsa2048-g1"
+
+  storage_type          = "gp3"
+  allocated_storage     = var.allocated_storage_gb
+  max_allocated_storage = var.max_allocated_storage_gb
+  storage_encrypted     = true
+  kms_key_id            = aws_kms_key.this.arn
+
+  # UTC; backups and maintenance keep out of each other's way, and of the month's first minutes in most time zones.
+  backup_retention_period   = var.backup_retention_days
+  backup_window             = "03:10-04:10"
+  maintenance_window        = "sun:04:30-sun:05:30"
+  copy_tags_to_snapshot     = true
+  delete_automated_backups  = false
+  deletion_protection       = var.deletion_protection
+  skip_final_snapshot       = false
+  final_snapshot_identifier = "${local.name}-final-${local.life}"
+
+  auto_minor_version_upgrade  = true
+  allow_major_version_upgrade = false
+
+  enabled_cloudwatch_logs_exports       = ["postgresql", "upgrade"]
+  performance_insights_enabled          = true
+  performance_insights_retention_period = 7
+  performance_insights_kms_key_id       = aws_kms_key.this.arn
+
+  depends_on = [aws_cloudwatch_log_group.postgres]
+}

@@ -1,0 +1,96 @@
+# The functions' connections are many and short-lived; the proxy's to Postgres are few and stay. It knows the app role's
+# secret alone: `migrate` goes to the instance.
+
+resource "aws_cloudwatch_log_group" "proxy" {
+  count = var.proxy_enabled ? 1 : 0
+
+  name              = "/aws/rds/proxy/${local.name}"
+  retention_in_days = var.database_log_retention_days
+}
+
+data "aws_iam_policy_document" "proxy_trust" {
+  statement {
+    actions = ["sts:AssumeRole"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["rds.amazonaws.com"]
+    }
+  }
+}
+
+data "aws_iam_policy_document" "proxy" {
+  statement {
+    actions   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
+    resources = [local.app_secret_arn]
+  }
+
+  statement {
+    actions   = ["kms:Decrypt"]
+    resources = [aws_kms_key.this.arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["secretsmanager.${var.region}.amazonaws.com"]
+    }
+  }
+}
+
+resource "aws_iam_role" "proxy" {
+  count = var.proxy_enabled ? 1 : 0
+
+  name_prefix        = "${local.name}-proxy-"
+  description        = "RDS Proxy reads the app role's secret"
+  assume_role_policy = data.aws_iam_policy_document.proxy_trust.json
+}
+
+resource "aws_iam_role_policy" "proxy" {
+  count = var.proxy_enabled ? 1 : 0
+
+  name_prefix = "app-secret-"
+  role        = aws_iam_role.proxy[0].id
+  policy      = data.aws_iam_policy_document.proxy.json
+}
+
+resource "aws_db_proxy" "this" {
+  count = var.proxy_enabled ? 1 : 0
+
+  name                   = local.name
+  engine_family          = "POSTGRESQL"
+  role_arn               = aws_iam_role.proxy[0].arn
+  vpc_subnet_ids         = aws_subnet.database[*].id
+  vpc_security_group_ids = [aws_security_group.proxy[0].id]
+  require_tls            = true
+  debug_logging          = false # it would log statements
+  idle_client_timeout    = 1800  # seconds; a frozen execution environment comes back to a closed connection and renews it
+
+  auth {
+    auth_scheme               = "SECRETS"
+    secret_arn                = local.app_secret_arn
+    iam_auth                  = var.database_iam_auth ? "REQUIRED" : "DISABLED"
+    client_password_auth_type = var.database_iam_auth ? null : "POSTGRES_SCRAM_SHA_256"
+  }
+
+  depends_on = [aws_iam_role_policy.proxy, aws_cloudwatch_log_group.proxy]
+}
+
+resource "aws_db_proxy_default_target_group" "this" {
+  count = var.proxy_enabled ? 1 : 0
+
+  db_proxy_name = aws_db_proxy.this[0].name
+
+  connection_pool_config {
+    max_connections_percent      = 80 # the rest is for `migrate` and for whoever is called at night
+    max_idle_connections_percent = 20
+    connection_borrow_timeout    = 5 # seconds; a call that can't book is refused, and soon
+  }
+}
+
+resource "aws_db_proxy_target" "this" {
+  count = var.proxy_enabled ? 1 : 0
+
+  db_proxy_name          = aws_db_proxy.this[0].name
+  target_group_name      = aws_db_proxy_default_target_group.this[0].name
+  db_instance_identifier = aws_db_instance.this.identifier
+}

@@ -1,0 +1,202 @@
+variable "stage" {
+  description = "Name of this deployment; part of every resource's name and of the SSM parameters' path."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,14}[a-z0-9]$", var.stage))
+    error_message = "stage is 2 to 16 lower-case letters, digits and hyphens, beginning with a letter and not ending with a hyphen."
+  }
+}
+
+variable "region" {
+  description = "AWS region, such as us-east-1: the one that the provider is configured with."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    error_message = "region is the name of an AWS region, such as us-east-1."
+  }
+}
+
+variable "availability_zones" {
+  description = "Two zones of the region. Null takes the first two that the account may use."
+  type        = list(string)
+  default     = null
+
+  validation {
+    condition = var.availability_zones == null ? true : (
+      length(distinct(var.availability_zones)) == 2 && length(var.availability_zones) == 2
+      && alltrue([for zone in var.availability_zones : startswith(zone, var.region)])
+    )
+    error_message = "availability_zones are two different zones of the region, such as [\"us-east-1a\", \"us-east-1b\"]."
+  }
+}
+
+# --- Network ---------------------------------------------------------------------------------------------------------
+
+variable "vpc_cidr" {
+  description = "The VPC's addresses, /16 to /22. Half of them are the functions'."
+  type        = string
+  default     = "10.42.0.0/16"
+  nullable    = false
+
+  validation {
+    condition     = can(cidrnetmask(var.vpc_cidr)) && try(tonumber(split("/", var.vpc_cidr)[1]), 0) >= 16 && try(tonumber(split("/", var.vpc_cidr)[1]), 99) <= 22
+    error_message = "vpc_cidr is an IPv4 range between /16 and /22, such as 10.42.0.0/16."
+  }
+}
+
+variable "nat_gateways" {
+  description = "The way out to the vendors: 2 survives the loss of a zone, 1 doesn't, 0 leaves only what interface_endpoints reach (Bedrock)."
+  type        = number
+  default     = 1
+  nullable    = false
+
+  validation {
+    condition     = contains([0, 1, 2], var.nat_gateways)
+    error_message = "nat_gateways is 0, 1 or 2."
+  }
+
+  validation {
+    condition     = var.nat_gateways > 0 || contains(var.interface_endpoints, "secretsmanager")
+    error_message = "nat_gateways = 0 needs \"secretsmanager\" among interface_endpoints: the functions read their secrets through it."
+  }
+}
+
+variable "interface_endpoints" {
+  description = "AWS services reached inside the VPC. Each costs two network interfaces by the hour; with a NAT gateway none is needed."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = length(setsubtract(var.interface_endpoints, ["bedrock-runtime", "logs", "secretsmanager", "ssm", "xray"])) == 0
+    error_message = "interface_endpoints are among bedrock-runtime, logs, secretsmanager, ssm and xray."
+  }
+}
+
+variable "model_servers" {
+  description = "Ollama or vLLM on private addresses: the ranges and ports that the functions may open beside 443."
+  type        = list(object({ cidr = string, port = number }))
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for server in var.model_servers : can(cidrnetmask(server.cidr)) && server.port >= 1 && server.port <= 65535])
+    error_message = "Each of model_servers has an IPv4 range as cidr and a port from 1 to 65535."
+  }
+}
+
+# --- Database --------------------------------------------------------------------------------------------------------
+
+variable "postgres_version" {
+  description = "Major version; RDS keeps the minor one up to date in the maintenance window."
+  type        = string
+  default     = "17"
+  nullable    = false
+
+  validation {
+    condition     = contains(["17", "18"], var.postgres_version)
+    error_message = "postgres_version is 17 or 18: the ledger is tested on no other."
+  }
+}
+
+variable "instance_class" {
+  description = "The database's machine. The ledger is one hot row: a faster core helps, more cores hardly."
+  type        = string
+  default     = "db.t4g.small"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^db\\.[a-z0-9]+\\.[a-z0-9]+$", var.instance_class))
+    error_message = "instance_class is an RDS class, such as db.t4g.small."
+  }
+}
+
+variable "multi_az" {
+  description = "Whether a standby in the other zone takes over by itself."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "allocated_storage_gb" {
+  description = "Storage to begin with, gp3."
+  type        = number
+  default     = 20
+  nullable    = false
+
+  validation {
+    condition     = var.allocated_storage_gb >= 20 && var.allocated_storage_gb <= 65536
+    error_message = "allocated_storage_gb is 20 to 65536."
+  }
+}
+
+variable "max_allocated_storage_gb" {
+  description = "RDS grows the storage by itself up to here; it never shrinks."
+  type        = number
+  default     = 200
+  nullable    = false
+
+  validation {
+    condition     = var.max_allocated_storage_gb >= var.allocated_storage_gb * 1.1 && var.max_allocated_storage_gb <= 65536
+    error_message = "max_allocated_storage_gb is at least a tenth more than allocated_storage_gb, and at most 65536."
+  }
+}
+
+variable "backup_retention_days" {
+  description = "For how many days there are snapshots, and every second in between can be restored."
+  type        = number
+  default     = 30
+  nullable    = false
+
+  validation {
+    condition     = var.backup_retention_days >= 1 && var.backup_retention_days <= 35
+    error_message = "backup_retention_days is 1 to 35: 0 would switch point-in-time recovery off."
+  }
+}
+
+variable "deletion_protection" {
+  description = "Whether the database refuses to be deleted. Set to false in an apply of its own before a destroy."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "database_log_retention_days" {
+  description = "How long the logs of Postgres and of the proxy are kept in CloudWatch."
+  type        = number
+  default     = 30
+  nullable    = false
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.database_log_retention_days)
+    error_message = "database_log_retention_days is one that CloudWatch knows: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 or 3653."
+  }
+}
+
+variable "proxy_enabled" {
+  description = "Whether the functions go through RDS Proxy. Without it, each execution environment holds a connection of its own to the instance."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "database_iam_auth" {
+  description = "Whether the app role connects with an IAM token instead of its password."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "app_password_rotation_days" {
+  description = "Every how many days AWS's rotation function changes the app role's password; 0 for never. Only after `migrate` has run once."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.app_password_rotation_days >= 0 && var.app_password_rotation_days <= 365 && floor(var.app_password_rotation_days) == var.app_password_rotation_days
+    error_message = "app_password_rotation_days is a whole number from 0 to 365."
+  }
+}

@@ -1,0 +1,312 @@
+# modules/aws and the root, with a provider that makes nothing: what would be made, what the SSM parameters tell the
+# template, and what is refused. One file, for Terraform loads the provider anew for each.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  stage  = "test"
+  region = "eu-central-1"
+}
+
+run "recommended" {
+  module {
+    source = "./modules/aws"
+  }
+
+  assert {
+    condition     = aws_db_instance.this.multi_az && aws_db_instance.this.storage_encrypted && !aws_db_instance.this.publicly_accessible
+    error_message = "The database has a standby, is encrypted and has no public address."
+  }
+
+  assert {
+    condition     = aws_db_instance.this.manage_master_user_password && aws_db_instance.this.password == null
+    error_message = "The owner's password is made and rotated by RDS."
+  }
+
+  assert {
+    condition     = aws_db_instance.this.backup_retention_period == 30 && !aws_db_instance.this.delete_automated_backups
+    error_message = "Thirty days of snapshots and point-in-time recovery, which outlive the instance."
+  }
+
+  assert {
+    condition     = aws_db_instance.this.deletion_protection && !aws_db_instance.this.skip_final_snapshot && startswith(aws_db_instance.this.final_snapshot_identifier, "fusewire-test-final-")
+    error_message = "The database isn't deleted by mistake, and leaves a snapshot when it is deleted on purpose."
+  }
+
+  assert {
+    condition     = aws_db_instance.this.max_allocated_storage > aws_db_instance.this.allocated_storage
+    error_message = "Storage grows by itself."
+  }
+
+  assert {
+    condition     = aws_db_instance.this.performance_insights_enabled && toset(aws_db_instance.this.enabled_cloudwatch_logs_exports) == toset(["postgresql", "upgrade"])
+    error_message = "Performance Insights is on, and Postgres's logs are exported."
+  }
+
+  assert {
+    condition     = anytrue([for parameter in aws_db_parameter_group.this.parameter : parameter.name == "rds.force_ssl" && parameter.value == "1"])
+    error_message = "Postgres refuses connections without TLS."
+  }
+
+  assert {
+    condition     = aws_kms_key.this.enable_key_rotation && aws_db_instance.this.kms_key_id == aws_kms_key.this.arn && aws_secretsmanager_secret.provider_keys.kms_key_id == aws_kms_key.this.arn
+    error_message = "One key that rotates is over the storage and the secrets."
+  }
+
+  assert {
+    condition     = aws_db_proxy.this[0].require_tls && one(aws_db_proxy.this[0].auth).iam_auth == "DISABLED" && one(aws_db_proxy.this[0].auth).secret_arn == "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app"
+    error_message = "The proxy wants TLS and knows the app role's secret, by password."
+  }
+
+  assert {
+    condition     = length(aws_nat_gateway.this) == 1 && length(aws_vpc_endpoint.interface) == 0 && aws_vpc_endpoint.s3.vpc_endpoint_type == "Gateway"
+    error_message = "One NAT gateway, S3's free endpoint and no other."
+  }
+
+  assert {
+    condition     = toset([for subnet in aws_subnet.private : subnet.availability_zone]) == toset(["eu-central-1a", "eu-central-1b"])
+    error_message = "The private subnets are in two zones."
+  }
+
+  assert {
+    condition     = [for subnet in concat(aws_subnet.private, aws_subnet.public, aws_subnet.database) : subnet.cidr_block] == ["10.42.0.0/18", "10.42.64.0/18", "10.42.128.0/22", "10.42.192.0/20", "10.42.208.0/20"]
+    error_message = "The subnets don't overlap."
+  }
+
+  # Terraform's state has whatever these attributes hold.
+  assert {
+    condition     = alltrue([for secret in values(jsondecode(aws_cloudformation_stack.secrets.template_body).Resources) : !contains(keys(secret.Properties), "SecretString") && secret.Properties.GenerateSecretString.PasswordLength >= 40])
+    error_message = "No secret's value is written by Terraform."
+  }
+
+  assert {
+    condition = output.parameters == {
+      vpc_id                    = aws_vpc.this.id
+      private_subnet_ids        = "${aws_subnet.private[0].id},${aws_subnet.private[1].id}"
+      private_subnet_id_1       = aws_subnet.private[0].id
+      private_subnet_id_2       = aws_subnet.private[1].id
+      lambda_security_group_id  = aws_security_group.lambda.id
+      migrate_security_group_id = aws_security_group.migrate.id
+      database_host             = "fusewire-test.proxy-abc.eu-central-1.rds.amazonaws.com"
+      database_owner_host       = "fusewire-test.abc.eu-central-1.rds.amazonaws.com"
+      database_port             = "5432"
+      database_name             = "fusewire"
+      database_user             = "fusewire_app"
+      database_iam_auth         = "false"
+      database_connect_arn      = "arn:aws:rds-db:eu-central-1:123456789012:dbuser:prx-0123456789abcdef0/fusewire_app"
+      database_instance_id      = "fusewire-test"
+      database_proxy_name       = "fusewire-test"
+      database_owner_secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:owner"
+      database_app_secret_arn   = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app"
+      admin_api_key_secret_arn  = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:admin"
+      provider_keys_secret_arn  = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:keys"
+      kms_key_arn               = aws_kms_key.this.arn
+    }
+    error_message = "The template is told where everything is."
+  }
+
+  assert {
+    condition = { for name, parameter in aws_ssm_parameter.this : parameter.name => parameter.insecure_value == null || parameter.type == "String" } == {
+      for name, value in output.parameters : "/fusewire/test/${name}" => true if name != "private_subnet_ids"
+    }
+    error_message = "Each is a parameter under the stage's path."
+  }
+
+  # Who may talk to whom.
+  assert {
+    condition     = keys(aws_vpc_security_group_ingress_rule.database) == ["migrate", "proxy"]
+    error_message = "Postgres hears the proxy and migrate."
+  }
+
+  assert {
+    condition     = alltrue([for rule in concat(values(aws_vpc_security_group_ingress_rule.database), aws_vpc_security_group_ingress_rule.proxy, values(aws_vpc_security_group_ingress_rule.endpoints)) : rule.cidr_ipv4 == null && rule.referenced_security_group_id != null && rule.from_port == rule.to_port])
+    error_message = "What is let in comes from a security group and to one port."
+  }
+
+  assert {
+    condition     = keys(aws_vpc_security_group_egress_rule.https) == ["lambda", "migrate"] && alltrue([for rule in values(aws_vpc_security_group_egress_rule.https) : rule.from_port == 443 && rule.to_port == 443])
+    error_message = "The functions go out to port 443 alone."
+  }
+
+  assert {
+    condition     = aws_vpc_security_group_ingress_rule.proxy[0].referenced_security_group_id == aws_security_group.lambda.id && aws_vpc_security_group_ingress_rule.proxy[0].from_port == 5432
+    error_message = "The proxy hears the functions."
+  }
+}
+
+run "smallest" {
+  module {
+    source = "./modules/aws"
+  }
+
+  variables {
+    multi_az            = false
+    proxy_enabled       = false
+    nat_gateways        = 0
+    interface_endpoints = ["secretsmanager", "bedrock-runtime"]
+    instance_class      = "db.t4g.micro"
+    database_iam_auth   = true
+  }
+
+  assert {
+    condition     = length(aws_db_proxy.this) == 0 && keys(aws_vpc_security_group_ingress_rule.database) == ["lambda", "migrate"]
+    error_message = "Without a proxy the functions go to the instance."
+  }
+
+  assert {
+    condition     = output.parameters.database_host == aws_db_instance.this.address && output.parameters.database_connect_arn == "arn:aws:rds-db:eu-central-1:123456789012:dbuser:db-ABCDEFGHIJKL/fusewire_app" && output.parameters.database_proxy_name == "none"
+    error_message = "The template is told of the instance instead of the proxy."
+  }
+
+  assert {
+    condition     = length(aws_internet_gateway.this) == 0 && length(aws_route.private) == 0 && length(aws_vpc_security_group_egress_rule.https) == 0
+    error_message = "There is no way out."
+  }
+
+  assert {
+    condition     = keys(aws_vpc_endpoint.interface) == ["bedrock-runtime", "secretsmanager"] && keys(aws_vpc_security_group_ingress_rule.endpoints) == ["lambda", "migrate"]
+    error_message = "The endpoints hear the functions."
+  }
+
+  assert {
+    condition     = aws_db_instance.this.iam_database_authentication_enabled && output.parameters.database_iam_auth == "true"
+    error_message = "The role connects with a token."
+  }
+}
+
+run "widest" {
+  module {
+    source = "./modules/aws"
+  }
+
+  variables {
+    availability_zones         = ["eu-central-1a", "eu-central-1c"]
+    vpc_cidr                   = "172.20.4.0/22"
+    nat_gateways               = 2
+    postgres_version           = "18"
+    database_iam_auth          = true
+    app_password_rotation_days = 30
+    model_servers              = [{ cidr = "10.9.0.0/16", port = 8000 }]
+  }
+
+  assert {
+    condition     = [for subnet in concat(aws_subnet.private, aws_subnet.public, aws_subnet.database) : subnet.cidr_block] == ["172.20.4.0/24", "172.20.5.0/24", "172.20.6.0/28", "172.20.6.16/28", "172.20.7.0/26", "172.20.7.64/26"]
+    error_message = "The smallest range has room for every subnet."
+  }
+
+  assert {
+    condition     = aws_route.private[0].nat_gateway_id == aws_nat_gateway.this[0].id && aws_route.private[1].nat_gateway_id == aws_nat_gateway.this[1].id && length(aws_eip.nat) == 2
+    error_message = "Each zone has a way out of its own."
+  }
+
+  assert {
+    condition     = aws_db_parameter_group.this.family == "postgres18" && aws_db_instance.this.engine_version == "18"
+    error_message = "Instance and parameter group are of one version."
+  }
+
+  assert {
+    condition     = one(aws_db_proxy.this[0].auth).iam_auth == "REQUIRED" && aws_db_instance.this.iam_database_authentication_enabled
+    error_message = "The proxy wants a token."
+  }
+
+  assert {
+    condition     = jsondecode(aws_cloudformation_stack.rotation[0].template_body).Resources.Schedule.Properties.RotationRules.AutomaticallyAfterDays == 30 && keys(aws_vpc_security_group_ingress_rule.database) == ["migrate", "proxy", "rotation"]
+    error_message = "The rotation function may reach Postgres."
+  }
+
+  assert {
+    condition     = one(values(aws_vpc_security_group_egress_rule.model_servers)).from_port == 8000 && one(values(aws_vpc_security_group_egress_rule.model_servers)).security_group_id == aws_security_group.lambda.id
+    error_message = "The functions may reach a private model server."
+  }
+}
+
+# What is refused before anything is made, each by the variable that says why.
+
+run "names" {
+  command = plan
+
+  module {
+    source = "./modules/aws"
+  }
+
+  variables {
+    stage              = "Prod_1"
+    region             = "frankfurt"
+    availability_zones = null
+    instance_class     = "t4g.micro"
+    vpc_cidr           = "10.42.0.0/24"
+  }
+
+  expect_failures = [var.stage, var.region, var.instance_class, var.vpc_cidr]
+}
+
+run "numbers" {
+  command = plan
+
+  module {
+    source = "./modules/aws"
+  }
+
+  variables {
+    nat_gateways                = 3
+    backup_retention_days       = 0
+    allocated_storage_gb        = 10
+    database_log_retention_days = 31
+    app_password_rotation_days  = 0.5
+    postgres_version            = "16"
+  }
+
+  expect_failures = [var.nat_gateways, var.backup_retention_days, var.allocated_storage_gb, var.database_log_retention_days, var.app_password_rotation_days, var.postgres_version]
+}
+
+run "what_does_not_go_together" {
+  command = plan
+
+  module {
+    source = "./modules/aws"
+  }
+
+  variables {
+    availability_zones       = ["eu-central-1a", "eu-central-1a"]
+    allocated_storage_gb     = 100
+    max_allocated_storage_gb = 105
+    interface_endpoints      = ["dynamodb"]
+    model_servers            = [{ cidr = "10.0.0.0/8", port = 0 }]
+  }
+
+  expect_failures = [
+    var.availability_zones, var.max_allocated_storage_gb, var.interface_endpoints, var.model_servers,
+  ]
+}
+
+run "no_way_to_the_secrets_and_a_zone_of_another_region" {
+  command = plan
+
+  module {
+    source = "./modules/aws"
+  }
+
+  variables {
+    availability_zones  = ["eu-central-1a", "us-east-1a"]
+    nat_gateways        = 0
+    interface_endpoints = ["bedrock-runtime"]
+  }
+
+  expect_failures = [var.availability_zones, var.nat_gateways]
+}
+
+# The root: what isn't set, a null there, is the module's default.
+
+run "the_roots_defaults" {
+  assert {
+    condition     = length(output.nat_addresses) == 1 && output.parameters.database_iam_auth == "false" && output.parameters.database_proxy_name == "fusewire-test"
+    error_message = "What isn't set is the module's default."
+  }
+
+  assert {
+    condition     = startswith(output.final_snapshot_identifier, "fusewire-test-final-")
+    error_message = "The operator is told of the snapshot that a destroy leaves."
+  }
+}

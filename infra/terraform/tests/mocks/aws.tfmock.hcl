@@ -1,0 +1,63 @@
+# What AWS would answer, where the provider or the module looks at its form.
+
+mock_resource "aws_kms_key" {
+  defaults = {
+    arn    = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+    key_id = "11111111-2222-3333-4444-555555555555"
+  }
+}
+
+mock_resource "aws_cloudformation_stack" {
+  defaults = {
+    outputs = {
+      AppSecretArn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app"
+      AdminKeyArn  = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:admin"
+    }
+  }
+}
+
+mock_resource "aws_secretsmanager_secret" {
+  defaults = {
+    arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:keys"
+  }
+}
+
+mock_resource "aws_iam_role" {
+  defaults = {
+    arn = "arn:aws:iam::123456789012:role/proxy"
+  }
+}
+
+mock_resource "aws_db_instance" {
+  defaults = {
+    arn                = "arn:aws:rds:eu-central-1:123456789012:db:fusewire-test"
+    address            = "fusewire-test.abc.eu-central-1.rds.amazonaws.com"
+    resource_id        = "db-ABCDEFGHIJKL"
+    master_user_secret = [{ secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:owner" }]
+  }
+}
+
+mock_resource "aws_db_proxy_default_target_group" {
+  defaults = {
+    name = "default"
+  }
+}
+
+mock_resource "aws_db_proxy" {
+  defaults = {
+    arn      = "arn:aws:rds:eu-central-1:123456789012:db-proxy:prx-0123456789abcdef0"
+    endpoint = "fusewire-test.proxy-abc.eu-central-1.rds.amazonaws.com"
+  }
+}
+
+mock_data "aws_iam_policy_document" {
+  defaults = {
+    json = "{\"Version\": \"2012-10-17\", \"Statement\": []}"
+  }
+}
+
+mock_data "aws_availability_zones" {
+  defaults = {
+    names = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+  }
+}

@@ -1,0 +1,107 @@
+# What each one means, its default and what it may be stand in modules/aws/variables.tf, once. Null is the default there.
+
+variable "stage" {
+  description = "Name of this deployment; part of every resource's name and of the SSM parameters' path."
+  type        = string
+}
+
+variable "region" {
+  description = "AWS region, such as us-east-1: the one that the provider is configured with."
+  type        = string
+}
+
+variable "availability_zones" {
+  description = "Two zones of the region. Null takes the first two that the account may use."
+  type        = list(string)
+  default     = null
+}
+
+variable "vpc_cidr" {
+  description = "The VPC's addresses, /16 to /22. Half of them are the functions'."
+  type        = string
+  default     = null
+}
+
+variable "nat_gateways" {
+  description = "The way out to the vendors: 2 survives the loss of a zone, 1 doesn't, 0 leaves only what interface_endpoints reach (Bedrock)."
+  type        = number
+  default     = null
+}
+
+variable "interface_endpoints" {
+  description = "AWS services reached inside the VPC. Each costs two network interfaces by the hour; with a NAT gateway none is needed."
+  type        = set(string)
+  default     = null
+}
+
+variable "model_servers" {
+  description = "Ollama or vLLM on private addresses: the ranges and ports that the functions may open beside 443."
+  type        = list(object({ cidr = string, port = number }))
+  default     = null
+}
+
+variable "postgres_version" {
+  description = "Major version; RDS keeps the minor one up to date in the maintenance window."
+  type        = string
+  default     = null
+}
+
+variable "instance_class" {
+  description = "The database's machine. The ledger is one hot row: a faster core helps, more cores hardly."
+  type        = string
+  default     = null
+}
+
+variable "multi_az" {
+  description = "Whether a standby in the other zone takes over by itself."
+  type        = bool
+  default     = null
+}
+
+variable "allocated_storage_gb" {
+  description = "Storage to begin with, gp3."
+  type        = number
+  default     = null
+}
+
+variable "max_allocated_storage_gb" {
+  description = "RDS grows the storage by itself up to here; it never shrinks."
+  type        = number
+  default     = null
+}
+
+variable "backup_retention_days" {
+  description = "For how many days there are snapshots, and every second in between can be restored."
+  type        = number
+  default     = null
+}
+
+variable "deletion_protection" {
+  description = "Whether the database refuses to be deleted. Set to false in an apply of its own before a destroy."
+  type        = bool
+  default     = null
+}
+
+variable "database_log_retention_days" {
+  description = "How long the logs of Postgres and of the proxy are kept in CloudWatch."
+  type        = number
+  default     = null
+}
+
+variable "proxy_enabled" {
+  description = "Whether the functions go through RDS Proxy. Without it, each execution environment holds a connection of its own to the instance."
+  type        = bool
+  default     = null
+}
+
+variable "database_iam_auth" {
+  description = "Whether the app role connects with an IAM token instead of its password."
+  type        = bool
+  default     = null
+}
+
+variable "app_password_rotation_days" {
+  description = "Every how many days AWS's rotation function changes the app role's password; 0 for never. Only after `migrate` has run once."
+  type        = number
+  default     = null
+}

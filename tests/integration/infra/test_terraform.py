@@ -1,0 +1,209 @@
+"""`infra/terraform` is formatted, valid, passes its own tests and can be planned without an account.
+
+These need Terraform and the AWS provider; the run's last lines say whether they were had. What the files say of each
+other is checked without either.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.integration.infra.terraforming import PROJECT, Terraform
+from tests.support.documents import code, table
+
+_MODULES: Final = ("aws", "azure", "gcp")
+_SECRETS: Final = re.compile(r"password|secret_string|secret_binary|value_wo|private_key")
+# Attributes whose names say password and which hold none.
+_NO_SECRETS: Final = {"manage_master_user_password", "client_password_auth_type", "has_value_wo"}
+
+
+@pytest.fixture(scope="module")
+def planned(terraform: Terraform | None) -> dict[str, Any] | None:
+    """The plan of an installation with everything on."""
+    if terraform is None:
+        return None
+    return terraform.plan(
+        {
+            "stage": "prod",
+            "region": "eu-central-1",
+            "availability_zones": '["eu-central-1a", "eu-central-1b"]',
+            "nat_gateways": "2",
+            "interface_endpoints": '["secretsmanager", "bedrock-runtime"]',
+            "app_password_rotation_days": "30",
+        }
+    )
+
+
+def test_the_files_are_formatted(terraform: Terraform | None) -> None:
+    # The other clouds' modules too: what isn't HCL can't be formatted.
+    if terraform:
+        told = terraform.run("fmt", "-check", "-diff", "-recursive", "-no-color")
+        assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_the_files_are_valid_with_the_backend_unset(terraform: Terraform | None) -> None:
+    if terraform:
+        told = terraform.run("validate", "-no-color")
+        assert told.returncode == 0, told.stdout + told.stderr
+        assert "Warning" not in told.stdout
+
+
+def test_terraforms_own_tests_pass(terraform: Terraform | None) -> None:
+    if terraform:
+        told = terraform.run("test", "-no-color")
+        assert told.returncode == 0, told.stdout + told.stderr
+        written = sum(len(re.findall("^run ", _text(path), re.MULTILINE)) for path in _files("tests/*.tftest.hcl"))
+        assert f"Success! {written} passed, 0 failed." in told.stdout
+
+
+def test_a_plan_without_an_account_makes_everything_and_destroys_nothing(planned: dict[str, Any] | None) -> None:
+    if planned is not None:
+        assert {tuple(change["change"]["actions"]) for change in planned["resource_changes"]} <= {
+            ("create",),
+            ("read",),
+        }
+        made = {change["type"] for change in planned["resource_changes"]}
+        assert made >= set(_declared_types(PROJECT / "infra/terraform/modules/aws"))
+        assert not planned.get("errored")
+
+
+def test_no_secret_reaches_the_plan_or_the_state(planned: dict[str, Any] | None) -> None:
+    if planned is not None:
+        assert "aws_secretsmanager_secret_version" not in {each["type"] for each in planned["resource_changes"]}
+        for change in planned["resource_changes"]:
+            for side in ("after", "after_unknown"):
+                for name, value in _leaves(change["change"][side]):
+                    if _SECRETS.search(name) and name not in _NO_SECRETS:
+                        assert value in (None, False), f"{change['address']}: {name}"
+
+
+def test_nothing_is_let_in_from_outside(planned: dict[str, Any] | None) -> None:
+    if planned is not None:
+        resources = [change for change in planned["resource_changes"] if change["mode"] == "managed"]
+        rules = [each for each in resources if each["type"] == "aws_vpc_security_group_ingress_rule"]
+        assert rules
+        for rule in rules:
+            after = rule["change"]["after"]
+            assert not after.get("cidr_ipv4") and not after.get("cidr_ipv6"), rule["address"]
+            assert after["from_port"] == after["to_port"], rule["address"]
+        subnets = [each["change"]["after"] for each in resources if each["type"] == "aws_subnet"]
+        assert len(subnets) == 6 and not any(subnet["map_public_ip_on_launch"] for subnet in subnets)
+
+
+def test_a_description_of_a_security_group_is_one_that_aws_takes(planned: dict[str, Any] | None) -> None:
+    # The provider lets an apostrophe pass, and EC2 doesn't.
+    if planned is not None:
+        groups = [change for change in planned["resource_changes"] if "security_group" in change["type"]]
+        described = {each["address"]: text for each in groups if (text := each["change"]["after"].get("description"))}
+        assert len(described) > 12
+        for address, text in described.items():
+            assert re.fullmatch(r"[\w ._:/()#,@\[\]+=&;{}!$*-]{1,255}", text), address
+
+
+def test_every_log_group_forgets(planned: dict[str, Any] | None) -> None:
+    if planned is not None:
+        groups = [each for each in planned["resource_changes"] if each["type"] == "aws_cloudwatch_log_group"]
+        assert len(groups) == 3
+        assert all(0 < group["change"]["after"]["retention_in_days"] < 400 for group in groups)
+
+
+def test_the_documented_parameters_are_those_that_are_written(folder: Path) -> None:
+    rows = table(folder / "README.md", 2, under="what-terraform-tells-the-template")
+    documented = {name for cell, _ in rows for name in code(cell)}
+    assert documented == _parameters(folder)
+
+
+def test_the_template_reads_no_parameter_that_isnt_written(folder: Path) -> None:
+    template = _text(PROJECT / "infra/template.yaml")
+    assert set(re.findall(r"/fusewire/(?:\$\{\w+\}|[a-z]+)/(\w+)", template)) <= _parameters(folder)
+
+
+def test_the_root_hands_on_every_variable_of_the_module(folder: Path) -> None:
+    declared = _variables(folder / "modules/aws")
+    assert _variables(folder) == declared
+    handed_on = re.findall(r"^  (\w+) += var\.(\w+)$", _text(folder / "main.tf"), re.MULTILINE)
+    assert handed_on == [(name, name) for name in declared]
+
+
+@pytest.mark.parametrize("module", _MODULES)
+def test_a_module_uses_what_it_declares_and_declares_what_it_uses(module: str, folder: Path) -> None:
+    text = "\n".join(_text(path) for path in sorted((folder / "modules" / module).glob("*.tf")))
+    bare = re.sub(r"#.*|^ *(?:description|error_message) .*$", "", text, flags=re.MULTILINE)
+    outside = re.sub(r'^variable "\w+" \{.*?^\}', "", bare, flags=re.MULTILINE | re.DOTALL)
+    declared = set(_variables(folder / "modules" / module))
+    assert set(re.findall(r"\bvar\.(\w+)", bare)) == declared == set(re.findall(r"\bvar\.(\w+)", outside))
+    resources = set(re.findall(r'^resource "(\w+)" "(\w+)"', bare, re.MULTILINE))
+    used = set(re.findall(r"(?<![.\w])((?:aws|azurerm|google)_\w+)\.(\w+)", bare))
+    assert used <= resources | {(kind, name) for kind, name in re.findall(r'^data "(\w+)" "(\w+)"', bare, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("module", _MODULES)
+def test_a_value_that_can_be_wrong_is_checked(module: str, folder: Path) -> None:
+    for path in (folder / "modules" / module).glob("variables.tf"):
+        for name, body in re.findall(r'^variable "(\w+)" \{\n(.*?)^\}', _text(path), re.MULTILINE | re.DOTALL):
+            assert "description" in body, name
+            free = "bool" in body or "map(string)" in body or name in _FREE
+            assert free != ("validation {" in body) or name in _BOTH, name
+
+
+# Names that only the cloud can judge, and counters.
+_FREE: Final = {"resource_group_name", "location", "project", "owner_password_version"}
+# A switch that is checked against another variable.
+_BOTH: Final = {"zone_redundant"}
+
+
+def test_the_readme_sets_variables_that_exist(folder: Path) -> None:
+    set_there = set(re.findall(r"-var='?(\w+)=", _text(folder / "README.md")))
+    assert {"stage", "region"} <= set_there <= set(_variables(folder))
+
+
+def test_the_readme_shows_what_a_plan_ends_with(planned: dict[str, Any] | None, folder: Path) -> None:
+    # The reader's plan has one gateway where this one has two and endpoints, and no rotation.
+    if planned is not None:
+        [shown] = re.findall(r"`Plan: (\d+) to add", _text(folder / "README.md"))
+        created = [each["address"] for each in planned["resource_changes"] if each["change"]["actions"] == ["create"]]
+        assert int(shown) == len([address for address in created if not _NOT_BY_DEFAULT.search(address)])
+
+
+# Rotation; what interface endpoints need; the second of each thing that a second gateway brings.
+_NOT_BY_DEFAULT: Final = re.compile(
+    r"rotation|endpoints\b|vpc_endpoint\.interface|(?:nat_gateway|eip|subnet|association)\.(?:this|nat|public)\[1\]"
+)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _files(pattern: str) -> Iterator[Path]:
+    return (PROJECT / "infra/terraform").glob(pattern)
+
+
+def _variables(module: Path) -> list[str]:
+    return re.findall(r'^variable "(\w+)"', _text(module / "variables.tf"), re.MULTILINE)
+
+
+def _parameters(folder: Path) -> set[str]:
+    text = _text(folder / "modules/aws/outputs.tf")
+    [listed] = re.findall(r"^  parameters = \{\n(.*?)^  \}", text, re.MULTILINE | re.DOTALL)
+    return {*re.findall(r"^    (\w+) +=", listed, re.MULTILINE), *re.findall(r"/fusewire/\$\{var.stage\}/(\w+)", text)}
+
+
+def _declared_types(module: Path) -> Iterator[str]:
+    for path in module.glob("*.tf"):
+        yield from re.findall(r'^resource "(\w+)"', _text(path), re.MULTILINE)
+
+
+def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Every value that isn't a container, with the name of the attribute that it stands under."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner, name)
+    else:
+        yield name, value
