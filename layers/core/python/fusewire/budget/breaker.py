@@ -119,7 +119,9 @@ def forecast(budget: Budget, now: datetime) -> Forecast:
     month_end = _EXACT.add(window.spent, further).quantize(Decimal("0.000001"), context=_EXACT)
     room = max(_EXACT.subtract(budget.limit, window.spent), Decimal(0))
     seconds = _EXACT.divide(_EXACT.multiply(room, elapsed), window.spent)
-    return Forecast(month_end, now + timedelta(seconds=float(seconds)) if seconds < left else None)
+    if seconds >= left:
+        return Forecast(month_end, None)
+    return Forecast(month_end, now + timedelta(microseconds=int(_EXACT.scaleb(seconds, 6))))
 
 
 def ratio(spent: Decimal, limit: Decimal) -> Decimal:
