@@ -38,7 +38,7 @@ restore: .venv/run.stamp ## Put a backup back: make -s restore < FILE
 	@PYTHONPATH=layers/core/python $(BIN)/python -m local.backup restore
 
 test: lint types ## Lint, types, then every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/dev.stamp ## Style and format, changing nothing
 	$(BIN)/ruff check .

@@ -177,7 +177,7 @@ class Books:
             """
             SELECT w.id, w.spent, coalesce(sum(l.cost), 0), w.reserved,
                    coalesce(sum(l.bound) FILTER (WHERE l.status = 'reserved'), 0)
-            FROM budget_window w LEFT JOIN ledger l ON l.window_id = w.id
+            FROM budget_window w LEFT JOIN ledger l ON w.id IN (l.window_id, l.key_window_id)
             GROUP BY w.id
             HAVING w.spent <> coalesce(sum(l.cost), 0)
                 OR w.reserved <> coalesce(sum(l.bound) FILTER (WHERE l.status = 'reserved'), 0)

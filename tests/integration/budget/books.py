@@ -20,18 +20,30 @@ from fusewire.budget.pricing import TokenCounts
 ZERO = Decimal(0)
 
 _WINDOWS = """
-    SELECT w.id, w.spent, w.reserved, w.request_count AS calls,
+    SELECT w.id, w.budget, w.spent, w.reserved, w.request_count AS calls,
            COALESCE(l.spent, 0) AS ledger_spent, COALESCE(l.reserved, 0) AS ledger_reserved,
-           COALESCE(l.calls, 0) AS ledger_calls,
-           COALESCE(r.cost, 0) AS rolled_cost, COALESCE(r.requests, 0) AS rolled_calls
+           COALESCE(l.calls, 0) AS ledger_calls
     FROM budget_window w
-    LEFT JOIN (SELECT window_id, COALESCE(sum(cost) FILTER (WHERE status = 'settled'), 0) AS spent,
+    LEFT JOIN (SELECT of_budget.id, COALESCE(sum(cost) FILTER (WHERE status = 'settled'), 0) AS spent,
                       COALESCE(sum(bound) FILTER (WHERE status = 'reserved'), 0) AS reserved,
                       count(*) FILTER (WHERE status = 'settled') AS calls
-               FROM ledger GROUP BY window_id) l ON l.window_id = w.id
-    LEFT JOIN (SELECT window_id, sum(cost) AS cost, sum(requests) AS requests
-               FROM usage_rollup GROUP BY window_id) r ON r.window_id = w.id
+               FROM ledger, LATERAL (VALUES (window_id), (key_window_id)) of_budget (id)
+               GROUP BY of_budget.id) l ON l.id = w.id
     ORDER BY w.id
+"""
+
+_ROLLED = """
+    SELECT budget, cost, requests FROM (
+        SELECT 'global' AS budget, window_id, sum(cost) AS cost, sum(requests) AS requests
+        FROM usage_rollup GROUP BY window_id
+        UNION ALL
+        SELECT key_id, 0, sum(cost), sum(requests) FROM usage_rollup
+        WHERE EXISTS (SELECT FROM api_key k WHERE k.id = key_id) GROUP BY key_id) r
+    FULL JOIN (
+        SELECT budget, CASE budget WHEN 'global' THEN id ELSE 0 END AS window_id, sum(spent) AS spent,
+               sum(request_count) AS calls
+        FROM budget_window GROUP BY 1, 2) w USING (budget, window_id)
+    WHERE (COALESCE(r.cost, 0), COALESCE(r.requests, 0)) <> (COALESCE(w.spent, 0), COALESCE(w.calls, 0))
 """
 
 _GROUPS_THAT_DIFFER = """
@@ -55,6 +67,7 @@ class Totals:
     spent: Decimal
     reserved: Decimal
     calls: int
+    budget: str = "global"
 
 
 class Books:
@@ -71,21 +84,27 @@ class Books:
         with self._connection.transaction():
             return self._connection.execute(statement, parameters).fetchall()
 
-    def check(self, *, limit: Decimal | None = None) -> list[Totals]:
-        """Every window, the oldest first: its sums equal the ledger's and the rollups', and none passes the limit."""
+    def check(self, *, limit: Decimal | None = None, keys: Mapping[str, Decimal] | None = None) -> list[Totals]:
+        """Every window, the oldest first: its sums equal the ledger's and the rollups', and none passes its limit.
+
+        :param limit: of the company's windows
+        :param keys: the limits of the keys' by their ids
+        """
         with self._connection.transaction():
             windows = self._connection.execute(_WINDOWS).fetchall()
             groups = self._connection.execute(_GROUPS_THAT_DIFFER).fetchall()
+            rolled = self._connection.execute(_ROLLED).fetchall()
         assert groups == []
+        assert rolled == []
+        limits = {**(keys or {}), **({} if limit is None else {"global": limit})}
         for w in windows:
             assert (w["spent"], w["reserved"], w["calls"]) == (
                 w["ledger_spent"],
                 w["ledger_reserved"],
                 w["ledger_calls"],
             )
-            assert (w["spent"], w["calls"]) == (w["rolled_cost"], w["rolled_calls"])
-            assert limit is None or w["spent"] + w["reserved"] <= limit
-        return [Totals(w["id"], w["spent"], w["reserved"], w["calls"]) for w in windows]
+            assert w["spent"] + w["reserved"] <= limits.get(w["budget"], w["spent"] + w["reserved"])
+        return [Totals(w["id"], w["spent"], w["reserved"], w["calls"], w["budget"]) for w in windows]
 
     def only_window(self, *, limit: Decimal | None = None) -> Totals:
         [totals] = self.check(limit=limit)

@@ -50,7 +50,7 @@ class Environment:
                 self.told.refused += 1
                 return
             self.told.entries[reservation.id] = (None, bound)
-            if crashes and self._random.random() < 0.1:
+            if crashes and self._random.random() < 0.25:
                 return
             if attempt == 3 or self._random.random() < 0.6:
                 self.ledger.end(self._ending(reservation))

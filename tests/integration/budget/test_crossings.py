@@ -33,8 +33,10 @@ def test_states_at_their_exact_thresholds(database_url: str) -> None:
     ]
     with psycopg.connect(database_url) as connection:
         for spent, limit, state in table:
-            settings = Jsonb({"limit": limit, "alert": "0.8", "open": "0.95"})
-            row = connection.execute("SELECT ledger_state(%s, %s)", (Decimal(spent), settings)).fetchone()
+            settings = Jsonb({"alert": "0.8", "open": "0.95"})
+            row = connection.execute(
+                "SELECT ledger_state(%s, %s, %s)", (Decimal(spent), Decimal(limit), settings)
+            ).fetchone()
             assert row == (state,), f"{spent} of {limit}"
 
 

@@ -94,8 +94,13 @@ def test_reserved_before_the_months_end_and_settled_after_it(
     assert reset["before"]["closed_at"] == utc(end).isoformat()
     # 0.85 was spent in a window that is over: its threshold alarms nobody.
     assert events.count() == {"circuit_breaker.monthly_reset": 1, "audit": 1}
-    days = books.rows("SELECT DISTINCT day FROM usage_rollup")
-    assert days == [{"day": utc(end).astimezone(ZoneInfo(zone)).date()}]
+    # Late money is counted on its own month's last day, so that a month's days add up to the month's windows.
+    first = utc(end).astimezone(ZoneInfo(zone)).date()
+    days = books.rows("SELECT window_id, day FROM usage_rollup ORDER BY day")
+    assert [(row["window_id"], row["day"]) for row in days] == [
+        (before.id, first - timedelta(days=1)),
+        (after.id, first),
+    ]
 
 
 def test_a_failover_over_the_months_end_books_each_attempt_in_its_own_window(

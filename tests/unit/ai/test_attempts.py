@@ -19,7 +19,7 @@ def attempts(providers: int, seconds: float) -> Attempts:
     settings = load_settings({})
     provider = Registry(settings).get("ollama")
     price = PriceBook(overrides={}, aliases={}, local_providers={"ollama"}).price("ollama", "m")
-    option = Option(provider, "m", price, Decimal(0))
+    option = Option(provider, "m", price, Decimal(0), 0)
     ledger = Ledger(Database(None), settings)
     deadline = Deadline(time.monotonic() + seconds)
     call = Call("r", "chat", "sota")

@@ -21,6 +21,7 @@ TOLD_WINDOW: dict[str, Any] = {
     "spent": Decimal("0.30"),
     "reserved": 0,
     "request_count": 3,
+    "budget": "global",
 }
 
 
@@ -108,8 +109,8 @@ def test_the_statements_get_every_setting_of_the_budget_exactly() -> None:
 
 
 def test_nothing_happened_is_no_event(events: list[tuple[str, dict[str, object]]]) -> None:
-    announce({"turned": None, "expired": None, "crossings": None}, Decimal(1))
-    announce({}, Decimal(1))
+    announce({"turned": None, "expired": None, "crossings": None})
+    announce({})
     assert events == []
 
 
@@ -121,11 +122,10 @@ def test_everything_that_happened_is_told_in_its_order(events: list[tuple[str, d
             "turned": {"closed": closed, "opened": TOLD_WINDOW | {"id": 8}},
             "expired": [entry],
             "crossings": [
-                {"state": "HALF_OPEN", "window_id": 8, "spent": Decimal("0.8")},
-                {"state": "OPEN", "window_id": 8, "spent": Decimal("0.95")},
+                {"state": "HALF_OPEN", "window_id": 8, "budget": "global", "spent": Decimal("0.8"), "limit": 1},
+                {"state": "OPEN", "window_id": 8, "budget": "global", "spent": Decimal("0.95"), "limit": 1},
             ],
-        },
-        Decimal(1),
+        }
     )
     assert [name for name, _ in events] == [
         "circuit_breaker.monthly_reset",

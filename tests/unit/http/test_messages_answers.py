@@ -27,6 +27,7 @@ from fusewire.errors import (
     NoEligibleProviderError,
     PermissionDeniedError,
     ProviderOutcome,
+    RateLimitedError,
     RequestTooLargeError,
     UnsupportedParameterError,
 )
@@ -317,6 +318,13 @@ ROWS: list[tuple[FusewireError, int, str, type[anthropic.APIStatusError], bool]]
     (ModelNotFoundError("?", param="model"), 404, "not_found_error", anthropic.NotFoundError, False),
     (RequestTooLargeError("?"), 413, "request_too_large", anthropic.ContentTooLargeError, False),
     (BudgetReservedError("?"), 429, "rate_limit_error", anthropic.RateLimitError, True),
+    (
+        RateLimitedError("?", limit="tokens", retry_after=9),
+        429,
+        "rate_limit_error",
+        anthropic.RateLimitError,
+        True,
+    ),
     (FusewireError("?"), 500, "api_error", anthropic.InternalServerError, True),
     (NoEligibleProviderError("?"), 503, "api_error", anthropic.ServiceUnavailableError, False),
     (AllProvidersFailedError([SILENT]), 503, "api_error", anthropic.ServiceUnavailableError, False),

@@ -31,6 +31,7 @@ VENDORS: Final = ("azure", "aws", "gcp", "openai", "anthropic", "ollama", "vllm"
 _DEFAULT_CHAIN: Final = ("azure", "aws", "gcp", "ollama")
 _SECRET_NAME: Final = re.compile(r"KEY|SECRET|TOKEN(?!S)|PASSWORD|DATABASE_URL|ENDPOINT|BASE_URL")
 _LARGEST_BUDGET: Final = 10**12
+_VENDOR_PREFIXES: Final = tuple(f"{vendor.upper()}_" for vendor in VENDORS)
 
 
 class ConfigurationError(Exception):
@@ -70,12 +71,6 @@ def _budget(amount: Decimal) -> Decimal:
     return amount
 
 
-def _half_open_policy(policy: object) -> object:
-    if policy != "warn":
-        raise ValueError("it must be warn; downgrade isn't available in this version")
-    return policy
-
-
 def _connection_string(url: SecretStr) -> SecretStr:
     from psycopg import ProgrammingError
     from psycopg.conninfo import conninfo_to_dict
@@ -106,7 +101,7 @@ class Settings(BaseModel):
     ai_monthly_budget_usd: Annotated[Decimal, AfterValidator(_budget)] = Decimal(500)
     ai_budget_alert_threshold: Share = Decimal("0.8")
     ai_circuit_breaker_threshold: Share = Decimal("0.95")
-    ai_half_open_policy: Annotated[Literal["warn"], BeforeValidator(_half_open_policy)] = "warn"
+    ai_half_open_policy: Literal["warn", "downgrade"] = "warn"
     ai_budget_timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
     ai_reservation_ttl_seconds: Annotated[float, Field(gt=0, le=86_400)] = 180
     ai_price_overrides: Annotated[dict[str, PriceOverride], BeforeValidator(_json_object)] = {}
@@ -151,6 +146,16 @@ class Settings(BaseModel):
     def variable(self, name: str) -> str | None:
         """The value of a provider's variable, None where it is unset or blank."""
         return self.environment.get(name)
+
+    def public(self) -> dict[str, object]:
+        """What these settings decide, without a secret or an address, for the audit."""
+        told = self.model_dump(mode="json", exclude={"environment", "database_url", "log_level", "cors_origins"})
+        models = {
+            name.lower(): value
+            for name, value in self.environment.items()
+            if name.startswith(_VENDOR_PREFIXES) and name.endswith(("_MODEL", "_DEPLOYMENT"))
+        }
+        return told | models
 
     def secret(self, name: str) -> SecretStr | None:
         """The same for a credential, wrapped so that it can't be printed by accident."""

@@ -11,6 +11,7 @@
     ├── PermissionDeniedError           403
     ├── BudgetExceededError             402  stop: it can't fit what is left of the window
     ├── BudgetReservedError             429  wait: calls in flight hold the headroom
+    ├── RateLimitedError                429  wait: the key's minute is used up
     ├── NoEligibleProviderError         503  classification or mode leaves nobody; never widened
     ├── AllProvidersFailedError         503  with each provider's outcome
     ├── LedgerUnavailableError          503  no ledger, no call
@@ -123,6 +124,20 @@ class BudgetReservedError(FusewireError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retry_after=1)
+
+
+class RateLimitedError(FusewireError):
+    """A key's limit of requests or tokens per minute; `retry_after` is what is left of the minute."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    type = "rate_limit_error"
+    should_retry = True
+
+    def __init__(self, message: str, *, limit: str, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.limit = limit
+        """`requests` or `tokens`."""
 
 
 class NoEligibleProviderError(FusewireError):

@@ -18,8 +18,8 @@ SERVICE: Final = "fusewire"
 _FIELDS: Final = (
     "provider", "model", "tier", "cost_usd", "cost_basis", "input_tokens", "output_tokens", "latency_ms", "attempt",
     "key_id", "usage_ratio",
-    "kind", "status", "code", "message", "cooldown_until", "window_id", "dropped", "actor", "action", "source_ip",
-    "before", "after", "reason", "expires_on", "path", "error_type", "location",
+    "kind", "status", "code", "message", "cooldown_until", "window_id", "dropped", "downgraded_from", "actor", "action",
+    "source_ip", "before", "after", "reason", "expires_on", "path", "error_type", "location",
 )  # fmt: skip
 
 

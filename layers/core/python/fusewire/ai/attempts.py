@@ -6,21 +6,22 @@ This is where providers and the ledger meet. It owns no wire format and no HTTP;
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
 from fusewire import logs
-from fusewire.ai.failures import FailureKind, Health, ProviderFailure, Settle
+from fusewire.ai.failures import FailureKind, ProviderFailure, Settle
 from fusewire.ai.provider import AIProvider, Timeouts
+from fusewire.ai.verdicts import callers_error, cooling_down, verdict_on
 from fusewire.ai.vocabulary import PromptTokensDetails, Usage
-from fusewire.budget.breaker import Budget
+from fusewire.budget.breaker import Budget, KeyBudget
 from fusewire.budget.ledger import (
     AllCoolingError,
     Booked,
     Call,
     Candidate,
-    Cooling,
+    Downgrade,
     Ending,
     Ledger,
     Reservation,
@@ -29,30 +30,15 @@ from fusewire.budget.ledger import (
 from fusewire.budget.pricing import Price, TokenCounts
 from fusewire.errors import (
     AllProvidersFailedError,
-    ContentPolicyError,
     DeadlineExceededError,
     FusewireError,
-    InvalidRequestError,
     ModelNotFoundError,
     NoEligibleProviderError,
     ProviderOutcome,
-    RequestTooLargeError,
 )
 
 _CONNECT_SECONDS: Final = 5
 _SHORTEST_ATTEMPT_SECONDS: Final = 0.25
-_FAILURES_BEFORE_COOLDOWN: Final = 5
-_COOLDOWN_SECONDS: Final = 15
-_LONGEST_COOLDOWN_SECONDS: Final = 300
-_CREDENTIAL_COOLDOWN_SECONDS: Final = 60
-_LONGEST_RETRY_AFTER_SECONDS: Final = 3600
-
-_SAYS_WHEN: Final = {
-    FailureKind.RATE_LIMITED,
-    FailureKind.OVERLOADED,
-    FailureKind.SERVER_ERROR,
-    FailureKind.GATEWAY_ERROR,
-}
 _UNREACHABLE_IS_FINAL: Final = {
     FailureKind.READ_TIMEOUT,
     FailureKind.CONNECT_TIMEOUT,
@@ -68,6 +54,8 @@ class Option:
     model: str
     price: Price
     bound: Decimal
+    tokens: int
+    """The worst case in tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +81,15 @@ class Attempts:
         *,
         pinned: bool,
         confidential: bool,
+        downgrade: tuple[str, Sequence[Option]] | None = None,
     ) -> None:
+        """:param downgrade: the tier, and who serves it, that takes over while a budget is HALF_OPEN"""
         self._ledger = ledger
         self._call = call
         self._left = list(options)
+        self._downgrade = downgrade
+        self.downgraded_from: str | None = None
+        """The tier that was asked for, where another one serves it."""
         self._deadline = deadline
         self._pinned = pinned
         self._confidential = confidential
@@ -126,7 +119,7 @@ class Attempts:
         self._log_failure(failure, ending)
         if not failure.consequence.fail_over:
             self._ledger.end(ending)
-            raise _callers_error(failure)
+            raise callers_error(failure)
         self._outcomes.append(
             ProviderOutcome(
                 self.option.provider.id,
@@ -147,6 +140,11 @@ class Attempts:
         if self._reservation is None:
             raise RuntimeError("no attempt has been reserved")
         return self._reservation.budget
+
+    @property
+    def key(self) -> KeyBudget | None:
+        """The same of the caller's key."""
+        return self._reservation.key if self._reservation else None
 
     def timeouts(self) -> Timeouts:
         """What is left of the deadline, divided evenly over this attempt and those that may follow."""
@@ -189,6 +187,7 @@ class Attempts:
             latency_ms=round((time.monotonic() - self._started) * 1000),
             usage_ratio=booked.budget.usage_ratio if booked.budget else None,
             dropped=", ".join(dropped) or None,
+            downgraded_from=self.downgraded_from,
         )
         if booked.basis == "bound":
             self._log(
@@ -223,16 +222,25 @@ class Attempts:
     # --- below: what those are made of ---
 
     def _reserve(self, after: Ending | None) -> Option:
-        candidates = [Candidate(o.provider.id, o.model, o.bound) for o in self._left]
         try:
-            reservation = self._ledger.reserve(self._call, candidates, attempt=self.number + 1, after=after)
+            reservation = self._ledger.reserve(
+                self._call,
+                _candidates(self._left),
+                attempt=self.number + 1,
+                after=after,
+                downgrade=self._downgrade and Downgrade(self._downgrade[0], _candidates(self._downgrade[1])),
+            )
         except AllCoolingError as error:
-            self._outcomes += map(_cooling_down, error.cooling)
+            self._outcomes += map(cooling_down, error.cooling)
             raise self._nobody_left(None) from None
-        self._outcomes += map(_cooling_down, reservation.passed_over)
+        if reservation.downgraded and self._downgrade is not None:
+            self.downgraded_from = self._call.tier
+            self._call = replace(self._call, tier=self._downgrade[0])
+            self._left, self._downgrade = list(self._downgrade[1]), None
+        self._outcomes += map(cooling_down, reservation.passed_over)
         self._reservation = reservation
         self.number += 1
-        place = candidates.index(reservation.candidate)
+        place = _candidates(self._left).index(reservation.candidate)
         self.option = self._left[place]
         del self._left[: place + 1]
         return self.option
@@ -271,7 +279,7 @@ class Attempts:
             self._held(),
             "release" if release else "bound",
             failure.kind.value,
-            verdict=_verdict(self.option.provider.id, failure),
+            verdict=verdict_on(self.option.provider.id, failure),
         )
 
     def _held(self) -> Reservation:
@@ -312,6 +320,10 @@ class Attempts:
         )
 
 
+def _candidates(options: Sequence[Option]) -> list[Candidate]:
+    return [Candidate(o.provider.id, o.model, o.bound, o.tokens) for o in options]
+
+
 def token_counts(usage: Usage) -> TokenCounts:
     """Usage as the price list counts it; details beyond the totals are clipped, so that nothing goes below zero."""
     details = usage.prompt_tokens_details or PromptTokensDetails()
@@ -328,44 +340,3 @@ def _within(part: int | None, whole: int) -> int:
 def _reasoning(usage: Usage | None) -> int:
     details = usage.completion_tokens_details if usage else None
     return _within(details.reasoning_tokens, usage.completion_tokens) if usage and details else 0
-
-
-def _cooling_down(cooling: Cooling) -> ProviderOutcome:
-    wait = max(cooling.until.timestamp() - time.time(), 0)
-    return ProviderOutcome(
-        cooling.candidate.provider,
-        cooling.candidate.model,
-        "cooling_down",
-        f"cooling down for {wait:.0f} s after {cooling.kind}",
-        wait if cooling.kind in _SAYS_WHEN else None,
-    )
-
-
-def _verdict(provider: str, failure: ProviderFailure) -> Verdict | None:
-    kind, message = failure.kind.value, failure.message
-    health = failure.consequence.health
-    if failure.retry_after is not None and failure.kind in _SAYS_WHEN:
-        wait = min(failure.retry_after, _LONGEST_RETRY_AFTER_SECONDS)
-        return Verdict(provider, "now", kind, message, seconds=wait)
-    if health is Health.NOW:
-        return Verdict(provider, "now", kind, message, seconds=_CREDENTIAL_COOLDOWN_SECONDS)
-    if health is Health.COUNT:
-        return Verdict(
-            provider,
-            "count",
-            kind,
-            message,
-            seconds=_COOLDOWN_SECONDS,
-            threshold=_FAILURES_BEFORE_COOLDOWN,
-            max_seconds=_LONGEST_COOLDOWN_SECONDS,
-        )
-    return Verdict(provider, "note", kind, message) if health is Health.NOTE else None
-
-
-def _callers_error(failure: ProviderFailure) -> FusewireError:
-    said = failure.caller_message or failure.message
-    if failure.kind is FailureKind.TOO_LARGE:
-        return RequestTooLargeError(said, param=failure.param)
-    if failure.kind is FailureKind.CONTENT_POLICY:
-        return ContentPolicyError(said, param=failure.param)
-    return InvalidRequestError(said, param=failure.param)

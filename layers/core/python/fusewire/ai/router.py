@@ -15,7 +15,7 @@ from fusewire import logs
 from fusewire.ai.attempts import Attempts, Deadline, Option
 from fusewire.ai.failures import ProviderFailure
 from fusewire.ai.provider import AIProvider
-from fusewire.ai.tiers import Classification, Route, Tiers
+from fusewire.ai.tiers import EVERYTHING, Allowance, Classification, Route, Tiers
 from fusewire.ai.vocabulary import (
     ChatRequest,
     ChatResponse,
@@ -26,7 +26,7 @@ from fusewire.ai.vocabulary import (
     UserMessage,
 )
 from fusewire.budget.bounds import chat_input_bound, embedding_input_bound
-from fusewire.budget.breaker import Budget
+from fusewire.budget.breaker import Budget, KeyBudget
 from fusewire.budget.ledger import Booked, Call, Ledger
 from fusewire.budget.pricing import PriceBook
 from fusewire.config import Settings
@@ -46,6 +46,8 @@ class Caller:
     """Of the Lambda invocation; what settling takes is kept back from it."""
     classification: Classification = "internal"
     key_id: str | None = None
+    allowance: Allowance = EVERYTHING
+    """What the key may ask for."""
     dropped: tuple[str, ...] = ()
     """What the request's own format says and the vocabulary has no place for, for `x-fusewire-dropped` and the log."""
 
@@ -59,6 +61,8 @@ class Served:
     attempts: int
     dropped: tuple[str, ...]
     booked: Booked
+    downgraded_from: str | None = None
+    """The tier that was asked for, where another one served it to spare the budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,9 @@ class Streaming:
     budget: Budget
     """As it stood when this attempt was reserved."""
     chunks: Iterator[StreamChunk]
+    key: KeyBudget | None = None
+    """The budget of the caller's key, likewise."""
+    downgraded_from: str | None = None
 
 
 class StreamBrokenError(Exception):
@@ -117,11 +124,13 @@ class Router:
             dropped,
             attempts.budget,
             _metered(attempts, head, rest, cap, dropped),
+            attempts.key,
+            attempts.downgraded_from,
         )
 
     def embed(self, request: EmbeddingRequest, caller: Caller) -> tuple[EmbeddingResponse, Served]:
         """:raises FusewireError: as the contract's section 4 lists them"""
-        route = self._tiers.embedding(request.model, caller.classification)
+        route = self._tiers.embedding(request.model, caller.classification, caller.allowance)
         bound = embedding_input_bound(request)
         options = self._options(route.choices, bound, 0)
         call = Call(caller.request_id, "embedding", route.tier, caller.key_id)
@@ -163,15 +172,34 @@ class Router:
     # --- below: what those are made of ---
 
     def _chat(self, request: ChatRequest, caller: Caller) -> tuple[Attempts, int]:
-        route = self._tiers.chat(request.model, caller.classification)
+        route = self._tiers.chat(request.model, caller.classification, caller.allowance)
         able = _able(route.choices, request)
         cap = request.output_cap or self._settings.ai_max_output_tokens
-        options = self._options(able, chat_input_bound(request), cap * (request.n or 1))
+        bounds = (chat_input_bound(request), cap * (request.n or 1))
+        options = self._options(able, *bounds)
         call = Call(caller.request_id, "chat", route.tier, caller.key_id)
-        return self._attempts(call, options, route, caller), cap
+        return self._attempts(call, options, route, caller, self._downgrade(request, route, caller, bounds)), cap
 
-    def _options(self, choices: Sequence[tuple[AIProvider, str]], input_bound: int, output_bound: int) -> list[Option]:
-        """Each choice with its price and bound; one without a price is left out, and refused if there is no other."""
+    def _downgrade(
+        self, request: ChatRequest, route: Route, caller: Caller, bounds: tuple[int, int]
+    ) -> tuple[str, Sequence[Option]] | None:
+        """The tier that takes over while a budget is HALF_OPEN, and who of it can honour the request; None: nobody."""
+        if self._settings.ai_half_open_policy != "downgrade":
+            return None
+        cheaper = self._tiers.downgraded(route, caller.allowance)
+        if cheaper is None or cheaper.tier is None:
+            return None
+        able = [(p, m) for p, m in cheaper.choices if not p.unsupported(request, m)]
+        options = self._options(able, *bounds, needed=False)
+        return (cheaper.tier, options) if options else None
+
+    def _options(
+        self, choices: Sequence[tuple[AIProvider, str]], input_bound: int, output_bound: int, *, needed: bool = True
+    ) -> list[Option]:
+        """Each choice with its price and bound; one without a price is left out, and refused if there is no other.
+
+        :param needed: whether it takes one of them to answer
+        """
         options, unpriced = [], None
         for provider, model in choices:
             try:
@@ -187,12 +215,20 @@ class Router:
                     message=error.message,
                 )
                 continue
-            options.append(Option(provider, model, price, price.bound(input_bound, output_bound)))
-        if not options and unpriced is not None:
+            bound = price.bound(input_bound, output_bound)
+            options.append(Option(provider, model, price, bound, input_bound + output_bound))
+        if needed and not options and unpriced is not None:
             raise unpriced
         return options
 
-    def _attempts(self, call: Call, options: Sequence[Option], route: Route, caller: Caller) -> Attempts:
+    def _attempts(
+        self,
+        call: Call,
+        options: Sequence[Option],
+        route: Route,
+        caller: Caller,
+        downgrade: tuple[str, Sequence[Option]] | None = None,
+    ) -> Attempts:
         seconds = min(self._settings.ai_request_timeout_seconds, caller.remaining_seconds - _KEPT_FOR_SETTLING_SECONDS)
         return Attempts(
             self._ledger,
@@ -201,12 +237,13 @@ class Router:
             Deadline(time.monotonic() + seconds),
             pinned=route.tier is None,
             confidential=route.confidential,
+            downgrade=downgrade,
         )
 
 
 def _served(attempts: Attempts, booked: Booked, dropped: tuple[str, ...]) -> Served:
     option = attempts.option
-    return Served(option.provider.id, option.model, attempts.number, dropped, booked)
+    return Served(option.provider.id, option.model, attempts.number, dropped, booked, attempts.downgraded_from)
 
 
 def _dropped(request: ChatRequest | EmbeddingRequest, option: Option) -> tuple[str, ...]:

@@ -11,20 +11,50 @@ from typing import Final, Literal, get_args
 from fusewire.ai.provider import TIERS, AIProvider
 from fusewire.ai.registry import Registry
 from fusewire.config import Settings
-from fusewire.errors import InvalidRequestError, ModelNotFoundError, NoEligibleProviderError
+from fusewire.errors import (
+    InvalidRequestError,
+    ModelNotFoundError,
+    NoEligibleProviderError,
+    PermissionDeniedError,
+)
 
 Classification = Literal["public", "internal", "confidential"]
 CLASSIFICATIONS: Final = get_args(Classification)
+"""From the least to the most strictly kept."""
 
 
-def classification_of(header: str | None) -> Classification:
-    """`x-fusewire-classification`; unset means internal.
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a key may ask for; None: everything."""
+
+    models: tuple[str, ...] | None = None
+    """Tiers, `provider/model`, `provider/*`, or a model's id."""
+    classifications: tuple[str, ...] | None = None
+
+    def permits_model(self, asked: str, provider: str, model: str) -> bool:
+        """Whether this model may answer a request that asked for `asked`."""
+        return self.models is None or not {asked, model, f"{provider}/{model}", f"{provider}/*"}.isdisjoint(self.models)
+
+
+EVERYTHING: Final = Allowance()
+
+
+def classification_of(header: str | None, allowance: Allowance = EVERYTHING) -> Classification:
+    """`x-fusewire-classification`; unset means internal, or the strictest that the key may use instead.
 
     :raises InvalidRequestError: for any other word: guessing could send secrets to the wrong place
+    :raises PermissionDeniedError: for one that the key may not use
     """
-    word = (header or "internal").strip().lower()
+    allowed = [c for c in CLASSIFICATIONS if allowance.classifications is None or c in allowance.classifications]
+    unset = "internal" if "internal" in allowed or not allowed else allowed[-1]
+    word = (header or unset).strip().lower()
     for known in CLASSIFICATIONS:
         if word == known:
+            if known not in allowed:
+                raise PermissionDeniedError(
+                    f"This API key may not send {known} data; allowed: {', '.join(allowed) or 'none'}.",
+                    param="x-fusewire-classification",
+                )
             return known  # type: ignore[no-any-return]
     raise InvalidRequestError(
         f"x-fusewire-classification must be one of {', '.join(CLASSIFICATIONS)}, not {word[:40]!r}.",
@@ -49,22 +79,39 @@ class Tiers:
         self._mode = settings.ai_mode
         self._registry = registry
 
-    def chat(self, model: str, classification: Classification) -> Route:
-        """:raises ModelNotFoundError: unknown model; :raises NoEligibleProviderError: nobody may serve it"""
+    def chat(self, model: str, classification: Classification, allowance: Allowance = EVERYTHING) -> Route:
+        """Who may serve a chat.
+
+        :raises ModelNotFoundError: unknown model
+        :raises NoEligibleProviderError: nobody may serve it
+        :raises PermissionDeniedError: the key may not ask for it
+        """
         confidential = classification == "confidential"
         if model in TIERS:
             served = [(p, m) for p in self._registry.chain() if (m := p.tier_model(model))]
-            return Route(self._allowed(served, confidential, model), model, confidential)
-        return Route(self._allowed([self._named(model, embedding=False)], confidential, model), None, confidential)
+            return Route(self._allowed(served, confidential, model, allowance), model, confidential)
+        served = [self._named(model, embedding=False)]
+        return Route(self._allowed(served, confidential, model, allowance), None, confidential)
 
-    def embedding(self, model: str, classification: Classification) -> Route:
+    def downgraded(self, route: Route, allowance: Allowance) -> Route | None:
+        """Who takes over a `sota` request while a budget is HALF_OPEN; None where nobody may."""
+        if route.tier != "sota":
+            return None
+        classification: Classification = "confidential" if route.confidential else "internal"
+        try:
+            return self.chat("cost_effective", classification, allowance)
+        except (NoEligibleProviderError, PermissionDeniedError):
+            return None
+
+    def embedding(self, model: str, classification: Classification, allowance: Allowance = EVERYTHING) -> Route:
         """As `chat`, but a tier means the first provider that embeds, without fallback: vectors of different models
         can't be compared, so another provider's answer would be worse than none."""
         confidential = classification == "confidential"
         if model in TIERS:
             served = [(p, m) for p in self._registry.chain() if (m := p.embedding_model())]
-            return Route(self._allowed(served, confidential, model)[:1], model, confidential)
-        return Route(self._allowed([self._named(model, embedding=True)], confidential, model), None, confidential)
+            return Route(self._allowed(served, confidential, model, allowance)[:1], model, confidential)
+        served = [self._named(model, embedding=True)]
+        return Route(self._allowed(served, confidential, model, allowance), None, confidential)
 
     def permits(self, provider: AIProvider, *, confidential: bool = False) -> bool:
         """Whether `AI_MODE` and the classification let this provider see a request."""
@@ -73,7 +120,7 @@ class Tiers:
         return self._mode == "hybrid" or not provider.local
 
     def _allowed(
-        self, served: Iterable[tuple[AIProvider, str]], confidential: bool, model: str
+        self, served: Iterable[tuple[AIProvider, str]], confidential: bool, model: str, allowance: Allowance
     ) -> tuple[tuple[AIProvider, str], ...]:
         allowed = tuple((p, m) for p, m in served if self.permits(p, confidential=confidential))
         if not allowed:
@@ -82,7 +129,13 @@ class Tiers:
                 f"AI_MODE={self._mode} leaves no configured provider that may serve {data}. "
                 "See GET /api/v1/admin/providers for what is missing."
             )
-        return allowed
+        granted = tuple((p, m) for p, m in allowed if allowance.permits_model(model, p.id, m))
+        if not granted:
+            raise PermissionDeniedError(
+                f"This API key may not use the model {model[:80]!r}; allowed: {', '.join(allowance.models or ())}.",
+                param="model",
+            )
+        return granted
 
     def _named(self, model: str, *, embedding: bool) -> tuple[AIProvider, str]:
         configured = self._registry.configured()

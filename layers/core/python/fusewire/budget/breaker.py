@@ -44,6 +44,8 @@ class Window:
     spent: Decimal
     reserved: Decimal
     request_count: int
+    budget: str = "global"
+    """Whose: the company's, or a key's by its id."""
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> "Window":
@@ -57,6 +59,7 @@ class Window:
             spent=Decimal(told["spent"]),
             reserved=Decimal(told["reserved"]),
             request_count=told["request_count"],
+            budget=told["budget"],
         )
 
     def public(self) -> dict[str, object]:
@@ -88,13 +91,63 @@ class Budget:
     @property
     def remaining(self) -> Decimal:
         """USD that the window can still take, reservations counted; never below zero."""
-        taken = _EXACT.add(self.window.spent, self.window.reserved)
-        return max(_EXACT.subtract(self.limit, taken), Decimal(0))
+        return _left_of(self.limit, self.window)
 
     @property
     def usage_ratio(self) -> Decimal:
         """spent / limit to six digits; with a limit of zero, the window counts as used up."""
         return ratio(self.window.spent, self.limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """A key's limits per minute, each None where it has none, and what is left of them."""
+
+    requests: int | None
+    requests_left: int | None
+    tokens: int | None
+    tokens_left: int | None
+    ends_in_seconds: int
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> "Minute":
+        """From `ledger_key_json`."""
+        return cls(
+            requests=told["requests_per_minute"],
+            requests_left=told["requests_left"],
+            tokens=told["tokens_per_minute"],
+            tokens_left=told["tokens_left"],
+            ends_in_seconds=max(told["minute_ends_in"], 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyBudget:
+    """A key's own window, by the same rules as the company's."""
+
+    window: Window
+    state: State
+    limit: Decimal | None
+    """USD; None for a key without a budget of its own."""
+    minute: Minute
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any] | None) -> "KeyBudget | None":
+        """From `ledger_key_json`; None for a call without a key."""
+        if told is None:
+            return None
+        limit = None if told["limit"] is None else Decimal(told["limit"])
+        return cls(Window.read(told), told["state"], limit, Minute.read(told))
+
+    @property
+    def remaining(self) -> Decimal | None:
+        """As the company's; None without a limit."""
+        return None if self.limit is None else _left_of(self.limit, self.window)
+
+
+def _left_of(limit: Decimal, window: Window) -> Decimal:
+    taken = _EXACT.add(window.spent, window.reserved)
+    return max(_EXACT.subtract(limit, taken), Decimal(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +184,9 @@ def ratio(spent: Decimal, limit: Decimal) -> Decimal:
     return _EXACT.divide(spent, limit).quantize(Decimal("0.000001"), context=_EXACT)
 
 
-def announce(told: Mapping[str, Any], limit: Decimal) -> None:
+def announce(told: Mapping[str, Any]) -> None:
     """Log what a ledger statement saw first: a month's end, expired reservations, crossings of the thresholds."""
-    if turned := told.get("turned"):
+    for turned in filter(None, (told.get("turned"), told.get("key_turned"))):
         announce_reset("circuit_breaker.monthly_reset", turned)
     for entry in told.get("expired") or ():
         logs.event(
@@ -155,8 +208,13 @@ def announce(told: Mapping[str, Any], limit: Decimal) -> None:
             "circuit_breaker.opened" if opened else "circuit_breaker.alert",
             logging.ERROR if opened else logging.WARNING,
             window_id=crossing["window_id"],
-            usage_ratio=ratio(Decimal(crossing["spent"]), limit),
+            key_id=_key_of(crossing["budget"]),
+            usage_ratio=ratio(Decimal(crossing["spent"]), Decimal(crossing["limit"])),
         )
+
+
+def _key_of(budget: str) -> str | None:
+    return None if budget == "global" else budget
 
 
 def announce_reset(
@@ -169,10 +227,12 @@ def announce_reset(
 ) -> None:
     """Log a reset and its audit line; `told` holds `closed` and `opened` windows as the ledger returns them."""
     closed, opened = Window.read(told["closed"]), Window.read(told["opened"])
-    logs.event(event, window_id=opened.id, before=closed.public(), after=opened.public())
+    key_id = _key_of(opened.budget)
+    logs.event(event, window_id=opened.id, key_id=key_id, before=closed.public(), after=opened.public())
     logs.event(
         "audit",
         action="budget.reset",
+        key_id=key_id,
         actor=actor,
         source_ip=source_ip,
         reason=reason,

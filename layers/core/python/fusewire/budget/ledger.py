@@ -9,18 +9,19 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
 from uuid import UUID
 
 from fusewire import logs
-from fusewire.budget.breaker import Budget, Window, announce, announce_reset, sql_settings
+from fusewire.budget.breaker import Budget, KeyBudget, Window, announce, announce_reset, sql_settings
 from fusewire.budget.pricing import TokenCounts
+from fusewire.budget.refusals import refusal
 from fusewire.config import Settings
 from fusewire.db import Database, StatementRefusedError
-from fusewire.errors import BudgetExceededError, BudgetReservedError, LedgerUnavailableError
+from fusewire.errors import LedgerUnavailableError
 
 Operation = Literal["chat", "embedding", "probe"]
 How = Literal["actual", "bound", "release"]
@@ -36,6 +37,8 @@ class Candidate:
     provider: str
     model: str
     bound: Decimal
+    tokens: int = 0
+    """The same in tokens, for keys with a limit per minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,18 @@ class Reservation:
     budget: Budget
     passed_over: tuple["Cooling", ...] = ()
     """The candidates before this one, which are cooling down."""
+    key: KeyBudget | None = None
+    """The budget of the caller's key, if it has one."""
+    downgraded: bool = False
+    """Whether the candidate is one of those that take over from the alert threshold on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Downgrade:
+    """The tier, and its candidates, that take over a call while a budget is HALF_OPEN."""
+
+    tier: str
+    candidates: Sequence[Candidate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +135,10 @@ class Cooling:
 class AllCoolingError(Exception):
     """No candidate may be called now; nothing was reserved."""
 
-    def __init__(self, cooling: Sequence[Cooling]) -> None:
+    def __init__(self, cooling: Sequence[Cooling], *, downgraded: bool = False) -> None:
         super().__init__("every candidate is cooling down")
         self.cooling = tuple(cooling)
+        self.downgraded = downgraded
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +149,7 @@ class Booked:
     basis: Literal["actual", "bound"] | None
     budget: Budget | None
     """None when the ledger couldn't be reached: the settlement is kept and sent with the next call."""
+    key: KeyBudget | None = None
 
 
 class Ledger:
@@ -142,6 +159,7 @@ class Ledger:
         self._database = database
         self._settings = sql_settings(settings)
         self._limit = settings.ai_monthly_budget_usd
+        self._introduction: dict[str, object] | None = settings.public()
         self._unsent: list[dict[str, object]] = []
 
     def reserve(
@@ -151,12 +169,17 @@ class Ledger:
         *,
         attempt: int = 1,
         after: Ending | None = None,
+        downgrade: Downgrade | None = None,
     ) -> Reservation:
         """Reserve the worst case of the first candidate that isn't cooling down, in one round trip.
 
         :param after: the failed attempt before this one, ended in the same statement
-        :raises BudgetExceededError: it can't fit what is left of the window
+        :param downgrade: who is asked instead while the company's or the key's budget is HALF_OPEN
+        :raises BudgetExceededError: it can't fit what is left of the window, the company's or the key's
         :raises BudgetReservedError: it would fit, but calls in flight hold the headroom
+        :raises RateLimitedError: the key's minute is used up
+        :raises InvalidRequestError: it is more than the key may use in any minute
+        :raises AuthenticationError: the key was revoked or has expired since it was checked
         :raises AllCoolingError: every candidate is cooling down
         :raises LedgerUnavailableError: Postgres can't be reached; nothing is reserved for sure, so nothing may be sent
         """
@@ -171,9 +194,13 @@ class Ledger:
                 "tier": call.tier,
                 "key_id": call.key_id,
             },
-            "candidates": [{"provider": c.provider, "model": c.model, "bound": c.bound} for c in candidates],
+            "candidates": _arguments(candidates),
             "probe_seconds": _PROBE_SECONDS,
         }
+        if downgrade is not None:
+            argument["downgrade"] = {"tier": downgrade.tier, "candidates": _arguments(downgrade.candidates)}
+        if self._introduction is not None:
+            argument["introduce"] = self._introduction
         ending = {} if after is None else _ending_arguments(after)
         unsent = [ending] if ending else []
         try:
@@ -184,12 +211,27 @@ class Ledger:
         except LedgerUnavailableError:
             self._keep(*unsent)
             raise
+        self._introduction = None
         _log_cooldown(ending, told)
-        announce(told, self._limit)
-        if refused := told.get("refused"):
-            raise self._refusal(refused, told, candidates)
+        announce(told)
+        downgraded = bool(told.get("downgraded"))
+        if downgraded and downgrade is not None:
+            call, candidates = replace(call, tier=downgrade.tier), downgrade.candidates
         budget = Budget.read(told["budget"], self._limit)
-        return Reservation(entry_id, call, attempt, candidates[told["candidate"]], budget, _cooling(told, candidates))
+        if refused := told.get("refused"):
+            if refused == "cooling_down":
+                raise AllCoolingError(_cooling(told, candidates), downgraded=downgraded)
+            raise refusal(told, budget, call.key_id)
+        return Reservation(
+            entry_id,
+            call,
+            attempt,
+            candidates[told["candidate"]],
+            budget,
+            _cooling(told, candidates),
+            KeyBudget.read(told["key"]),
+            downgraded,
+        )
 
     def end(self, ending: Ending) -> Booked:
         """End a reservation for good, in one round trip; sending it twice books it once.
@@ -223,20 +265,25 @@ class Ledger:
         """The open window, and its spend in USD by provider and by `provider/model`. Settles what has expired."""
         self._send_kept()
         told = self._database.call("SELECT ledger_budget(%s::jsonb)", {"settings": self._settings})
-        announce(told, self._limit)
+        announce(told)
         return (
             Budget.read(told["budget"], self._limit),
             {name: Decimal(cost) for name, cost in told["by_provider"].items()},
             {name: Decimal(cost) for name, cost in told["by_model"].items()},
         )
 
-    def reset(self, *, actor: str, source_ip: str | None, request_id: str, reason: str | None) -> tuple[Window, Window]:
+    def reset(
+        self, *, actor: str, source_ip: str | None, request_id: str, reason: str | None, budget: str = "global"
+    ) -> tuple[Window, Window]:
         """Close the open window and open the next; audited in the same transaction.
 
+        :param budget: the company's, or a key's by its id
         :return: the closed and the opened window
         """
         self._send_kept()
-        told = self._reset("admin", actor=actor, source_ip=source_ip, request_id=request_id, reason=reason)
+        told = self._reset(
+            "admin", budget=budget, actor=actor, source_ip=source_ip, request_id=request_id, reason=reason
+        )
         announce_reset("circuit_breaker.manual_reset", told, actor=actor, source_ip=source_ip, reason=reason)
         return Window.read(told["closed"]), Window.read(told["opened"])
 
@@ -258,16 +305,17 @@ class Ledger:
             "SELECT ledger_reset(%s::jsonb)",
             {"settings": self._settings, "id": str(_time_ordered_id()), "why": why, **arguments},
         )
-        announce(told, self._limit)
+        announce(told)
         return told
 
     def _end(self, arguments: Mapping[str, object]) -> Booked:
         told = self._database.call("SELECT ledger_end(%s::jsonb)", {"settings": self._settings, **arguments})
         _log_cooldown(arguments, told)
-        announce(told, self._limit)
+        announce(told)
         if told["status"] is None:  # the database was swapped or restored meanwhile: there is nothing to end
             return Booked(Decimal(0), None, None)
-        return Booked(Decimal(told["cost"] or 0), told["cost_basis"], Budget.read(told["budget"], self._limit))
+        budget = Budget.read(told["budget"], self._limit)
+        return Booked(Decimal(told["cost"] or 0), told["cost_basis"], budget, KeyBudget.read(told["key"]))
 
     def _keep(self, *endings: dict[str, object]) -> None:
         # Bounded: through a long outage the oldest are left to expire at their bounds.
@@ -280,35 +328,9 @@ class Ledger:
                 self._end({**self._unsent[0], "resent": True})
             del self._unsent[0]
 
-    def _refusal(self, refused: str, told: Mapping[str, Any], candidates: Sequence[Candidate]) -> Exception:
-        if refused == "cooling_down":
-            return AllCoolingError(_cooling(told, candidates))
-        budget = Budget.read(told["budget"], self._limit)
-        error: BudgetExceededError | BudgetReservedError
-        if refused == "exceeded":
-            resets = budget.window.resets_at
-            error = BudgetExceededError(
-                "The month's budget can't take this call: its worst case doesn't fit what is left, or the circuit "
-                f"breaker is open. The global budget resets at {resets.isoformat()}; a smaller max_tokens or the "
-                "cost_effective tier may still fit, or an admin resets or raises the budget.",
-                budget="global",
-                resets_at=resets,
-            )
-        else:
-            error = BudgetReservedError(
-                "Calls in flight hold the rest of the month's budget. Retry in a second: they usually cost less than "
-                "what they reserve."
-            )
-        logs.event(
-            "circuit_breaker.blocked",
-            logging.WARNING,
-            code=error.code,
-            cost_usd=Decimal(told["bound"]),
-            cost_basis="bound",
-            usage_ratio=budget.usage_ratio,
-            window_id=budget.window.id,
-        )
-        return error
+
+def _arguments(candidates: Sequence[Candidate]) -> list[dict[str, object]]:
+    return [{"provider": c.provider, "model": c.model, "bound": c.bound, "tokens": c.tokens} for c in candidates]
 
 
 def _cooling(told: Mapping[str, Any], candidates: Sequence[Candidate]) -> tuple[Cooling, ...]:

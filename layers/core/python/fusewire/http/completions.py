@@ -44,6 +44,8 @@ def _answered_by(answered: Served | Streaming, names: Mapping[str, str]) -> dict
         "x-fusewire-model": _printable(answered.model),
         "x-fusewire-attempts": str(answered.attempts),
     }
+    if answered.downgraded_from:
+        headers["x-fusewire-downgraded-from"] = answered.downgraded_from
     if answered.dropped:
         headers["x-fusewire-dropped"] = ", ".join(dict.fromkeys(names.get(name, name) for name in answered.dropped))
     return headers

@@ -27,6 +27,7 @@ from fusewire.errors import (
     DeadlineExceededError,
     FusewireError,
     ModelNotFoundError,
+    RateLimitedError,
     RequestTooLargeError,
 )
 from fusewire.http.blocks import Block, BlockReader, Step, blocks_of
@@ -201,6 +202,7 @@ _TYPES: Final[tuple[tuple[type[FusewireError], str], ...]] = (
     (RequestTooLargeError, "request_too_large"),
     (BudgetExceededError, "billing_error"),
     (BudgetReservedError, "rate_limit_error"),
+    (RateLimitedError, "rate_limit_error"),
     (DeadlineExceededError, "timeout_error"),
 )
 

@@ -26,8 +26,8 @@ from fusewire.json import dumps
 _LARGEST_BODY_BYTES: Final = 6_000_000  # what Lambda takes synchronously; API Gateway itself allows 10 MB
 _EXPOSED: Final = [
     "x-request-id", "x-fusewire-provider", "x-fusewire-model", "x-fusewire-attempts", "x-fusewire-cost-usd",
-    "x-fusewire-budget-state", "x-fusewire-budget-remaining-usd", "x-fusewire-dropped", "retry-after",
-    "x-should-retry", "request-id",
+    "x-fusewire-budget-state", "x-fusewire-budget-remaining-usd", "x-fusewire-dropped",
+    "x-fusewire-downgraded-from", "retry-after", "x-should-retry", "request-id",
 ]  # fmt: skip
 _ALLOWED: Final = [
     "Content-Type", "Authorization", "x-api-key", "x-fusewire-classification", "anthropic-version", "anthropic-beta",

@@ -24,7 +24,9 @@ def available() -> Iterator[tuple[str, LiteralString]]:
 
 
 def migrate(database_url: str) -> list[str]:
-    """Bring the schema up to date; safe to run twice at once: the second run waits, then finds nothing to do.
+    """Bring the schema and the functions' role's rights up to date.
+
+    Safe to run twice at once: the second run waits, then finds nothing to do.
 
     :param database_url: a libpq connection string whose role may create tables
     :return: the names of the migrations that this run applied, in order
@@ -43,4 +45,6 @@ def migrate(database_url: str) -> list[str]:
                 connection.execute(sql)
                 connection.execute("INSERT INTO schema_migration (name) VALUES (%s)", (name,))
             applied.append(name)
+        with connection.transaction():
+            connection.execute(files(__name__).joinpath("grants.sql").read_text(encoding="utf-8"))
     return applied

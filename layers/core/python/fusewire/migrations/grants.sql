@@ -1,0 +1,14 @@
+-- What the functions' role may do, given anew after every migration and restore. Not on the list: to delete what was
+-- booked, to write into the audit but by audit_append, or to change a table.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'fusewire_app') THEN
+        RETURN;
+    END IF;
+    REVOKE ALL ON ALL TABLES IN SCHEMA public FROM fusewire_app;
+    GRANT USAGE ON SCHEMA public TO fusewire_app;
+    GRANT SELECT ON ALL TABLES IN SCHEMA public TO fusewire_app;
+    GRANT INSERT, UPDATE ON budget_window, ledger, usage_rollup, provider_health, api_key, settings_seen TO fusewire_app;
+    GRANT INSERT ON budget_crossing TO fusewire_app;
+    GRANT INSERT, UPDATE, DELETE ON api_key_secret TO fusewire_app;
+END $$;
