@@ -4,6 +4,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -22,7 +23,7 @@ _numbers = count(1)
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URI of a server whose template database holds the schema."""
+    """The URI of a server, which needn't survive the machine: what a test writes isn't forced to the disk."""
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return
@@ -33,6 +34,9 @@ def postgres() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="fw", ignore_cleanup_errors=True) as folder:
         server = get_server(Path(folder) / "pg", cleanup_mode="delete")
         try:
+            with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM SET fsync = off")
+                connection.execute("SELECT pg_reload_conf()")
             yield server.get_uri()
         finally:
             server.cleanup()
@@ -51,10 +55,19 @@ def template(postgres: str) -> str:
 @pytest.fixture
 def database_url(postgres: str, template: str) -> Iterator[str]:
     """A migrated, empty database of this test's own."""
+    with cloned(postgres, template) as url:
+        yield url
+
+
+@contextmanager
+def cloned(postgres: str, template: str) -> Iterator[str]:
+    """A database like the template, until the block ends."""
     name = f"fusewire_test_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
         )
     yield make_conninfo(postgres, dbname=name)
     with psycopg.connect(postgres, autocommit=True) as connection:

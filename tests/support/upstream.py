@@ -235,6 +235,20 @@ def cut_stream(after: int) -> Reply:
     return reply
 
 
+def stall_stream(after: int, seconds: float) -> Reply:
+    """A stream that goes silent after so many words."""
+
+    def reply(handler: _Handler, body: dict[str, Any]) -> None:
+        handler.begin_events()
+        handler.event(chunk(body["model"], {"role": "assistant", "content": ""}))
+        for word in handler.upstream.words[:after]:
+            handler.event(chunk(body["model"], {"content": word}))
+        time.sleep(seconds)
+        handler.cut()
+
+    return reply
+
+
 def end_stream_early(after: int) -> Reply:
     """A stream that ends cleanly on the wire, but without a finish reason."""
 

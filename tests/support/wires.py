@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 from tests.support import anthropic_vendor, bedrock_vendor, upstream
 from tests.support.anthropic_vendor import Vendor, running_vendor
 from tests.support.bedrock_vendor import Bedrock, running_bedrock
+from tests.support.broken import ANTHROPIC, BEDROCK, OPENAI, Way
 from tests.support.google_tokens import running_token_server, service_account_file
 from tests.support.upstream import Upstream, chunk, running_upstream
 
@@ -25,7 +26,9 @@ class Answer:
     pieces: tuple[str, ...] = ("Pa", "ris", ".")
     """Of the text, or of the arguments of the call."""
     call: str | None = None
-    finish: Literal["stop", "length", "tool_calls"] = "stop"
+    finish: Literal["stop", "length", "tool_calls", "content_filter"] = "stop"
+    metered: bool = True
+    """False: it says nothing of its usage."""
     prompt: int = 9
     cached: int = 0
     completion: int = 4
@@ -82,8 +85,12 @@ class Wire(ABC):
         """The next request gets this, whole or as a stream."""
 
     @abstractmethod
-    def will_fail(self, status: int) -> None:
+    def will_fail(self, status: int, headers: dict[str, str] | None = None) -> None:
         """The next request gets this status, in the vendor's words."""
+
+    @abstractmethod
+    def will_break(self, way: Way) -> None:
+        """The next request gets an answer that breaks in this way."""
 
     def will_embed(self) -> None:  # noqa: B027 - most vendors do by themselves
         """The next request gets `[0.5, -0.25]` for each text, for a token a byte."""
@@ -124,8 +131,11 @@ class OpenAIWire(Wire):
     def will_answer(self, answer: Answer) -> None:
         self._server.script.append(lambda handler, body: _openai_answer(handler, body, answer))
 
-    def will_fail(self, status: int) -> None:
-        self._server.script.append(upstream.status(status))
+    def will_fail(self, status: int, headers: dict[str, str] | None = None) -> None:
+        self._server.script.append(upstream.status(status, headers=headers))
+
+    def will_break(self, way: Way) -> None:
+        self._server.script.append(OPENAI[way])
 
     def model(self, number: int) -> str:
         return str(self.requests[number]["model"])
@@ -153,7 +163,7 @@ def _openai_answer(handler: upstream._Handler, body: dict[str, Any], answer: Ans
         said = {"content": None, "tool_calls": [call]} if answer.call else {"content": answer.whole}
         choice = {"index": 0, "message": {"role": "assistant", **said}, "finish_reason": answer.finish}
         told = {"id": "c", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]}
-        handler.reply(200, told | {"usage": usage})
+        handler.reply(200, told | ({"usage": usage} if answer.metered else {}))
         return
     handler.begin_events()
     handler.event(chunk(body["model"], {"role": "assistant", "content": None if answer.call else ""}))
@@ -164,7 +174,8 @@ def _openai_answer(handler: upstream._Handler, body: dict[str, Any], answer: Ans
         called = {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
         handler.event(chunk(body["model"], called if answer.call else {"content": piece}))
     handler.event(chunk(body["model"], {}, answer.finish))
-    handler.event(chunk(body["model"], {}) | {"choices": [], "usage": usage})
+    if answer.metered:
+        handler.event(chunk(body["model"], {}) | {"choices": [], "usage": usage})
     handler.event("[DONE]")
     handler.end_events()
 
@@ -217,8 +228,11 @@ class AnthropicWire(Wire):
     def will_answer(self, answer: Answer) -> None:
         self._server.script.append(lambda handler, body: _anthropic_answer(handler, body, answer))
 
-    def will_fail(self, status: int) -> None:
-        self._server.script.append(anthropic_vendor.status(status))
+    def will_fail(self, status: int, headers: dict[str, str] | None = None) -> None:
+        self._server.script.append(anthropic_vendor.status(status, headers=headers))
+
+    def will_break(self, way: Way) -> None:
+        self._server.script.append(ANTHROPIC[way])
 
     def model(self, number: int) -> str:
         return str(self.requests[number]["model"])
@@ -230,7 +244,9 @@ class AnthropicWire(Wire):
         return bool(self.requests[number].get("stream"))
 
 
-_ANTHROPIC_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+_ANTHROPIC_REASONS = {
+    "stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal",
+}  # fmt: skip
 
 
 def _anthropic_answer(handler: anthropic_vendor.Handler, body: dict[str, Any], answer: Answer) -> None:
@@ -248,11 +264,12 @@ def _anthropic_answer(handler: anthropic_vendor.Handler, body: dict[str, Any], a
     reason = _ANTHROPIC_REASONS[answer.finish]
     told = {"id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "stop_sequence": None}
     if not body.get("stream"):
-        handler.reply(200, told | {"content": [full], "stop_reason": reason, "usage": usage})
+        counts = {"usage": usage} if answer.metered else {}
+        handler.reply(200, told | {"content": [full], "stop_reason": reason} | counts)
         return
     handler.begin_events()
-    first: dict[str, Any] = {"content": [], "stop_reason": None, "usage": usage | {"output_tokens": 1}}
-    handler.event("message_start", message=told | first)
+    first = {"usage": usage | {"output_tokens": 1}} if answer.metered else {}
+    handler.event("message_start", message=told | {"content": [], "stop_reason": None} | first)
     handler.event("content_block_start", index=0, content_block=empty)
     for piece in answer.pieces:
         called = {"type": "input_json_delta", "partial_json": piece}
@@ -260,7 +277,7 @@ def _anthropic_answer(handler: anthropic_vendor.Handler, body: dict[str, Any], a
             "content_block_delta", index=0, delta=called if answer.call else {"type": "text_delta", "text": piece}
         )
     handler.event("content_block_stop", index=0)
-    anthropic_vendor.end(handler, reason, usage)
+    anthropic_vendor.end(handler, reason, usage if answer.metered else None)
 
 
 class BedrockWire(Wire):
@@ -302,8 +319,11 @@ class BedrockWire(Wire):
     def will_answer(self, answer: Answer) -> None:
         self._server.script.append(lambda handler, body: _bedrock_answer(handler, answer))
 
-    def will_fail(self, status: int) -> None:
-        self._server.script.append(bedrock_vendor.error(status, self._ERRORS[status]))
+    def will_fail(self, status: int, headers: dict[str, str] | None = None) -> None:
+        self._server.script.append(bedrock_vendor.error(status, self._ERRORS[status], headers=headers))
+
+    def will_break(self, way: Way) -> None:
+        self._server.script.append(BEDROCK[way])
 
     def model(self, number: int) -> str:
         return self._server.paths[number].split("/")[2]
@@ -323,10 +343,10 @@ def _bedrock_answer(handler: bedrock_vendor.Handler, answer: Answer) -> None:
         "cacheReadInputTokens": answer.cached,
     }
     named = {"toolUseId": CALL_ID, "name": answer.call}
-    reason = _ANTHROPIC_REASONS[answer.finish]
+    reason = (_ANTHROPIC_REASONS | {"content_filter": "content_filtered"})[answer.finish]
     if handler.action[1] == "converse":
         full = {"toolUse": named | {"input": json.loads(answer.whole)}} if answer.call else {"text": answer.whole}
-        handler.reply(200, bedrock_vendor.whole([full], reason, usage))
+        handler.reply(200, bedrock_vendor.whole([full], reason, usage if answer.metered else None))
         return
     handler.begin_events()
     handler.event("messageStart", {"role": "assistant"})
@@ -337,5 +357,5 @@ def _bedrock_answer(handler: bedrock_vendor.Handler, answer: Answer) -> None:
         handler.event("contentBlockDelta", {"delta": delta, "contentBlockIndex": 0})
     handler.event("contentBlockStop", {"contentBlockIndex": 0})
     handler.event("messageStop", {"stopReason": reason})
-    handler.event("metadata", {"usage": usage, "metrics": {"latencyMs": 7}})
+    handler.event("metadata", {"metrics": {"latencyMs": 7}} | ({"usage": usage} if answer.metered else {}))
     handler.end_events()

@@ -68,22 +68,6 @@ def row(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def lasting_wire(row: Row) -> Iterator[Wire]:
-    with row.wire.running() as running, pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK", "AWS_ENDPOINT_URL"):
-            patch.delenv(name, raising=False)
-        for name, value in running.environment.items():
-            patch.setenv(name, value)
-        yield running
-
-
-@pytest.fixture
-def wire(lasting_wire: Wire) -> Wire:
-    lasting_wire.reset()
-    return lasting_wire
-
-
-@pytest.fixture(scope="module")
 def provider(row: Row, lasting_wire: Wire) -> AIProvider:
     return row.make(lasting_wire)
 

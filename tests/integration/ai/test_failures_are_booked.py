@@ -1,42 +1,89 @@
-"""The failure matrix in the books: for every provider, whatever fails, what is booked follows the one table of kinds.
+"""The failure matrix: every provider, each way to fail, and that what follows is what the one table says of its kind.
 
-Bedrock's and Anthropic's own ways to break an answer are in their own tests; here are those that all vendors share, and
-those of OpenAI's protocol for everyone who speaks it.
+In each cell: the kind that the log names, who is asked next, how the attempt ends in the books, that the window is the
+sum of the ledger with nothing left reserved, and whether a cooldown follows. What one vendor alone has is in its tests.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fusewire.ai.failures import CONSEQUENCES, FailureKind, Settle
+from fusewire.ai.failures import CONSEQUENCES, FailureKind, Health, Settle
+from fusewire.ai.router import StreamBrokenError
+from fusewire.ai.vocabulary import ChatRequest
+from fusewire.budget.bounds import chat_input_bound
 from fusewire.errors import FusewireError
+from fusewire.json import dumps
 from fusewire.services import Services
 from tests.conftest import CoreFactory
-from tests.integration.ai.contract import ROWS, Row, chat
+from tests.integration.ai.contract import CAP, ROWS, SOTA, Row, chat, root
 from tests.integration.ai.observing import Books, LogLines, caller
-from tests.support import upstream as vendor
-from tests.support.upstream import Reply
-from tests.support.wires import OpenAIWire, Wire
+from tests.support.bedrock_vendor import running_bedrock
+from tests.support.broken import Way
+from tests.support.certificates import self_signed
+from tests.support.ports import closed_port, full_port
+from tests.support.upstream import Upstream
+from tests.support.wires import Answer, Wire
 
-STATUSES = (400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503, 529)
-# Of a whole answer, and of a stream, before its first content.
-BROKEN: list[tuple[str, bool, Reply]] = [
-    ("html", False, vendor.raw(b"<html>Bad gateway</html>")),
-    ("truncated", False, vendor.raw(b'{"choices": [{"index": 0, "mess')),
-    ("empty", False, vendor.raw(b"")),
-    ("cut", False, vendor.cut_before_answer),
-    ("html", True, vendor.raw(b"<html>Bad gateway</html>")),
-    ("empty", True, vendor.raw(b"")),
-    ("cut", True, vendor.cut_before_answer),
-    ("cut-before-content", True, vendor.cut_stream(0)),
-    ("error-before-content", True, vendor.error_in_stream(0)),
+K = FailureKind
+SECOND = {row.name: row for row in ROWS}
+SETTLING_SECONDS = 2.0
+"""What the router keeps back of the caller's time."""
+
+STATUSES = {
+    400: K.REJECTED_REQUEST, 401: K.CREDENTIAL_REJECTED, 403: K.CREDENTIAL_REJECTED, 404: K.MODEL_NOT_FOUND,
+    408: K.REQUEST_TIMEOUT, 413: K.TOO_LARGE, 422: K.REJECTED_REQUEST, 429: K.RATE_LIMITED, 500: K.SERVER_ERROR,
+    502: K.GATEWAY_ERROR, 503: K.OVERLOADED, 529: K.OVERLOADED,
+}  # fmt: skip
+UNREADABLE = {K.MALFORMED_ANSWER, K.STREAM_BROKEN}
+"""Which of the two is a matter of the protocol; the same follows from both."""
+BREAKS: list[tuple[Way, bool, set[FailureKind]]] = [
+    *((way, streamed, UNREADABLE) for way in (Way.HTML, Way.TRUNCATED, Way.EMPTY) for streamed in (False, True)),
+    *((Way.CUT, streamed, {K.CONNECTION_LOST}) for streamed in (False, True)),
+    *((Way.POLICY, streamed, {K.CONTENT_POLICY}) for streamed in (False, True)),
+    (Way.CUT_BEFORE, True, {K.CONNECTION_LOST}),
+    (Way.ENDS_BEFORE, True, {K.STREAM_BROKEN}),
+    (Way.ERROR_BEFORE, True, {K.STREAM_ERROR}),
 ]
-LATE: list[tuple[str, Reply]] = [
-    ("cut", vendor.cut_stream(1)),
-    ("ends-early", vendor.end_stream_early(1)),
-    ("error-event", vendor.error_in_stream(1)),
-]
-SPEAKS_OPENAI = [row for row in ROWS if issubclass(row.wire, OpenAIWire)]
+WAITS = [(Way.SILENT, False), (Way.SILENT, True), (Way.STALLS_BEFORE, True)]
+LATE = {
+    Way.CUT_AFTER: K.CONNECTION_LOST,
+    Way.ENDS_AFTER: K.STREAM_BROKEN,
+    Way.ERROR_AFTER: K.STREAM_ERROR,
+    Way.STALLS_AFTER: K.READ_TIMEOUT,
+}
+UNREACHABLE = {
+    "refused": K.CONNECT_FAILED,
+    "no such name": K.CONNECT_FAILED,
+    "no TLS": K.CONNECT_FAILED,
+    "untrusted certificate": K.CONNECT_FAILED,
+    "no connection in time": K.CONNECT_TIMEOUT,
+}
+
+
+def second_of(row: Row) -> Row:
+    """Who is asked when the row fails."""
+    return SECOND["vllm" if row.provider == "openai" else "openai"]
+
+
+def settings(row: Row, address: str, second: Upstream) -> dict[str, str]:
+    """The row before another provider, both priced, and the second one dearer."""
+    prices = {
+        f"{second_of(row).provider}/*": {"input_mtok": 80, "output_mtok": 160},
+        f"{row.provider}/*": {"input_mtok": 8, "output_mtok": 16, "cached_input_mtok": 2},
+    }
+    return {
+        **second_of(row).variables(root(second)),
+        **row.variables(address),
+        "AI_MODE": "hybrid",
+        "AI_FALLBACK_CHAIN": f"{row.provider},{second_of(row).provider}",
+        "AI_PRICE_OVERRIDES": dumps(prices),
+    }
 
 
 @pytest.fixture(scope="module", params=ROWS, ids=lambda row: str(row.name))
@@ -46,93 +93,261 @@ def row(request: pytest.FixtureRequest) -> Row:
 
 
 @pytest.fixture(scope="module")
-def lasting_wire(row: Row) -> Iterator[Wire]:
-    with row.wire.running() as running, pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK", "AWS_ENDPOINT_URL"):
-            patch.delenv(name, raising=False)
-        for name, value in running.environment.items():
-            patch.setenv(name, value)
-        yield running
+def lasting_core(lasting_database_url: str) -> Iterator[CoreFactory]:
+    factory = CoreFactory(lasting_database_url)
+    yield factory
+    factory.close()
+
+
+@pytest.fixture(scope="module")
+def services(row: Row, lasting_wire: Wire, lasting_upstream: Upstream, lasting_core: CoreFactory) -> Services:
+    """One for all of a row's failures, with its SDK's client made: that takes longer than failing does."""
+    made = lasting_core(**settings(row, root(lasting_wire), lasting_upstream))
+    made.router.complete(pinned(row, streamed=False), caller())
+    return made
+
+
+@pytest.fixture(scope="module")
+def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Where no vendor can be reached; at `no TLS` is the row's own server."""
+    folder: Path = tmp_path_factory.mktemp("impostor")
+    with ExitStack() as stack:
+        impostor = stack.enter_context(running_bedrock(self_signed(folder).context()))
+        yield {
+            "refused": f"http://127.0.0.1:{stack.enter_context(closed_port())}",
+            "no such name": "http://nowhere.invalid",
+            "untrusted certificate": impostor.url,
+            "no connection in time": f"http://127.0.0.1:{stack.enter_context(full_port())}",
+        }
+        assert impostor.requests == []
 
 
 @pytest.fixture
-def wire(lasting_wire: Wire) -> Wire:
-    lasting_wire.reset()
-    return lasting_wire
+def second(forgetful_upstream: Upstream) -> Upstream:
+    return forgetful_upstream
 
 
-@pytest.fixture
-def services(row: Row, wire: Wire, core: CoreFactory) -> Services:
-    return core(**row.settings(wire))
+def asking(*, streamed: bool, **fields: object) -> ChatRequest:
+    return chat(max_completion_tokens=CAP, **({"stream": True} if streamed else {}), **fields)
 
 
-def ask(services: Services, *, streamed: bool) -> None:
-    request = chat(stream=True, max_completion_tokens=5) if streamed else chat(max_completion_tokens=5)
-    if streamed:
-        list(services.router.stream(request, caller()).chunks)
-    else:
-        services.router.complete(request, caller())
+def pinned(row: Row, *, streamed: bool) -> ChatRequest:
+    """For what takes all of the caller's time: nobody else gets a share of it."""
+    return asking(streamed=streamed, model=f"{row.provider}/{SOTA}")
 
 
-def check_books(books: Books, log: LogLines) -> None:
-    """One attempt, ended as the table says of the kind that the log names; nothing is left open."""
+def ask(services: Services, request: ChatRequest, seconds: float = 30) -> FusewireError | None:
+    """The error that the caller gets, if it gets one."""
+    who = caller(SETTLING_SECONDS + seconds)
+    try:
+        if request.stream:
+            list(services.router.stream(request, who).chunks)
+        else:
+            services.router.complete(request, who)
+    except FusewireError as error:
+        return error
+    return None
+
+
+def bound_of(request: ChatRequest) -> Decimal:
+    return Decimal(chat_input_bound(request) * 8 + CAP * 16).scaleb(-6)
+
+
+def check_attempt(
+    row: Row, entry: dict[str, Any], line: dict[str, Any], request: ChatRequest, kind: FailureKind, outcome: str
+) -> None:
+    """How a failed attempt ends in the ledger and is told in the log."""
+    at_bound = CONSEQUENCES[kind].settle is Settle.BOUND
+    assert (entry["provider"], entry["outcome"], entry["bound"]) == (row.provider, outcome, bound_of(request))
+    assert (entry["status"], entry["cost_basis"]) == (("settled", "bound") if at_bound else ("released", None))
+    assert entry["cost"] == (bound_of(request) if at_bound else None)
+    assert (line["kind"], line["cost_usd"]) == (kind.value, bound_of(request) if at_bound else 0)
+
+
+def check_second(row: Row, second: Upstream, others: list[dict[str, Any]], *, asked: bool) -> None:
+    """The next provider answered, and is booked at its bill; or it wasn't asked at all."""
+    if not asked:
+        assert (second.requests, others) == ([], [])
+        return
+    (entry,) = others
+    ((prompt, completion),) = second.billed
+    assert (entry["provider"], entry["cost_basis"]) == (second_of(row).provider, "actual")
+    assert entry["cost"] == Decimal(prompt * 80 + completion * 160).scaleb(-6)
+
+
+def check_health(row: Row, books: Books, kind: FailureKind, *, says_when: bool = False, failures: int = 1) -> None:
+    """Whether the provider is left alone from now on."""
+    told, means = books.health(row.provider), CONSEQUENCES[kind].health
+    if means is Health.UNTOUCHED:
+        assert told == {}
+        return
+    assert told["last_failure_kind"] == kind.value
+    assert (told["cooldown_until"] is not None) is (says_when or means is Health.NOW)
+    if means is not Health.NOW and not says_when:
+        assert told["consecutive_failures"] == (failures if means is Health.COUNT else 0)
+
+
+def check_cell(
+    row: Row,
+    books: Books,
+    log: LogLines,
+    second: Upstream,
+    request: ChatRequest,
+    kinds: set[FailureKind],
+    error: FusewireError | None,
+    *,
+    says_when: bool = False,
+) -> None:
+    """One attempt, ended as the table says of the kind that the log names, and what follows from it."""
     (line,) = log.events("router.provider_failed")
-    settle = CONSEQUENCES[FailureKind(line["kind"])].settle
-    (entry,) = books.entries()
-    if settle is Settle.RELEASE:
-        assert (entry["status"], entry["cost"]) == ("released", None)
-        assert books.spent() == 0
-    else:
-        assert (entry["status"], entry["cost_basis"]) == ("settled", "bound")
-        assert books.spent() == entry["cost"] == entry["bound"] > 0
-        assert len(log.events("ledger.settled_at_bound")) == 1
+    kind = FailureKind(line["kind"])
+    assert kind in kinds
+    fails_over = CONSEQUENCES[kind].fail_over and request.model == "sota"
+    assert (error is None) is fails_over
+    first, *others = books.entries()
+    check_attempt(row, first, line, request, kind, kind.value)
+    check_second(row, second, others, asked=fails_over)
+    check_health(row, books, kind, says_when=says_when)
+    assert len(log.events("ledger.settled_at_bound")) == (CONSEQUENCES[kind].settle is Settle.BOUND)
+    assert books.spent() == sum(entry["cost"] or 0 for entry in (first, *others))
     books.check()
 
 
-@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+whole_and_streamed = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+
+
+@whole_and_streamed
 @pytest.mark.parametrize("status", STATUSES)
-def test_a_status_is_booked_as_its_kind_demands(
-    wire: Wire, services: Services, books: Books, log: LogLines, status: int, streamed: bool
+def test_a_status(
+    row: Row,
+    services: Services,
+    wire: Wire,
+    second: Upstream,
+    books: Books,
+    log: LogLines,
+    status: int,
+    streamed: bool,
 ) -> None:
     wire.will_fail(status)
-    with pytest.raises(FusewireError):
-        ask(services, streamed=streamed)
+    request = asking(streamed=streamed)
+    error = ask(services, request)
     assert len(wire.requests) == 1
-    check_books(books, log)
+    check_cell(row, books, log, second, request, {STATUSES[status]}, error)
 
 
-@pytest.mark.parametrize("row", SPEAKS_OPENAI, ids=lambda row: str(row.name), indirect=True)
-@pytest.mark.parametrize(("name", "streamed", "reply"), BROKEN, ids=lambda told: str(told) if told else "")
-def test_a_broken_answer_is_booked_at_its_bound(
-    wire: Wire, services: Services, books: Books, log: LogLines, name: str, streamed: bool, reply: Reply
+@whole_and_streamed
+def test_a_throttle_that_says_when_to_come_back(
+    row: Row, services: Services, wire: Wire, second: Upstream, books: Books, log: LogLines, streamed: bool
 ) -> None:
-    wire.server.script.append(reply)  # type: ignore[arg-type] # OpenAI's wire runs OpenAI's server
-    with pytest.raises(FusewireError):
-        ask(services, streamed=streamed)
-    assert books.spent() > 0
-    check_books(books, log)
+    wire.will_fail(429, {"Retry-After": "40"})
+    request = asking(streamed=streamed)
+    error = ask(services, request)
+    check_cell(row, books, log, second, request, {K.RATE_LIMITED}, error, says_when=True)
+    left = (books.health(row.provider)["cooldown_until"] - datetime.now(UTC)).total_seconds()
+    assert 20 < left <= 40
 
 
-@pytest.mark.parametrize("row", SPEAKS_OPENAI, ids=lambda row: str(row.name), indirect=True)
-@pytest.mark.parametrize(("name", "reply"), LATE, ids=lambda told: str(told) if isinstance(told, str) else "")
-def test_a_stream_that_breaks_late_is_booked_at_its_bound(
-    wire: Wire, services: Services, books: Books, log: LogLines, name: str, reply: Reply
+@pytest.mark.parametrize(("way", "streamed", "kinds"), BREAKS, ids=lambda told: "" if isinstance(told, set) else None)
+def test_an_answer_that_breaks_before_its_content(
+    row: Row,
+    services: Services,
+    wire: Wire,
+    second: Upstream,
+    books: Books,
+    log: LogLines,
+    way: Way,
+    streamed: bool,
+    kinds: set[FailureKind],
 ) -> None:
-    wire.server.script.append(reply)  # type: ignore[arg-type] # as above
-    with pytest.raises(Exception, match=r"stream|dropped"):
-        ask(services, streamed=True)
-    assert books.spent() > 0
-    check_books(books, log)
+    wire.will_break(way)
+    request = asking(streamed=streamed)
+    error = ask(services, request)
+    assert len(wire.requests) == 1
+    check_cell(row, books, log, second, request, kinds, error)
 
 
-@pytest.mark.parametrize("row", SPEAKS_OPENAI, ids=lambda row: str(row.name), indirect=True)
-@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-def test_an_answer_without_usage_is_booked_at_its_bound(
-    wire: Wire, services: Services, books: Books, log: LogLines, streamed: bool
+@pytest.mark.parametrize(("way", "streamed"), WAITS)
+def test_a_vendor_that_keeps_silent(
+    row: Row, services: Services, wire: Wire, second: Upstream, books: Books, log: LogLines, way: Way, streamed: bool
 ) -> None:
-    wire.server.script.append(vendor.without_usage)  # type: ignore[arg-type] # as above
-    ask(services, streamed=streamed)
+    wire.will_break(way)
+    request = pinned(row, streamed=streamed)
+    error = ask(services, request, seconds=0.4)
+    assert len(wire.requests) == 1
+    check_cell(row, books, log, second, request, {K.READ_TIMEOUT}, error)
+
+
+@pytest.mark.parametrize("way", LATE)
+def test_a_stream_that_breaks_after_its_content(
+    row: Row, services: Services, wire: Wire, second: Upstream, books: Books, log: LogLines, way: Way
+) -> None:
+    wire.will_break(way)
+    request = pinned(row, streamed=True) if way is Way.STALLS_AFTER else asking(streamed=True)
+    chunks = services.router.stream(request, caller(SETTLING_SECONDS + 1)).chunks
+    heard = ""
+    with pytest.raises(StreamBrokenError):
+        for chunk in chunks:
+            heard += "".join(choice.delta.content or "" for choice in chunk.choices)
+    assert heard == "Pa"
+    (line,) = log.events("router.provider_failed")
+    entry, *others = books.entries()
+    check_attempt(
+        row, entry, line | {"kind": K.STREAM_BROKEN_LATE}, request, K.STREAM_BROKEN_LATE, "stream_broken_late"
+    )
+    assert line["kind"] == LATE[way]
+    check_second(row, second, others, asked=False)
+    check_health(row, books, K.STREAM_BROKEN_LATE)
+    assert books.spent() == bound_of(request)
+    books.check()
+
+
+@pytest.mark.parametrize("where", UNREACHABLE)
+def test_a_vendor_that_cannot_be_reached(
+    row: Row,
+    services: Services,
+    wire: Wire,
+    second: Upstream,
+    core: CoreFactory,
+    books: Books,
+    log: LogLines,
+    addresses: dict[str, str],
+    where: str,
+) -> None:
+    kind = UNREACHABLE[where]
+    address = addresses.get(where, root(wire).replace("http:", "https:"))
+    lost = core(**settings(row, address, second))
+    requests = [pinned(row, streamed=streamed) for streamed in (False, True)]
+    for request in requests:
+        assert ask(lost, request, seconds=0.4 if kind is K.CONNECT_TIMEOUT else 30) is not None
+    assert wire.requests == second.requests == []
+    entries, lines = books.entries(), log.events("router.provider_failed")
+    for request, entry, line in zip(requests, entries, lines, strict=True):
+        check_attempt(row, entry, line, request, kind, kind.value)
+    check_health(row, books, kind, failures=2)
+    assert books.spent() == 0
+    books.check()
+
+
+@whole_and_streamed
+@pytest.mark.parametrize("answer", [Answer(metered=False), Answer(prompt=10**6), Answer(finish="content_filter")])
+def test_an_answer_whose_usage_is_missing_beyond_the_bound_or_of_a_refusal(
+    row: Row,
+    services: Services,
+    wire: Wire,
+    second: Upstream,
+    books: Books,
+    log: LogLines,
+    answer: Answer,
+    streamed: bool,
+) -> None:
+    wire.will_answer(answer)
+    request = asking(streamed=streamed)
+    assert ask(services, request) is None
+    reported = Decimal(answer.prompt * 8 + answer.completion * 16).scaleb(-6)
     (entry,) = books.entries()
-    assert (entry["cost_basis"], entry["outcome"], entry["cost"]) == ("bound", "success", entry["bound"])
-    assert len(log.events("ledger.settled_at_bound")) == 1
+    assert books.ends() == [(row.provider, "settled", "actual" if answer.metered else "bound", "success")]
+    assert entry["cost"] == books.spent() == (reported if answer.metered else bound_of(request))
+    assert len(log.events("ledger.bound_exceeded")) == (answer.metered and reported > bound_of(request))
+    assert len(log.events("ledger.settled_at_bound")) == (not answer.metered)
+    assert (second.requests, books.health(row.provider)["last_failure_at"]) == ([], None)
     books.check()
