@@ -14,7 +14,7 @@ DOCUMENTS: Final = tuple(
         "README.md",
         "CHANGELOG.md",
         *sorted(map(str, (PROJECT / "docs").rglob("*.md"))),
-        *sorted(map(str, (PROJECT / "infra").rglob("*.md"))),
+        *sorted(str(file) for file in (PROJECT / "infra").rglob("*.md") if ".aws-sam" not in file.parts),
     )
 )
 OPERATIONS: Final = (PROJECT / "docs/operations.md", PROJECT / "docs/operations.ja.md")

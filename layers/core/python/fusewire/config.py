@@ -111,6 +111,9 @@ class Settings(BaseModel):
     cors_origins: Names = ()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     auth_mode: Literal["keys", "open"] = "keys"
+    fusewire_secret_arns: Names = ()
+    fusewire_database_secret_arn: str | None = None
+    fusewire_database_iam: Literal["true", "false"] = "false"
     fusewire_streaming: Literal["on", "off"] = "on"
     """Read by layers/core/bin/stream, before any of this runs; here so that another word stops the start."""
 

@@ -6,12 +6,14 @@ trip is a call by name. Nothing here pins a proxy's connection: no prepared stat
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
+from psycopg.conninfo import make_conninfo
 from psycopg.types.json import set_json_loads
 from pydantic import SecretStr
 
@@ -21,6 +23,17 @@ from fusewire.json import dumps
 _CONNECT_TIMEOUT_SECONDS: Final = 3
 _UNACKNOWLEDGED_MILLISECONDS: Final = 5_000
 """A connection that idled while its environment was frozen may lead nowhere: TCP's own patience is 15 minutes."""
+_ANSWER_SECONDS: Final = 7.0
+"""A server may take what is sent and never answer: a failover that nobody announced, a proxy without a target. Longer
+than the 5 seconds for which the ledger's functions wait for a lock, so that a busy server still says so itself."""
+
+Credentials = Callable[[bool], Mapping[str, str]]
+"""The `user` and `password` for a new connection; True asks for fresh ones, because the last were refused.
+
+:raises LedgerUnavailableError: when they can't be had
+"""
+
+_T = TypeVar("_T")
 
 _NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
@@ -29,18 +42,35 @@ class StatementRefusedError(LedgerUnavailableError):
     """Postgres was reached and refuses this very argument (a number out of range): sending it again is no use."""
 
 
+class AnswerTimeout(psycopg.OperationalError):
+    """A statement was sent, and no answer came: whether it was done is unknown."""
+
+
+class _Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection whose every statement is answered in time, or given up. It costs nothing: the wait is psycopg's."""
+
+    def wait(self, gen: PQGen[_T], interval: float = 0.1, timeout: float | None = None) -> _T:
+        try:
+            return super().wait(gen, interval, _ANSWER_SECONDS if timeout is None else timeout)
+        except psycopg.errors._WaitTimeout as error:
+            # What it answers later would be taken for the next statement's answer.
+            self.close()
+            raise AnswerTimeout from error
+
+
 class Database:
     """Calls the ledger's functions; money goes in and comes out as Decimal."""
 
-    def __init__(self, url: SecretStr | None) -> None:
+    def __init__(self, url: SecretStr | None, credentials: Credentials | None = None) -> None:
         self._url = url
-        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._credentials = credentials
+        self._connection: _Connection | None = None
 
     def call(self, statement: LiteralString, argument: Mapping[str, object]) -> Any:  # noqa: ANN401 - jsonb is anything
         """Run `SELECT function(%s::jsonb)` as a transaction of its own.
 
-        A connection that turns out to be dead is renewed once and the statement sent again, marked as `resent`: every
-        ledger function books at most once for the ids it is given.
+        A connection that turns out to be dead, or that brings no answer in time, is renewed once and the statement sent
+        again, marked as `resent`: every ledger function books at most once for the ids it is given.
 
         :return: the function's result, numbers with a fraction as Decimal
         :raises LedgerUnavailableError: when Postgres can't be reached or can't do it
@@ -69,26 +99,43 @@ class Database:
         if connection is not None:
             connection.close()
 
-    def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+    def _connect(self) -> _Connection:
         if self._url is None:
             raise LedgerUnavailableError("DATABASE_URL is not set")
-        self._connection = psycopg.connect(
-            self._url.get_secret_value(),
-            autocommit=True,
-            connect_timeout=_CONNECT_TIMEOUT_SECONDS,
-            tcp_user_timeout=_UNACKNOWLEDGED_MILLISECONDS,
-            prepare_threshold=None,
-            application_name="fusewire",
-        )
-        set_json_loads(partial(json.loads, parse_float=Decimal), self._connection)
+        url = self._url.get_secret_value()
+        self._connection = _opened(url, {}) if self._credentials is None else _admitted(url, self._credentials)
         return self._connection
 
     @staticmethod
-    def _run(
-        connection: psycopg.Connection[tuple[Any, ...]], statement: LiteralString, argument: Mapping[str, object]
-    ) -> Any:  # noqa: ANN401
+    def _run(connection: _Connection, statement: LiteralString, argument: Mapping[str, object]) -> Any:  # noqa: ANN401
         row = connection.execute(statement, (_storable(dumps(argument)),)).fetchone()
         return row[0] if row else None
+
+
+def _admitted(url: str, credentials: Credentials) -> _Connection:
+    known = credentials(False)
+    try:
+        return _opened(url, known)
+    except psycopg.errors.ConnectionTimeout:
+        raise
+    except psycopg.OperationalError:
+        # Refused, perhaps because the password was changed meanwhile; the reason comes as text only.
+        if (fresh := credentials(True)) == known:
+            raise
+        return _opened(url, fresh)
+
+
+def _opened(url: str, credentials: Mapping[str, str]) -> _Connection:
+    connection = _Connection.connect(
+        make_conninfo(url, **credentials),
+        autocommit=True,
+        connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+        tcp_user_timeout=_UNACKNOWLEDGED_MILLISECONDS,
+        prepare_threshold=None,
+        application_name="fusewire",
+    )
+    set_json_loads(partial(json.loads, parse_float=Decimal), connection)
+    return connection
 
 
 def _storable(text: str) -> str:

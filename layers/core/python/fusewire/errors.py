@@ -15,6 +15,7 @@
     ├── NoEligibleProviderError         503  classification or mode leaves nobody; never widened
     ├── AllProvidersFailedError         503  with each provider's outcome
     ├── LedgerUnavailableError          503  no ledger, no call
+    ├── SecretsUnavailableError         503  no keys to call a vendor with
     └── DeadlineExceededError           504
 
 The status alone says what a client should do: 402 stop, 429 wait, 503 later. The SDKs of OpenAI and Anthropic
@@ -184,6 +185,19 @@ class LedgerUnavailableError(FusewireError):
         super().__init__(
             "The budget's ledger can't be reached, so nothing was forwarded. Retry in a moment; "
             f"operators: check Postgres and DATABASE_URL ({reason}).",
+            retry_after=1,
+        )
+
+
+class SecretsUnavailableError(FusewireError):
+    status = 503
+    code = "secrets_unavailable"
+    should_retry = True
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "The secrets that hold the vendors' keys can't be read, so nothing was forwarded. Retry in a moment; "
+            f"operators: check FUSEWIRE_SECRET_ARNS and the function's rights ({reason}).",
             retry_after=1,
         )
 

@@ -8,6 +8,7 @@ Three questions, answered per kind:
 * what does it say of the provider's health? Nothing, a note, one more failure in a row, or "cool down now".
 """
 
+import time
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Final
@@ -93,6 +94,14 @@ CONSEQUENCES: Final[dict[FailureKind, Consequence]] = {
 }
 
 
+_refused_at = 0.0
+
+
+def credential_refused_at() -> float:
+    """When a vendor last refused this process's credential, by `time.monotonic`; 0 for never."""
+    return _refused_at
+
+
 class ProviderFailure(Exception):
     """An attempt that gave no answer. The message is our own words: a vendor's text may echo the prompt or a key."""
 
@@ -106,6 +115,9 @@ class ProviderFailure(Exception):
         param: str | None = None,
     ) -> None:
         super().__init__(message)
+        if kind is FailureKind.CREDENTIAL_REJECTED:
+            global _refused_at
+            _refused_at = time.monotonic()
         self.kind = kind
         self.message = message
         self.retry_after = retry_after

@@ -54,6 +54,8 @@ class AIProvider(ABC):
     local: ClassVar[bool] = False
     """Runs on our own machines: costs nothing unless priced, and may see confidential data."""
     variables: ClassVar[Variables]
+    sdk: ClassVar[tuple[str, ...]] = ()
+    """The modules that a first call imports; before a snapshot they are imported ahead."""
     cannot: ClassVar[frozenset[str]] = frozenset()
     """Features that change the meaning and that it can't honour (names as in `features`): it leaves the chain."""
     ignores: ClassVar[frozenset[str]] = frozenset()
@@ -82,6 +84,11 @@ class AIProvider(ABC):
         if not any(map(self.settings.variable, models)):
             missing += models[:1]
         return tuple(missing)
+
+    def has_model(self) -> bool:
+        """Whether it is meant to be used, though its key may only be known later."""
+        v = self.variables
+        return any(map(self.settings.variable, filter(None, (v.sota, v.cost_effective, v.embedding))))
 
     def tier_model(self, tier: str) -> str | None:
         """The model that serves `sota` or `cost_effective` here."""

@@ -76,6 +76,7 @@ class AnthropicProvider(AIProvider):
     """Claude, from Anthropic or from any server that speaks its Messages API (`ANTHROPIC_BASE_URL`)."""
 
     id = "anthropic"
+    sdk = ("anthropic", "anthropic.resources.messages")
     variables = Variables(
         endpoint="ANTHROPIC_BASE_URL",
         credential="ANTHROPIC_API_KEY",

@@ -39,6 +39,7 @@ class AwsProvider(AIProvider):
     """Models by their ids, inference profiles' ids (`eu.anthropic...`) or ARNs."""
 
     id = "aws"
+    sdk = ("boto3", "botocore.session", "botocore.httpsession")
     variables = Variables(
         endpoint="AWS_BEDROCK_ENDPOINT_URL",
         sota="AWS_BEDROCK_SOTA_MODEL",

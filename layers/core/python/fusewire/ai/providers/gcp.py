@@ -51,6 +51,7 @@ class GcpProvider(OpenAICompatibleProvider):
     """Gemini by its name (`gemini-3.8-flash`), other publishers' models by theirs too (`meta/llama-...`)."""
 
     id = "gcp"
+    sdk = (*OpenAICompatibleProvider.sdk, "fusewire.ai.providers.gcp_tokens")
     cap_field = "max_tokens"
     variables = Variables(
         endpoint="GCP_BASE_URL",

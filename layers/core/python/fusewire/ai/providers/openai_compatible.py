@@ -58,6 +58,7 @@ class OpenAICompatibleProvider(AIProvider):
     """Chat, streams and embeddings over OpenAI's HTTP API, wherever it is served."""
 
     default_base_url: ClassVar[str | None] = None
+    sdk: ClassVar[tuple[str, ...]] = ("openai", "openai.resources.chat.completions", "openai.resources.embeddings")
     cap_field: ClassVar[str] = "max_completion_tokens"
     """What this server calls the output cap. `max_tokens` is deprecated at OpenAI, and all that some others know."""
     foreign: ClassVar[frozenset[str]] = frozenset({"cache_control", "extra_content", "reasoning_content"})
