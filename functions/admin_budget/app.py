@@ -14,11 +14,13 @@ app = Resolver(_core.settings)
 
 @app.get("/api/v1/admin/budget")
 def show_budget() -> Response[str]:
+    app.require("admin")
     return json_response(200, budget_body(*_core.ledger.budget()))
 
 
 @app.post("/api/v1/admin/budget/reset")
 def reset_budget() -> Response[str]:
+    app.require("admin")
     request = app.body(ResetRequest, empty="{}")
     closed, opened = _core.ledger.reset(
         actor=app.actor, source_ip=app.source_ip, request_id=app.request_id, reason=request.reason

@@ -16,6 +16,7 @@ app = Resolver(_core.settings)
 
 @app.get("/api/v1/admin/providers")
 def show_providers() -> Response[str]:
+    app.require("admin")
     probe = app.current_event.get_query_string_value("probe", "false")
     if probe not in ("true", "false"):
         raise InvalidRequestError(f"probe must be true or false, not {probe[:40]!r}.", param="probe")

@@ -17,6 +17,7 @@ app = Resolver(_core.settings)
 
 @app.post("/api/v1/chat/completions")
 def complete() -> Response[str]:
+    app.require("complete")
     return _answer(chat_door(app.body(ChatRequest)))
 
 
@@ -26,6 +27,7 @@ def messages() -> Response[str]:
     from fusewire.http.messages_answers import messages_door, tell_error
 
     app.tell_error = tell_error
+    app.require("complete")
     return _answer(messages_door(app, _core.registry))
 
 
@@ -34,6 +36,7 @@ def responses() -> Response[str]:
     from fusewire.http.responses_answers import responses_door, tell_error
 
     app.tell_error = tell_error
+    app.require("complete")
     return _answer(responses_door(app))
 
 

@@ -15,6 +15,7 @@ app = Resolver(_core.settings)
 
 @app.post("/api/v1/embeddings")
 def embed() -> Response[str]:
+    app.require("complete")
     response, served = _core.router.embed(app.body(EmbeddingRequest), caller_of(app))
     return json_response(200, response.model_dump(exclude_unset=True), served_headers(served, app))
 

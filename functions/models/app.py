@@ -14,6 +14,7 @@ app = Resolver(_core.settings)
 
 @app.get("/api/v1/models")
 def list_models() -> Response[str]:
+    app.require()
     return json_response(200, {"object": "list", "data": models(_core.registry, _core.tiers, _core.prices)})
 
 

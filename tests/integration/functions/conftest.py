@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fusewire.config import current_settings
+from fusewire.http.identity import Identity
 from fusewire.http.resolver import StreamedAnswer
 from fusewire.services import services
 from tests.integration.ai.observing import Books, LogLines, logged, two_clouds
@@ -93,6 +94,11 @@ def sample(name: str, body: object = None, **fields: object) -> dict[str, Any]:
     """A sample event, with another body and other fields where a test says so."""
     event: dict[str, Any] = json.loads((ROOT / "events" / f"{name}.json").read_text())
     return event | ({} if body is None else {"body": json.dumps(body)}) | fields
+
+
+def as_caller(identity: Identity, event: dict[str, Any]) -> dict[str, Any]:
+    """The event as it comes after the authorizer has let this caller in."""
+    return event | {"requestContext": event["requestContext"] | {"authorizer": identity.context()}}
 
 
 def asked(**fields: object) -> dict[str, Any]:

@@ -47,13 +47,6 @@ def test_an_answer_says_who_gave_it_and_what_it_cost(functions: Functions, upstr
     assert books.spent() == cost
 
 
-def test_who_has_no_key_of_an_admin_does_not_learn_the_companys_spend(functions: Functions) -> None:
-    functions.set(AUTH_MODE="keys")
-    for answer in (functions("complete", sample("complete")), functions("embed", sample("embed"))):
-        assert "x-fusewire-budget-remaining-usd" not in answer["headers"]
-        assert answer["headers"]["x-fusewire-budget-state"] == "CLOSED"
-
-
 def test_falling_over_is_told_by_the_headers(functions: Functions, upstream: Upstream) -> None:
     upstream.script.append(status(500))
     headers = functions("complete", sample("complete"))["headers"]

@@ -27,7 +27,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from fusewire.budget.breaker import Minute
 
 
 class FusewireError(Exception):
@@ -45,6 +48,8 @@ class FusewireError(Exception):
         self.param = param
         self.retry_after = retry_after
         """Seconds until a retry can help, sent as `Retry-After`; None when nobody knows."""
+        self.minute: Minute | None = None
+        """What is left of the minute of the key that was refused, where that is known."""
 
 
 class InvalidRequestError(FusewireError):

@@ -20,9 +20,10 @@ from fusewire.errors import (
 def refusal(told: Mapping[str, Any], budget: Budget, key_id: str | None) -> FusewireError:
     """The error for a refused reservation, after its log line. No message holds an amount of the company's."""
     error = _error(told, budget)
+    key = KeyBudget.read(told["key"])
+    error.minute = key.minute if key else None
     if error.code in (BudgetExceededError.code, BudgetReservedError.code):
         by_key = told["by"] != "global"
-        key = KeyBudget.read(told["key"])
         window, limit = (key.window, key.limit or Decimal(0)) if by_key and key else (budget.window, budget.limit)
         logs.event(
             "circuit_breaker.blocked",

@@ -5,19 +5,26 @@ from typing import Final
 
 from fusewire.ai.router import Caller, Served, Streaming
 from fusewire.ai.tiers import classification_of
-from fusewire.budget.breaker import Budget
+from fusewire.budget.breaker import Budget, KeyBudget
 from fusewire.errors import usd
+from fusewire.http.limits import limit_headers
 from fusewire.http.resolver import Resolver
 
 _OWN_NAMES: Final[Mapping[str, str]] = {}
 
 
 def caller_of(app: Resolver, dropped: tuple[str, ...] = ()) -> Caller:
-    """:raises InvalidRequestError: for an unknown classification"""
+    """
+    :raises InvalidRequestError: for an unknown classification
+    :raises PermissionDeniedError: for one that the caller's key may not use
+    """
+    identity = app.identity
     return Caller(
         request_id=app.request_id,
         remaining_seconds=app.lambda_context.get_remaining_time_in_millis() / 1000,
-        classification=classification_of(app.header("x-fusewire-classification")),
+        classification=classification_of(app.header("x-fusewire-classification"), identity.allowance),
+        key_id=identity.key_id,
+        allowance=identity.allowance,
         dropped=dropped,
     )
 
@@ -29,13 +36,13 @@ def served_headers(served: Served, app: Resolver, names: Mapping[str, str] = _OW
     """
     headers = _answered_by(served, names)
     headers["x-fusewire-cost-usd"] = usd(served.booked.cost)
-    return headers | _budget_headers(served.booked.budget, app)
+    return headers | _budget_headers(served.booked.budget, served.booked.key, app)
 
 
 def stream_headers(streaming: Streaming, app: Resolver, names: Mapping[str, str] = _OWN_NAMES) -> dict[str, str]:
     """The same before the cost is known; the budget is as it stood at the reservation."""
     headers = _answered_by(streaming, names)
-    return headers | _budget_headers(streaming.budget, app)
+    return headers | _budget_headers(streaming.budget, streaming.key, app)
 
 
 def _answered_by(answered: Served | Streaming, names: Mapping[str, str]) -> dict[str, str]:
@@ -51,13 +58,18 @@ def _answered_by(answered: Served | Streaming, names: Mapping[str, str]) -> dict
     return headers
 
 
-def _budget_headers(budget: Budget | None, app: Resolver) -> dict[str, str]:
+def _budget_headers(budget: Budget | None, key: KeyBudget | None, app: Resolver) -> dict[str, str]:
+    """How the budgets stand that may refuse this caller, and amounts only of those that are the caller's to know."""
     if budget is None:
         return {}
     headers: dict[str, str] = {"x-fusewire-budget-state": budget.state}
-    if app.is_admin:
+    if app.identity.is_admin:
         headers["x-fusewire-budget-remaining-usd"] = usd(budget.remaining)
-    return headers
+    elif key is not None and key.remaining is not None:
+        # Alphabetical order happens to be the order of severity: CLOSED < HALF_OPEN < OPEN.
+        headers["x-fusewire-budget-state"] = max(budget.state, key.state)
+        headers["x-fusewire-budget-remaining-usd"] = usd(key.remaining)
+    return headers | limit_headers(key.minute if key else None)
 
 
 def _printable(text: str) -> str:

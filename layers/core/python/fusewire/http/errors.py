@@ -13,6 +13,7 @@ from fusewire.errors import (
     InvalidRequestError,
     UnsupportedParameterError,
 )
+from fusewire.http.limits import limit_headers
 
 # Real fields of OpenAI's API that no provider here can be asked for; unlike a typing error they deserve their own code.
 _UNSUPPORTED_FIELDS: Final = {
@@ -56,8 +57,9 @@ def body_of(error: FusewireError) -> dict[str, object]:
 
 
 def headers_of(error: FusewireError) -> dict[str, str]:
-    """`Retry-After` (whole seconds, rounded up) and `x-should-retry`, which both vendors' SDKs obey."""
-    headers = {}
+    """`Retry-After` (whole seconds, rounded up) and `x-should-retry`, which both vendors' SDKs obey; and a key that
+    has to wait is told its minute."""
+    headers = limit_headers(error.minute) if error.status == 429 else {}
     should_retry = error.should_retry
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, -int(-error.retry_after // 1)))

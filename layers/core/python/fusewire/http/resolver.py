@@ -21,13 +21,16 @@ from fusewire import logs
 from fusewire.config import Settings
 from fusewire.errors import FusewireError, InvalidRequestError, LedgerUnavailableError, RequestTooLargeError
 from fusewire.http.errors import body_of, from_validation, headers_of
+from fusewire.http.identity import Identity, Scope, identity_of
 from fusewire.json import dumps
 
 _LARGEST_BODY_BYTES: Final = 6_000_000  # what Lambda takes synchronously; API Gateway itself allows 10 MB
 _EXPOSED: Final = [
     "x-request-id", "x-fusewire-provider", "x-fusewire-model", "x-fusewire-attempts", "x-fusewire-cost-usd",
     "x-fusewire-budget-state", "x-fusewire-budget-remaining-usd", "x-fusewire-dropped",
-    "x-fusewire-downgraded-from", "retry-after", "x-should-retry", "request-id",
+    "x-fusewire-downgraded-from", "retry-after", "x-should-retry", "request-id", "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens",
 ]  # fmt: skip
 _ALLOWED: Final = [
     "Content-Type", "Authorization", "x-api-key", "x-fusewire-classification", "anthropic-version", "anthropic-beta",
@@ -112,14 +115,25 @@ class Resolver(APIGatewayRestResolver):
         return request_id_of(self.current_event.raw_event, self.lambda_context)
 
     @property
-    def is_admin(self) -> bool:
-        """Whether the caller may learn the company's spend."""
-        return self.settings.auth_mode == "open"
+    def identity(self) -> Identity:
+        """Who asks; :raises AuthenticationError: when nobody has vouched for the caller"""
+        return identity_of(self.current_event.raw_event, self.settings)
+
+    def require(self, scope: Scope | None = None) -> None:
+        """Every route that isn't for everybody begins with this.
+
+        :param scope: None where any valid key will do
+        :raises AuthenticationError: when nobody has vouched for the caller
+        :raises PermissionDeniedError: when its key doesn't have the scope
+        """
+        identity = self.identity
+        if scope is not None:
+            identity.require(scope)
 
     @property
     def actor(self) -> str:
-        """Who asks, for the audit."""
-        return "open"
+        """Who asks, for the audit: a key's id, or `open`."""
+        return self.identity.actor
 
     @property
     def source_ip(self) -> str | None:

@@ -1,0 +1,80 @@
+"""Who calls: what the authorizer found out about the caller's key, as API Gateway hands it on.
+
+API Gateway passes an authorizer's context as strings in `requestContext.authorizer`, so lists travel as JSON. No key is
+ever in it, only its id. The authorizer refuses by route already; each route asks again by what it needs.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from fusewire.ai.tiers import EVERYTHING, Allowance
+from fusewire.config import Settings
+from fusewire.errors import AuthenticationError, PermissionDeniedError
+
+Scope = Literal["complete", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = ("complete", "admin")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A caller that may call."""
+
+    key_id: str | None
+    """None where no key is asked for."""
+    scopes: frozenset[str]
+    allowance: Allowance = EVERYTHING
+
+    @property
+    def actor(self) -> str:
+        """The caller's name in the audit."""
+        return self.key_id or "open"
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller may learn the company's spend."""
+        return "admin" in self.scopes
+
+    def require(self, scope: Scope) -> None:
+        """:raises PermissionDeniedError: when the key doesn't have this scope"""
+        if scope not in self.scopes:
+            raise PermissionDeniedError(
+                f"This API key doesn't have the scope {scope}, which this route needs. An admin can give it that, or "
+                "make a key that has it."
+            )
+
+    def context(self) -> dict[str, str]:
+        """The authorizer's context, which `identity_of` reads."""
+        told = {"key_id": self.actor, "scopes": json.dumps(sorted(self.scopes))}
+        if self.allowance.models is not None:
+            told["allowed_models"] = json.dumps(self.allowance.models)
+        if self.allowance.classifications is not None:
+            told["allowed_classifications"] = json.dumps(self.allowance.classifications)
+        return told
+
+
+OPEN: Final = Identity(None, frozenset(SCOPES))
+
+
+def identity_of(event: Mapping[str, Any], settings: Settings) -> Identity:
+    """The caller of this event.
+
+    :raises AuthenticationError: when keys are asked for and no authorizer has vouched for one: never let in by a gap
+    """
+    if settings.auth_mode == "open":
+        return OPEN
+    context = (event.get("requestContext") or {}).get("authorizer") or {}
+    if not context.get("key_id"):
+        raise AuthenticationError(
+            "No valid API key was given. Send it as Authorization: Bearer <key>, or as x-api-key."
+        )
+    return Identity(
+        context["key_id"],
+        frozenset(json.loads(context["scopes"])),
+        Allowance(_names(context, "allowed_models"), _names(context, "allowed_classifications")),
+    )
+
+
+def _names(context: Mapping[str, str], name: str) -> tuple[str, ...] | None:
+    return tuple(json.loads(context[name])) if name in context else None

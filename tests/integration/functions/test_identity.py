@@ -1,0 +1,162 @@
+"""Which caller may do what, at every route, and what each may learn of the budgets."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+
+from fusewire.ai.tiers import Allowance
+from fusewire.http.identity import Identity
+from tests.integration.ai.observing import Books
+from tests.integration.functions.conftest import Functions, as_caller, asked, sample
+from tests.integration.functions.test_handlers import REST, function_of, read
+from tests.support.upstream import Upstream
+
+FOR_EVERYBODY = {"health", "health_openapi"}
+TEAM, ADMIN = Identity("key_team", frozenset({"complete"})), Identity("bootstrap", frozenset({"admin"}))
+
+
+def scope_of(name: str) -> str | None:
+    """What a sample's route needs beyond a valid key."""
+    if name.startswith("admin_"):
+        return "admin"
+    return None if name == "models" else "complete"
+
+
+@pytest.fixture
+def with_keys(functions: Functions) -> Functions:
+    functions.set(AUTH_MODE="keys")
+    return functions
+
+
+def make_key(database_url: str, **columns: object) -> None:
+    """The key `key_team` as it is kept."""
+    row = {"id": "key_team", "name": "team", "scopes": ["complete"], "created_by": "bootstrap"} | columns
+    names = ", ".join(row)
+    places = ", ".join(f"%({name})s" for name in row)
+    with psycopg.connect(database_url) as connection:
+        statement = f"INSERT INTO api_key ({names}, created_at) VALUES ({places}, now())"  # noqa: S608 - this test's own
+        connection.execute(statement.encode(), row)
+
+
+@pytest.mark.parametrize("name", sorted(set(REST) - FOR_EVERYBODY))
+def test_a_route_lets_in_nobody_whom_the_authorizer_has_not_seen(with_keys: Functions, name: str) -> None:
+    answer = with_keys(function_of(name), sample(name))
+    assert answer["statusCode"] == 401
+    assert "invalid_api_key" in answer["body"]
+    assert answer["headers"]["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize("name", sorted(FOR_EVERYBODY))
+def test_health_and_the_document_are_for_everybody(with_keys: Functions, name: str) -> None:
+    assert with_keys(function_of(name), sample(name))["statusCode"] == 200
+
+
+@pytest.mark.parametrize("scopes", [(), ("complete",), ("admin",), ("complete", "admin")], ids=str)
+@pytest.mark.parametrize("name", sorted(set(REST) - FOR_EVERYBODY))
+def test_a_route_is_for_those_with_its_scope(
+    with_keys: Functions, upstream: Upstream, name: str, scopes: tuple[str, ...]
+) -> None:
+    caller = Identity("key_of_this_test", frozenset(scopes))
+    answer = with_keys(function_of(name), as_caller(caller, sample(name)))
+    if scope_of(name) in (None, *scopes):
+        assert answer["statusCode"] not in (401, 403)
+    else:
+        assert answer["statusCode"] == 403
+        assert "permission_denied" in answer["body"]
+        assert not upstream.requests
+
+
+def test_a_resets_actor_is_the_callers_key(with_keys: Functions, books: Books) -> None:
+    with_keys("admin_budget", as_caller(ADMIN, sample("admin_budget_reset")))
+    assert [entry["actor"] for entry in books.query("SELECT actor FROM audit")] == ["bootstrap"]
+
+
+def test_a_call_is_booked_on_the_callers_key(with_keys: Functions, database_url: str, books: Books) -> None:
+    make_key(database_url)
+    with_keys("complete", as_caller(TEAM, sample("complete")))
+    with_keys("embed", as_caller(TEAM, sample("embed")))
+    assert {entry["key_id"] for entry in books.entries()} == {"key_team"}
+
+
+def test_a_key_gets_only_the_models_and_the_data_that_it_may(with_keys: Functions, upstream: Upstream) -> None:
+    caller = Identity("key_team", frozenset({"complete"}), Allowance(("openai/*",), ("public",)))
+    answer = with_keys("complete", as_caller(caller, asked(model="azure/first")))
+    assert (answer["statusCode"], read(answer)["error"]["param"]) == (403, "model")
+    confidential = asked(model="openai/second") | {"headers": {"x-fusewire-classification": "confidential"}}
+    answer = with_keys("complete", as_caller(caller, confidential))
+    assert (answer["statusCode"], read(answer)["error"]["param"]) == (403, "x-fusewire-classification")
+    assert not upstream.requests
+    assert with_keys("complete", as_caller(caller, asked(model="sota")))["headers"]["x-fusewire-provider"] == "openai"
+
+
+def shown(answer: dict[str, Any]) -> tuple[str, str | None]:
+    headers = answer["headers"]
+    return headers["x-fusewire-budget-state"], headers.get("x-fusewire-budget-remaining-usd")
+
+
+def test_amounts_are_told_to_those_whose_they_are(with_keys: Functions, database_url: str, books: Books) -> None:
+    make_key(database_url)
+    assert shown(with_keys("complete", as_caller(TEAM, sample("complete")))) == ("CLOSED", None)
+    both = Identity("bootstrap", frozenset({"admin", "complete"}))
+    state, remaining = shown(with_keys("complete", as_caller(both, sample("complete"))))
+    [company] = books.query("SELECT spent FROM budget_window WHERE budget = 'global'")
+    assert (state, Decimal(remaining or 0)) == ("CLOSED", 500 - company["spent"])
+
+
+def test_a_key_with_a_budget_is_told_its_own_and_the_worse_state(with_keys: Functions, database_url: str) -> None:
+    make_key(database_url, monthly_budget_usd=10)
+    with_keys.set(AI_MONTHLY_BUDGET_USD="100", AI_BUDGET_ALERT_THRESHOLD="0.5")
+    # spent of the company and of the key, and the state that the key is told
+    for company, own, state in ((0, 0, "CLOSED"), (0, 6, "HALF_OPEN"), (60, 0, "HALF_OPEN"), (60, 6, "HALF_OPEN")):
+        with psycopg.connect(database_url) as connection:
+            connection.execute("UPDATE budget_window SET spent = %s WHERE budget = 'global'", (company,))
+            connection.execute("UPDATE budget_window SET spent = %s WHERE budget = 'key_team'", (own,))
+        answer = with_keys("complete", as_caller(TEAM, sample("complete")))
+        told, remaining = shown(answer)
+        assert (told, Decimal(remaining or 0)) == (state, 10 - own - read(answer)["usage"]["cost"])
+
+
+def test_a_refusal_tells_no_amount_of_the_company(with_keys: Functions, database_url: str) -> None:
+    make_key(database_url, monthly_budget_usd=1)
+    with_keys.set(AI_MONTHLY_BUDGET_USD="0.000123")
+    answer = with_keys("complete", as_caller(TEAM, sample("complete")))
+    assert (answer["statusCode"], read(answer)["error"]["budget"]) == (402, "global")
+    assert "0.000123" not in json.dumps(answer)
+    assert "x-fusewire-budget-remaining-usd" not in answer["headers"]
+
+
+def test_a_minute_is_told_with_every_answer_and_refusal(with_keys: Functions, database_url: str) -> None:
+    make_key(database_url, requests_per_minute=2, tokens_per_minute=100_000)
+    event = as_caller(TEAM, asked())
+    left = [with_keys("complete", event)["headers"] for _ in range(2)]
+    assert [each["x-ratelimit-remaining-requests"] for each in left] == ["1", "0"]
+    assert left[0]["x-ratelimit-limit-requests"] == "2"
+    assert left[0]["x-ratelimit-limit-tokens"] == "100000"
+    assert 99_000 < int(left[1]["x-ratelimit-remaining-tokens"]) < int(left[0]["x-ratelimit-remaining-tokens"])
+    refused = with_keys("complete", event)
+    assert (refused["statusCode"], read(refused)["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert 1 <= int(refused["headers"]["Retry-After"]) <= 60
+    assert refused["headers"]["x-ratelimit-remaining-requests"] == "0"
+    assert refused["headers"]["x-ratelimit-reset-requests"].endswith("s")
+
+
+def test_a_stream_tells_its_minute_too(with_keys: Functions, database_url: str) -> None:
+    make_key(database_url, requests_per_minute=2, monthly_budget_usd=1)
+    streamed = with_keys.stream("complete", as_caller(TEAM, asked(stream=True)))
+    assert streamed.headers["x-ratelimit-remaining-requests"] == "1"
+    assert 0 < Decimal(streamed.headers["x-fusewire-budget-remaining-usd"]) < 1
+    list(streamed.chunks)
+
+
+def test_a_key_that_was_revoked_since_it_was_checked_is_refused_by_the_ledger(
+    with_keys: Functions, upstream: Upstream, database_url: str
+) -> None:
+    make_key(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE api_key SET revoked_at = now()")
+    answer = with_keys("complete", as_caller(TEAM, sample("complete")))
+    assert (answer["statusCode"], read(answer)["error"]["code"]) == (401, "invalid_api_key")
+    assert not upstream.requests

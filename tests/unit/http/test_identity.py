@@ -1,0 +1,60 @@
+"""Who calls, from what API Gateway hands on of the authorizer's verdict."""
+
+import json
+from typing import Any
+
+import pytest
+
+from fusewire.ai.tiers import EVERYTHING, Allowance
+from fusewire.config import load_settings
+from fusewire.errors import AuthenticationError, PermissionDeniedError
+from fusewire.http.identity import OPEN, Identity, identity_of
+
+KEYS = load_settings({"AUTH_MODE": "keys"})
+SOME = Identity("key_1", frozenset({"complete"}), Allowance(("sota", "openai/*"), ("public",)))
+
+
+def event(authorizer: object) -> dict[str, Any]:
+    return {"requestContext": {"requestId": "r", "authorizer": authorizer}}
+
+
+@pytest.mark.parametrize(
+    "identity", [SOME, Identity("bootstrap", frozenset({"admin", "complete"})), Identity("key_2", frozenset())]
+)
+def test_what_the_authorizer_says_comes_through_as_strings(identity: Identity) -> None:
+    context = identity.context()
+    assert all(isinstance(value, str) for value in context.values())
+    # API Gateway adds its own to what the authorizer gave.
+    received = json.loads(json.dumps({**context, "principalId": "x", "integrationLatency": 3}))
+    assert identity_of(event(received), KEYS) == identity
+
+
+@pytest.mark.parametrize("authorizer", [None, {}, {"principalId": "someone"}, {"key_id": ""}, {"key_id": None}])
+def test_where_keys_are_asked_for_a_gap_lets_nobody_in(authorizer: object) -> None:
+    for gap in (event(authorizer), {"requestContext": None}, {}):
+        with pytest.raises(AuthenticationError):
+            identity_of(gap, KEYS)
+
+
+def test_a_context_without_scopes_is_a_bug_and_lets_nobody_in() -> None:
+    with pytest.raises(KeyError):
+        identity_of(event({"key_id": "key_1"}), KEYS)
+
+
+def test_in_open_mode_everybody_is_an_admin_whatever_the_event_says() -> None:
+    settings = load_settings({"AUTH_MODE": "open"})
+    for told in ({}, event(SOME.context())):
+        identity = identity_of(told, settings)
+        assert identity is OPEN
+        assert (identity.actor, identity.key_id, identity.is_admin) == ("open", None, True)
+        assert identity.allowance == EVERYTHING
+
+
+def test_a_scope_is_its_own_and_no_other() -> None:
+    SOME.require("complete")
+    with pytest.raises(PermissionDeniedError, match="admin"):
+        SOME.require("admin")
+    Identity("k", frozenset({"admin"})).require("admin")
+    with pytest.raises(PermissionDeniedError, match="complete"):
+        Identity("k", frozenset({"admin"})).require("complete")
+    assert not SOME.is_admin
