@@ -25,4 +25,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     except LedgerUnavailableError as error:
         log_ledger_unavailable(error)
         raise
+    finally:
+        logs.end_request()
     return {"closed": {"id": closed.id, "spent_usd": str(closed.spent)} if closed else None}

@@ -9,6 +9,7 @@ from dotenv import dotenv_values
 from fusewire.ai.failures import CONSEQUENCES, FailureKind, Health, Settle
 from fusewire.ai.provider import AIProvider
 from fusewire.config import load_settings
+from fusewire.metrics import BY_PROVIDER, METRICS
 from fusewire.services import assemble
 from local.environment import read_environment
 from tests.support.documents import OPERATIONS, PROJECT, Block, blocks, code, headings, prose, rows, table
@@ -19,6 +20,7 @@ BOTH = pytest.mark.parametrize("manual", OPERATIONS, ids=["en", "ja"])
 SETTINGS = {ENGLISH: "6-settings", JAPANESE: "6-設定一覧"}
 EVENTS = {ENGLISH: "important-log-events", JAPANESE: "重要ログイベント"}
 FIELDS = {ENGLISH: "structured-logs-json", JAPANESE: "構造化ログ-json"}
+METRIC_ROWS = {ENGLISH: "metrics", JAPANESE: "メトリクス"}
 ERRORS = {ENGLISH: "error-codes", JAPANESE: "エラーコード一覧"}
 SDKS_OWN = {
     "AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE",
@@ -70,6 +72,16 @@ def test_every_log_event_is_there_with_its_level(manual: Path) -> None:
 def test_every_log_field_is_there_and_no_other(manual: Path) -> None:
     said = [name for row in table(manual, 2, under=FIELDS[manual]) for name in code(row[0])]
     assert sorted(said) == sorted(source.fields())
+
+
+@BOTH
+def test_every_metric_is_there_with_its_dimensions(manual: Path) -> None:
+    said = {code(row[0])[0]: code(row[1]) for row in table(manual, 3, under=METRIC_ROWS[manual])}
+    by_service, by_provider = ["service"], ["service", "provider"]
+    sets = {
+        name: by_service * (name in METRICS) + by_provider * (name in BY_PROVIDER) for name in (*METRICS, *BY_PROVIDER)
+    }
+    assert said == sets
 
 
 @BOTH

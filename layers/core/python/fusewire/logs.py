@@ -10,6 +10,7 @@ from typing import Any, Final
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 
+from fusewire import metrics
 from fusewire.json import dumps
 
 SERVICE: Final = "fusewire"
@@ -58,6 +59,13 @@ def start_request(request_id: str, level: str) -> None:
     logger.clear_state()
     logger.append_keys(request_id=request_id)
     logger.setLevel(level)
+    metrics.begin()
+
+
+def end_request() -> None:
+    """Print the call's metrics, if any are wanted; at every level, because alarms stand on them."""
+    for document in metrics.end():
+        _print_always("metrics", document)
 
 
 def event(name: str, level: int = logging.INFO, **fields: object) -> None:
@@ -68,5 +76,11 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
     unknown = fields.keys() - set(_FIELDS) - {"request_id"}
     if unknown:
         raise TypeError(f"unknown log fields: {', '.join(sorted(unknown))}")
+    metrics.observe(name, fields)
     kept = {key: fields[key] for key in ("request_id", *_FIELDS) if fields.get(key) is not None}
     _WRITERS[level](name, extra={"fields": kept})
+
+
+def _print_always(name: str, document: dict[str, object]) -> None:
+    record = logging.makeLogRecord({"msg": name, "levelname": "INFO", "fields": document})
+    logger.registered_handler.handle(record)

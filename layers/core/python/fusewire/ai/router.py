@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeVar
 
-from fusewire import logs
+from fusewire import logs, metrics
 from fusewire.ai.attempts import Attempts, Deadline, Option
 from fusewire.ai.failures import ProviderFailure
 from fusewire.ai.provider import AIProvider
@@ -266,10 +266,12 @@ def _able(choices: Sequence[tuple[AIProvider, str]], request: ChatRequest) -> li
 
 def _until_answered(attempts: Attempts, ask: Callable[[Option], _T]) -> _T:
     """Ask the chain's providers in turn until one answers; the answer's attempt is still to be settled."""
+    metrics.count("Requests")
     option = attempts.begin()
     while True:
         try:
-            return ask(option)
+            with metrics.waiting():
+                return ask(option)
         except ProviderFailure as failure:
             option = attempts.after(failure)
         except BaseException:

@@ -15,8 +15,8 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from fusewire import logs
-from fusewire.budget.breaker import Budget, KeyBudget, Window, announce, announce_reset, sql_settings
+from fusewire import logs, metrics
+from fusewire.budget.breaker import Budget, KeyBudget, Window, announce, announce_reset, ratio, sql_settings
 from fusewire.budget.pricing import TokenCounts
 from fusewire.budget.refusals import refusal
 from fusewire.config import Settings
@@ -217,7 +217,7 @@ class Ledger:
         downgraded = bool(told.get("downgraded"))
         if downgraded and downgrade is not None:
             call, candidates = replace(call, tier=downgrade.tier), downgrade.candidates
-        budget = Budget.read(told["budget"], self._limit)
+        budget = self._seen(told["budget"])
         if refused := told.get("refused"):
             if refused == "cooling_down":
                 raise AllCoolingError(_cooling(told, candidates), downgraded=downgraded)
@@ -267,7 +267,7 @@ class Ledger:
         told = self._database.call("SELECT ledger_budget(%s::jsonb)", {"settings": self._settings})
         announce(told)
         return (
-            Budget.read(told["budget"], self._limit),
+            self._seen(told["budget"]),
             {name: Decimal(cost) for name, cost in told["by_provider"].items()},
             {name: Decimal(cost) for name, cost in told["by_model"].items()},
         )
@@ -306,7 +306,16 @@ class Ledger:
             {"settings": self._settings, "id": str(_time_ordered_id()), "why": why, **arguments},
         )
         announce(told)
+        opened = Window.read(told["opened"])
+        if opened.budget == "global":
+            metrics.budget(ratio(opened.spent, self._limit), opened.reserved)
         return told
+
+    def _seen(self, told: Mapping[str, Any]) -> Budget:
+        budget = Budget.read(told, self._limit)
+        if budget.window.closed_at is None:  # a call may settle in a window that was closed meanwhile
+            metrics.budget(budget.usage_ratio, budget.window.reserved)
+        return budget
 
     def _end(self, arguments: Mapping[str, object]) -> Booked:
         told = self._database.call("SELECT ledger_end(%s::jsonb)", {"settings": self._settings, **arguments})
@@ -314,7 +323,7 @@ class Ledger:
         announce(told)
         if told["status"] is None:  # the database was swapped or restored meanwhile: there is nothing to end
             return Booked(Decimal(0), None, None)
-        budget = Budget.read(told["budget"], self._limit)
+        budget = self._seen(told["budget"])
         return Booked(Decimal(told["cost"] or 0), told["cost_basis"], budget, KeyBudget.read(told["key"]))
 
     def _keep(self, *endings: dict[str, object]) -> None:

@@ -17,7 +17,7 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConf
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from pydantic import BaseModel, ValidationError
 
-from fusewire import logs
+from fusewire import logs, metrics
 from fusewire.config import Settings
 from fusewire.errors import FusewireError, InvalidRequestError, LedgerUnavailableError, RequestTooLargeError
 from fusewire.http.errors import body_of, from_validation, headers_of
@@ -91,9 +91,11 @@ class Resolver(APIGatewayRestResolver):
         answer: dict[str, Any] = self.resolve(event, context)  # type: ignore[arg-type] # their context is a class, ours a protocol
         headers = _single(answer) | {"x-request-id": request_id}
         chunks = self._taken_chunks()
+        metrics.answering(streamed=chunks is not None)
         if chunks is None:
+            logs.end_request()
             return answer | {"headers": headers, "multiValueHeaders": {}}
-        streamed = StreamedAnswer(answer["statusCode"], headers, chunks)
+        streamed = StreamedAnswer(answer["statusCode"], headers, _to_the_last(chunks))
         return streamed if getattr(context, "streams", False) else streamed.buffered()
 
     def _taken_chunks(self) -> Iterator[bytes] | None:
@@ -176,6 +178,14 @@ class Resolver(APIGatewayRestResolver):
 
     def _told(self, error: FusewireError) -> Response[str]:
         return json_response(error.status, *self.tell_error(error, self.request_id))
+
+
+def _to_the_last(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """A stream's request is over when its last chunk has left."""
+    try:
+        yield from chunks
+    finally:
+        logs.end_request()
 
 
 def _tell_as_openai(error: FusewireError, request_id: str) -> tuple[object, dict[str, str]]:
