@@ -165,12 +165,12 @@ class Events(logging.Handler):
         return [fields for logged, fields in self.logged if logged == name]
 
 
-def a_call(request_id: str = "request-1", *, tier: str | None = "sota") -> Call:
-    return Call(request_id, "chat", tier)
+def a_call(request_id: str = "request-1", *, tier: str | None = "sota", key_id: str | None = None) -> Call:
+    return Call(request_id, "chat", tier, key_id)
 
 
-def candidate(bound: str | Decimal, provider: str = "openai", model: str = "gpt") -> Candidate:
-    return Candidate(provider, model, Decimal(bound))
+def candidate(bound: str | Decimal, provider: str = "openai", model: str = "gpt", *, tokens: int = 0) -> Candidate:
+    return Candidate(provider, model, Decimal(bound), tokens)
 
 
 def _ended(

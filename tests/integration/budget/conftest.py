@@ -12,6 +12,7 @@ from fusewire.budget.ledger import Ledger
 from fusewire.db import Database
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import Books, Clock, Events
+from tests.integration.budget.keys import Keys
 
 
 class OpenLedger(Protocol):
@@ -49,6 +50,13 @@ def books(database_url: str) -> Iterator[Books]:
     reader = Books(database_url)
     yield reader
     reader.close()
+
+
+@pytest.fixture
+def keys(database_url: str) -> Iterator[Keys]:
+    made = Keys(database_url)
+    yield made
+    made.close()
 
 
 @pytest.fixture

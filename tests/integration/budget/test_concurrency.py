@@ -11,11 +11,13 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg.rows import TupleRow
 
 from fusewire.budget.ledger import AllCoolingError, Ending, How, Ledger, Reservation, Verdict
 from fusewire.errors import BudgetExceededError, BudgetReservedError
 from tests.integration.budget.books import Books, Events, a_call, at_bound, candidate, released, settled
 from tests.integration.budget.conftest import OpenLedger
+from tests.integration.budget.keys import Keys
 
 THREADS = 32
 LIMIT = Decimal(1)
@@ -89,6 +91,10 @@ def all_at_once(jobs: list[Callable[[], None]], meanwhile: Callable[[], object])
     for future in futures:
         future.result()
     return observed
+
+
+def reset_once(ledger: Ledger) -> None:
+    ledger.reset(actor="admin", source_ip=None, request_id="reset", reason=None)
 
 
 @pytest.mark.usefixtures("patience")
@@ -181,11 +187,7 @@ def test_a_failover_waits_for_its_old_window_before_it_locks_the_open_one(
         failover = pool.submit(
             lambda: ledger.reserve(a_call(), [candidate("0.5")], attempt=2, after=settled(first, "0.1"))
         )
-        deadline = datetime.now(UTC) + timedelta(seconds=10)
-        while not books.rows(
-            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        ):
-            assert datetime.now(UTC) < deadline, "the failover doesn't wait for the window of its first attempt"
+        wait_for_a_lock(books)
 
         other.end(settled(other.reserve(a_call(), [candidate("0.4")]), "0.2"))
 
@@ -194,3 +196,51 @@ def test_a_failover_waits_for_its_old_window_before_it_locks_the_open_one(
         failover.result(timeout=30)
     old, new = books.check(limit=LIMIT)
     assert (old.spent, new.spent, new.reserved) == (Decimal("0.1"), Decimal("0.2"), Decimal("0.5"))
+
+
+@pytest.mark.parametrize("sweep", [Ledger.budget, reset_once])
+def test_a_sweep_locks_the_open_window_before_any_keys(
+    open_ledger: OpenLedger, books: Books, keys: Keys, database_url: str, sweep: Callable[[Ledger], object]
+) -> None:
+    """Even one that a reset opened while the sweep waited: the other way round, a reserve meets it head on."""
+    ledger, key = open_ledger(AI_RESERVATION_TTL_SECONDS="0.01"), keys.make(budget="0.5")
+    flying = ledger.reserve(a_call(key_id=key), [candidate("0.1")])
+    assert flying.key is not None
+    with (
+        psycopg.connect(database_url) as resetting,
+        psycopg.connect(database_url) as holder,
+        psycopg.connect(database_url, autocommit=True) as onlooker,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        holder.execute("SELECT FROM budget_window WHERE id = %s FOR UPDATE", (flying.key.window.id,))
+        resetting.execute("UPDATE budget_window SET closed_at = now() WHERE budget = 'global'")
+        resetting.execute("""
+            INSERT INTO budget_window (budget, opened_at, opened_by, resets_at)
+            VALUES ('global', now(), 'admin', now() + interval '1 month')
+        """)
+        sweeping = pool.submit(sweep, ledger)
+        wait_for_a_lock(books)
+        resetting.commit()
+        deadline = datetime.now(UTC) + timedelta(seconds=5)
+        while is_free(onlooker):
+            assert datetime.now(UTC) < deadline, "it waits for a key's window, and the company's open one is free"
+        holder.rollback()
+        sweeping.result(timeout=30)
+    assert {window.reserved for window in books.check()} == {0}
+
+
+def wait_for_a_lock(books: Books) -> None:
+    deadline = datetime.now(UTC) + timedelta(seconds=10)
+    while not books.rows(
+        "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    ):
+        assert datetime.now(UTC) < deadline, "nobody waits for a lock"
+
+
+def is_free(onlooker: psycopg.Connection[TupleRow]) -> bool:
+    """Whether nobody has the company's open window locked."""
+    try:
+        onlooker.execute("SELECT FROM budget_window WHERE budget = 'global' AND closed_at IS NULL FOR UPDATE NOWAIT")
+    except psycopg.errors.LockNotAvailable:
+        return False
+    return True

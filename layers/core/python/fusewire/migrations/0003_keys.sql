@@ -63,11 +63,11 @@ LANGUAGE sql STABLE AS $$
     )::text, 'UTF8'))
 $$;
 
--- The one way into the audit, by its owner's rights: whoever calls it can neither change nor delete an entry. The
--- head's row is locked last in every statement.
+-- The one way into the audit, by its owner's rights: whoever calls it can neither change nor delete an entry. Temporary
+-- tables, which anybody may make and which would come first, are looked up last.
 CREATE FUNCTION audit_append(at timestamptz, actor text, action text, source_ip text, request_id text, before jsonb,
                              after jsonb) RETURNS audit
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     head audit_head;
     made audit;

@@ -4,8 +4,9 @@
 -- settings, once per environment).
 --
 -- Lock order: the company's windows by ascending id, then keys' windows, then ledger rows and rollups, which only
--- somebody with their window locked touches, then provider_health by name, then audit_head. Whoever locks more than one
--- key's window holds the company's open window, so two such statements are never under way at once.
+-- somebody with their window locked touches, then provider_health by name. Whoever locks more than one key's window
+-- holds the company's open window, so two such statements are never under way at once. audit_head is locked by them, by
+-- a reset, or by a statement that touches nothing of the above afterwards.
 
 DROP FUNCTION ledger_lock_window(jsonb, jsonb);
 DROP FUNCTION ledger_expire(budget_window, jsonb, jsonb);
@@ -172,7 +173,8 @@ END $$;
 
 -- The same for every window of the company, the oldest first; the budget API and the reset call it before they lock the
 -- open one. A reservation lives a day at most (AI_RESERVATION_TTL_SECONDS), so a window that was swept a day after its
--- end is done. All are locked before the first is swept: sweeping locks keys' windows, which come after them.
+-- end is done. All are locked before the first is swept, the open one too, though a reset may open it while an older one
+-- is waited for: sweeping locks keys' windows, which come after them.
 CREATE OR REPLACE FUNCTION ledger_expire_all(settings jsonb, INOUT expired jsonb, INOUT crossings jsonb)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -181,11 +183,15 @@ DECLARE
     each_id bigint;
     w budget_window;
 BEGIN
-    SELECT array_agg(l.id) INTO stale FROM (
-        SELECT id FROM budget_window
-        WHERE budget = 'global' AND (closed_at IS NULL OR swept_until <= closed_at + interval '1 day')
-        ORDER BY id FOR UPDATE) l;
-    FOREACH each_id IN ARRAY COALESCE(stale, '{}') LOOP
+    LOOP
+        SELECT COALESCE(array_agg(l.id), '{}') INTO stale FROM (
+            SELECT id FROM budget_window
+            WHERE budget = 'global' AND (closed_at IS NULL OR swept_until <= closed_at + interval '1 day')
+            ORDER BY id FOR UPDATE) l;
+        EXIT WHEN NOT EXISTS (
+            SELECT FROM budget_window WHERE budget = 'global' AND closed_at IS NULL AND id <> ALL (stale));
+    END LOOP;
+    FOREACH each_id IN ARRAY stale LOOP
         SELECT * INTO w FROM budget_window WHERE id = each_id;
         SELECT * INTO step FROM ledger_expire(w, settings, expired, crossings);
         w := step.w; expired := step.expired; crossings := step.crossings;
@@ -193,6 +199,23 @@ BEGIN
             SELECT * INTO step FROM ledger_record_state(w, ledger_cap('global', settings), settings, crossings);
             w := step.w; crossings := step.crossings;
         END IF;
+    END LOOP;
+END $$;
+
+-- The same for the company's closed windows, by a caller who holds the open one: without waiting, since those come first.
+CREATE FUNCTION ledger_expire_closed(settings jsonb, INOUT expired jsonb, INOUT crossings jsonb)
+LANGUAGE plpgsql AS $$
+DECLARE
+    step record;
+    closed budget_window;
+BEGIN
+    FOR closed IN
+        SELECT * FROM budget_window
+        WHERE budget = 'global' AND closed_at IS NOT NULL AND swept_until <= closed_at + interval '1 day'
+        ORDER BY id FOR UPDATE SKIP LOCKED
+    LOOP
+        SELECT * INTO step FROM ledger_expire(closed, settings, expired, crossings);
+        expired := step.expired; crossings := step.crossings;
     END LOOP;
 END $$;
 
@@ -474,6 +497,14 @@ BEGIN
         WHEN choice.chosen IS NULL THEN jsonb_build_object('refused', 'cooling_down')
         ELSE ledger_refusal(w, kw, k, settings, bound, tokens, NOT p ? 'ending')
     END;
+    IF refusal->>'refused' = 'reserved' AND refusal->>'by' = k.id THEN
+        -- By a call that crashed before the company's last reset, perhaps: then it is spent, and waiting is no use.
+        SELECT * INTO step FROM ledger_expire_closed(settings, expired, crossings);
+        expired := step.expired; crossings := step.crossings;
+        SELECT b.spent, b.reserved, b.request_count, b.state
+        INTO kw.spent, kw.reserved, kw.request_count, kw.state FROM budget_window b WHERE b.id = kw.id;
+        refusal := ledger_refusal(w, kw, k, settings, bound, tokens, NOT p ? 'ending');
+    END IF;
 
     IF refusal IS NULL THEN
         INSERT INTO ledger (id, window_id, key_window_id, request_id, attempt, operation, provider, model, tier, key_id,

@@ -1,0 +1,41 @@
+"""API keys as the ledger sees them: rows with a budget and limits per minute, changed while calls are under way."""
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+
+class Keys:
+    """Makes and changes rows of `api_key` through a connection of its own."""
+
+    def __init__(self, database_url: str) -> None:
+        self._connection = psycopg.connect(database_url, autocommit=True)
+
+    def make(
+        self,
+        key_id: str = "key-a",
+        *,
+        budget: str | None = None,
+        requests: int | None = None,
+        tokens: int | None = None,
+    ) -> str:
+        """:return: the key's id"""
+        self._connection.execute(
+            """
+            INSERT INTO api_key (id, name, scopes, monthly_budget_usd, requests_per_minute, tokens_per_minute,
+                                 created_at, created_by)
+            VALUES (%s, %s, '{complete}', %s, %s, %s, now(), 'test')
+            """,
+            (key_id, key_id, budget, requests, tokens),
+        )
+        return key_id
+
+    def change(self, key_id: str, **columns: Any) -> None:  # noqa: ANN401 - whatever the column takes
+        for name, value in columns.items():
+            self._connection.execute(
+                sql.SQL("UPDATE api_key SET {} = %s WHERE id = %s").format(sql.Identifier(name)), (value, key_id)
+            )
+
+    def close(self) -> None:
+        self._connection.close()
