@@ -3,10 +3,8 @@
 Anthropic's own SDK runs against a server that speaks its wire format.
 """
 
-import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -157,50 +155,9 @@ def test_an_event_that_is_none_is_malformed(provider: AIProvider, vendor: Vendor
     assert failure(provider, streamed=True).kind is K.MALFORMED_ANSWER
 
 
-# --- nothing reaches the vendor ---
-
-
-@pytest.fixture
-def closed_port() -> int:
-    """Nobody listens there."""
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@pytest.fixture
-def full_port() -> Iterator[int]:
-    """A listener whose queue is full: the kernel answers no more connections."""
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        waiting = []
-        for _ in range(8):
-            each = socket.socket()
-            each.setblocking(False)
-            each.connect_ex(listener.getsockname())
-            waiting.append(each)
-        yield int(listener.getsockname()[1])
-        for each in waiting:
-            each.close()
-
-
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_refused_connection_a_name_that_is_none_and_broken_tls(
-    closed_port: int, vendor: Vendor, streamed: bool
-) -> None:
-    for address in (
-        f"http://127.0.0.1:{closed_port}",
-        "http://\N{SNOWMAN}.invalid",
-        f"https://127.0.0.1:{vendor.port}",
-    ):
-        assert failure(at(address), streamed=streamed).kind is K.CONNECT_FAILED, address
-    assert not vendor.requests
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-def test_a_connection_that_nobody_accepts(full_port: int, streamed: bool) -> None:
-    assert failure(at(f"http://127.0.0.1:{full_port}"), streamed=streamed, times=BRIEF).kind is K.CONNECT_TIMEOUT
+def test_a_name_that_cannot_be_one(streamed: bool) -> None:
+    assert failure(at("http://\N{SNOWMAN}.invalid"), streamed=streamed).kind is K.CONNECT_FAILED
 
 
 # --- whatever comes ---

@@ -39,9 +39,6 @@ from tests.support.bedrock_vendor import (
     error,
     events,
     exception_message,
-    hang,
-    raw,
-    stall,
 )
 from tests.support.upstream import Upstream
 
@@ -79,19 +76,14 @@ def bound_of(request: ChatRequest) -> Decimal:
     return Decimal(chat_input_bound(request) * 1250 + CAP * 2000).scaleb(-6)
 
 
-ONE_OF_EACH = {kind: error(status, name, text) for status, name, text, kind in reversed(STATUSES)}
+# What every vendor has is in the failure matrix; here is what only Bedrock says.
 FAILS: list[tuple[str, Reply, FailureKind]] = [
-    *((kind.value, reply, kind) for kind, reply in ONE_OF_EACH.items()),
-    ("silence", hang, K.READ_TIMEOUT),
-    ("HTML", raw(b"<html>"), K.MALFORMED_ANSWER),
-    ("truncated JSON", raw(b'{"output":{"mess'), K.MALFORMED_ANSWER),
-    ("empty body", raw(b""), K.MALFORMED_ANSWER),
-    *((f"cut {name}", reply, K.CONNECTION_LOST) for name, reply in CUT.items()),
+    *((name, error(status, name, text), kind) for status, name, text, kind in STATUSES if status in (409, 424)),
+    ("no payment", error(403, "AccessDeniedException", "INVALID_PAYMENT_INSTRUMENT"), K.OUT_OF_CREDIT),
+    ("cut in an error", CUT["in an error"], K.CONNECTION_LOST),
+    ("no HTTP", CUT["no HTTP"], K.CONNECTION_LOST),
 ]
-NO_STREAMS = {"HTML", "truncated JSON", "empty body", "cut in the answer"}
-STREAM_FAILS = [row for row in FAILS if row[0] not in NO_STREAMS] + [
-    row for row in BROKEN_STREAMS if "before" in row[0] or "at once" in row[0] or "start" in row[0]
-]
+STREAM_FAILS = [row for row in BROKEN_STREAMS if "at once" in row[0] or "after its start" in row[0]]
 
 
 @pytest.mark.parametrize(
@@ -142,15 +134,12 @@ def test_every_failure_is_booked_and_passed_on_as_its_kind_demands(
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
-        (events(START, word("Pa"), end=False), "Pa"),
         (events(START, word("Pa"), STOP), "Pa"),
         (events(START, word("Pa"), METADATA), "Pa"),
         (events(START, word("Pa"), exception_message("throttlingException", "x")), "Pa"),
-        (events(START, word("Pa"), exception_message("modelStreamErrorException", "x")), "Pa"),
         (events(START, word("Pa"), FLIPPED), "Pa"),
-        (stall(START, word("Pa")), "Pa"),
     ],
-    ids=["cut", "without usage", "without an end", "throttled", "the model failed", "checksum", "stalls"],
+    ids=["without usage", "without an end", "throttled", "checksum"],
 )
 def test_a_stream_that_breaks_after_its_first_content_is_settled_at_its_bound(
     routed: Callable[..., Services], bedrock: Bedrock, second_upstream: Upstream, books: Books, reply: Reply, said: str
@@ -176,25 +165,22 @@ USAGES: list[tuple[dict[str, Any], Decimal | None]] = [
         {"inputTokens": 10, "outputTokens": 10, "cacheReadInputTokens": 20, "cacheWriteInputTokens": 8},
         Decimal("0.042"),
     ),
-    ({}, None),
     ({"inputTokens": 10}, None),
-    ({"inputTokens": 9_000_000, "outputTokens": 10, "totalTokens": 9_000_010}, Decimal("9000.02")),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["chat", "stream"])
-@pytest.mark.parametrize(("usage", "cost"), USAGES, ids=["plain", "cached and written", "none", "half", "beyond"])
+@pytest.mark.parametrize(("usage", "cost"), USAGES, ids=["plain", "cached and written", "half"])
 def test_usage_is_booked_to_the_cent(
     routed: Callable[..., Services],
     bedrock: Bedrock,
     books: Books,
-    log: LogLines,
     streamed: bool,
     usage: dict[str, Any],
     cost: Decimal | None,
 ) -> None:
     bedrock.usage = usage
-    services = routed(AI_MONTHLY_BUDGET_USD="100000")
+    services = routed()
     request = chat(stream=streamed, max_tokens=CAP)
     if streamed:
         last = list(services.router.stream(request, caller()).chunks)[-1].usage
@@ -204,7 +190,6 @@ def test_usage_is_booked_to_the_cent(
     assert entry["cost"] == (bound_of(request) if cost is None else cost)
     assert entry["cost_basis"] == ("bound" if cost is None else "actual")
     assert (last and last.cost) == cost
-    assert bool(log.events("ledger.bound_exceeded")) is (cost is not None and cost > bound_of(request))
     books.check()
 
 
