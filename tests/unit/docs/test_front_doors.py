@@ -106,7 +106,7 @@ _RESPONSES: Final = DoorOfADocument(
         "prompt_cache_key": "key",
         "service_tier": "flex",
         "truncation": "auto",
-        "include": ["message.output_text.logprobs"],
+        "include": ["reasoning.encrypted_content"],
         "store": True,
         "previous_response_id": "resp_1",
         "conversation": "conv_1",

@@ -12,7 +12,7 @@ from fusewire.ai import vocabulary
 from fusewire.ai.failures import FailureKind
 from fusewire.ai.providers import anthropic_answers, aws_answers
 from fusewire.ai.registry import Registry
-from fusewire.ai.vocabulary import ChatRequest
+from fusewire.ai.vocabulary import ChatRequest, shapes
 from fusewire.config import load_settings
 from fusewire.services import assemble
 from tests.integration.ai.test_stranger import FILE
@@ -81,7 +81,7 @@ def test_every_field_of_a_request_has_its_row() -> None:
 def test_every_field_within_messages_and_tools_has_its_row() -> None:
     rows = {part for fields, _ in mapping_rows() for field in fields for part in re.split(r"[.:] ?", field)}
     elsewhere = {ChatRequest, vocabulary.EmbeddingRequest, vocabulary.StreamOptions}
-    asked = {*vocabulary._Asked.__subclasses__()} - elsewhere
+    asked = {*shapes.Asked.__subclasses__()} - elsewhere
     assert len(asked) > 10
     within = {name for kind in asked for name in kind.model_fields}
     assert within - _STRUCTURE - {"schema_"} <= rows

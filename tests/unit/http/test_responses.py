@@ -62,6 +62,7 @@ FIELDS: list[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
     ({"tools": [], "tool_choice": "auto", "parallel_tool_calls": True}, {}, ()),
     ({"tool_choice": "none"}, {}, ()),
     ({"store": False, "background": False, "truncation": "disabled", "include": [], "service_tier": "auto"}, {}, ()),
+    ({"include": ["reasoning.encrypted_content"]}, {}, ("include",)),
     ({"store": None, "previous_response_id": None, "conversation": None, "background": None, "top_logprobs": 0},
      {}, ()),
 ]  # fmt: skip
@@ -219,7 +220,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"background_options": {"completion_window": "2h"}}, "background_options"),
     ({"context_management": [{"type": "compaction"}]}, "context_management"),
     ({"truncation": "auto"}, "truncation"),
-    ({"include": ["reasoning.encrypted_content"]}, "include"),
+    ({"include": ["message.output_text.logprobs"]}, "include"),
+    ({"include": ["reasoning.encrypted_content", "message.output_text.logprobs"]}, "include"),
     ({"service_tier": "flex"}, "service_tier"),
     ({"max_tool_calls": 3}, "max_tool_calls"),
     ({"top_logprobs": 3}, "top_logprobs"),

@@ -58,7 +58,7 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-def refused(why: str, *, unless: str | None = None) -> BeforeValidator:
+def refused(why: str, *, unless: object = None) -> BeforeValidator:
     """For a field that is known and can't be honoured: whatever asks for something is refused by the field's name.
 
     Absent, null, false and empty ask for nothing; nor does `unless`.

@@ -93,6 +93,8 @@ def chat_request(asked: ResponsesRequest) -> tuple[ChatRequest, tuple[str, ...]]
 
 def _unplaced(asked: ResponsesRequest) -> Iterator[str]:
     reasoning = asked.reasoning
+    if asked.include:
+        yield "include"
     if reasoning and reasoning.summary:
         yield "reasoning.summary"
     if reasoning and reasoning.generate_summary:

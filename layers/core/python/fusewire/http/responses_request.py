@@ -186,7 +186,11 @@ class ResponsesRequest(Asked):
     truncation: Annotated[
         Literal["disabled"] | None, refused("input that is too long is never cut here", unless="disabled")
     ] = None
-    include: Annotated[list[Any] | None, refused("no answer holds anything of that kind"), _NONE_YET] = None
+    include: Annotated[
+        list[Literal["reasoning.encrypted_content"]] | None,
+        refused("no answer holds anything of that kind", unless=["reasoning.encrypted_content"]),
+    ] = None
+    """Agents that store nothing ask for it whether or not the model has any: answers come without."""
     store: Annotated[Literal[False] | None, refused("nothing is stored here; send false, or leave it out")] = None
     previous_response_id: Annotated[None, refused(_STATELESS)] = None
     conversation: Annotated[None, refused(_STATELESS)] = None

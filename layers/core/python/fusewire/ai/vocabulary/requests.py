@@ -1,91 +1,40 @@
-"""The one vocabulary of requests and answers: OpenAI's field names, whichever vendor serves.
+"""What can be asked, in OpenAI's words: a field that isn't here is refused by name, never dropped.
 
-Requests are strict: a field that isn't here is refused by name, never dropped. Answers keep what callers use and
-leave out vendors' private extras, so that an application can't tell who answered.
 Source of the shapes: OpenAI's API reference, "Create chat completion" and "Create embeddings".
 """
 
-import math
 from collections.abc import Iterator
-from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-
-class _Asked(BaseModel):
-    """Part of a request: unknown fields are errors, and neither `1` nor `"true"` is `True`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+from fusewire.ai.vocabulary.shapes import Asked, JsonObject, ModelName, TokenCap
 
 
-class _Answered(BaseModel):
-    """Part of an answer: vendors' extras are left out, and OpenAI's constants are always there."""
-
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
-
-    _constants: ClassVar[frozenset[str]] = frozenset()
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
-        cls._constants = frozenset(name for name, told in cls.model_fields.items() if type(told.default) is str)
-
-    def model_post_init(self, context: object) -> None:
-        # Answers are sent without what no vendor said; `object`, `role` and `type` OpenAI's SDK won't go without.
-        self.model_fields_set.update(self._constants)
-
-
-def _is_finite(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        return all(map(_is_finite, value.values()))
-    return not isinstance(value, list) or all(map(_is_finite, value))
-
-
-def _only_finite(value: dict[str, Any]) -> dict[str, Any]:
-    # pydantic reads NaN, Infinity and 1e999; nobody after us could write them as JSON again.
-    if not _is_finite(value):
-        raise ValueError("NaN and Infinity aren't JSON")
-    return value
-
-
-JsonObject = Annotated[dict[str, Any], AfterValidator(_only_finite)]
-
-# A model's name goes into headers, logs and the ledger: none is a place for control characters.
-ModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
-TokenCap = Annotated[int, Field(ge=1, le=2**31 - 1)]
-TokenCount = Annotated[int, Field(ge=0, le=2**53)]
-"""Tokens as a vendor reports them; more than a number in JSON can hold exactly is no count."""
-
-
-# --- chat: the request -------------------------------------------------------------------------------------------
-
-
-class CacheControl(_Asked):
+class CacheControl(Asked):
     """Anthropic's mark for "keep the prompt up to here"; vendors that cache unasked have no place for it."""
 
     type: Literal["ephemeral"]
     ttl: Literal["5m", "1h"] | None = None
 
 
-class TextPart(_Asked):
+class TextPart(Asked):
     type: Literal["text"]
     text: str
     cache_control: CacheControl | None = None
 
 
-class RefusalPart(_Asked):
+class RefusalPart(Asked):
     type: Literal["refusal"]
     refusal: str
 
 
-class ImageUrl(_Asked):
+class ImageUrl(Asked):
     url: str
     detail: Literal["auto", "low", "high"] = "auto"
 
 
-class ImagePart(_Asked):
+class ImagePart(Asked):
     type: Literal["image_url"]
     image_url: ImageUrl
     cache_control: CacheControl | None = None
@@ -94,12 +43,12 @@ class ImagePart(_Asked):
 ContentPart = Annotated[TextPart | ImagePart | RefusalPart, Field(discriminator="type")]
 
 
-class FunctionCall(_Asked):
+class FunctionCall(Asked):
     name: str
     arguments: str
 
 
-class ToolCall(_Asked):
+class ToolCall(Asked):
     id: str
     type: Literal["function"] = "function"
     function: FunctionCall
@@ -108,19 +57,19 @@ class ToolCall(_Asked):
     """Google's: the signature of the thought that led to the call, which has to come back with it."""
 
 
-class SystemMessage(_Asked):
+class SystemMessage(Asked):
     role: Literal["system", "developer"]
     content: str | list[TextPart]
     name: str | None = None
 
 
-class UserMessage(_Asked):
+class UserMessage(Asked):
     role: Literal["user"]
     content: str | list[ContentPart]
     name: str | None = None
 
 
-class AssistantMessage(_Asked):
+class AssistantMessage(Asked):
     """An earlier answer, as applications send it back: with the empty fields that OpenAI's SDK keeps."""
 
     role: Literal["assistant"]
@@ -134,7 +83,7 @@ class AssistantMessage(_Asked):
     function_call: None = None
 
 
-class ToolMessage(_Asked):
+class ToolMessage(Asked):
     role: Literal["tool"]
     content: str | list[TextPart]
     tool_call_id: str
@@ -144,29 +93,29 @@ class ToolMessage(_Asked):
 Message = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]
 
 
-class FunctionDefinition(_Asked):
+class FunctionDefinition(Asked):
     name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.-]+$")]
     description: str | None = None
     parameters: JsonObject | None = None
     strict: bool | None = None
 
 
-class Tool(_Asked):
+class Tool(Asked):
     type: Literal["function"]
     function: FunctionDefinition
     cache_control: CacheControl | None = None
 
 
-class NamedFunction(_Asked):
+class NamedFunction(Asked):
     name: str
 
 
-class NamedToolChoice(_Asked):
+class NamedToolChoice(Asked):
     type: Literal["function"]
     function: NamedFunction
 
 
-class JsonSchema(_Asked):
+class JsonSchema(Asked):
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
@@ -175,22 +124,22 @@ class JsonSchema(_Asked):
     strict: bool | None = None
 
 
-class TextFormat(_Asked):
+class TextFormat(Asked):
     type: Literal["text", "json_object"]
 
 
-class JsonSchemaFormat(_Asked):
+class JsonSchemaFormat(Asked):
     type: Literal["json_schema"]
     json_schema: JsonSchema
 
 
-class StreamOptions(_Asked):
+class StreamOptions(Asked):
     include_usage: bool | None = None
     include_obfuscation: Literal[False] | None = None
     """True can't be honoured: the padding that it asks for is among the vendors' extras."""
 
 
-class ChatRequest(_Asked):
+class ChatRequest(Asked):
     """`POST /chat/completions`. Token counts are tokens; the output cap is `max_completion_tokens`."""
 
     model: ModelName
@@ -259,126 +208,10 @@ class ChatRequest(_Asked):
         return frozenset(found)
 
 
-# --- chat: the answer --------------------------------------------------------------------------------------------
-
-
-class PromptTokensDetails(_Answered):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    cache_write_1h_tokens: int | None = None
-    """Of `cache_write_tokens`, those that are kept for an hour."""
-
-
-class CompletionTokensDetails(_Answered):
-    reasoning_tokens: int | None = None
-
-
-class Usage(_Answered):
-    """Tokens as OpenAI counts them: cached and cache-write ones are within `prompt_tokens`, reasoning within output."""
-
-    prompt_tokens: TokenCount
-    completion_tokens: TokenCount = 0
-    total_tokens: TokenCount = 0
-    prompt_tokens_details: PromptTokensDetails | None = None
-    completion_tokens_details: CompletionTokensDetails | None = None
-    cost: Decimal | None = None
-    """USD, booked in the ledger; set by fusewire, never by a vendor."""
-
-
-class AnsweredFunction(_Answered):
-    name: str
-    arguments: str
-
-
-class AnsweredToolCall(_Answered):
-    id: str
-    type: Literal["function"] = "function"
-    function: AnsweredFunction
-    extra_content: JsonObject | None = None
-
-
-class AnsweredMessage(_Answered):
-    role: Literal["assistant"] = "assistant"
-    content: str | None = None
-    refusal: str | None = None
-    tool_calls: list[AnsweredToolCall] | None = None
-    reasoning_content: str | None = None
-
-
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
-
-
-class Choice(_Answered):
-    index: int
-    message: AnsweredMessage
-    finish_reason: FinishReason
-    logprobs: JsonObject | None = None
-
-
-class ChatResponse(_Answered):
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    choices: Annotated[list[Choice], Field(min_length=1)]
-    usage: Usage | None = None
-    system_fingerprint: str | None = None
-
-
-class DeltaFunction(_Answered):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class DeltaToolCall(_Answered):
-    index: int
-    id: str | None = None
-    type: Literal["function"] | None = None
-    function: DeltaFunction | None = None
-    extra_content: JsonObject | None = None
-
-
-class Delta(_Answered):
-    role: Literal["assistant"] | None = None
-    content: str | None = None
-    refusal: str | None = None
-    tool_calls: list[DeltaToolCall] | None = None
-    reasoning_content: str | None = None
-
-    @property
-    def has_content(self) -> bool:
-        """Whether an application would see something of this: from then on a stream can't change its provider."""
-        return bool(self.content or self.refusal or self.tool_calls or self.reasoning_content)
-
-
-class ChunkChoice(_Answered):
-    index: int
-    delta: Annotated[Delta, BeforeValidator(lambda told: told or {}), Field(default_factory=Delta)]
-    """Azure's asynchronous content filter sends annotations in choices that have none."""
-    finish_reason: FinishReason | None = None
-    logprobs: JsonObject | None = None
-
-
-_Chunk = Literal["chat.completion.chunk"]
-
-
-class StreamChunk(_Answered):
-    id: str
-    object: Annotated[_Chunk, BeforeValidator(lambda told: told or "chat.completion.chunk")] = "chat.completion.chunk"
-    """Empty in Azure's first chunk, which holds what its content filter found in the prompt."""
-    created: int
-    model: str
-    choices: list[ChunkChoice]
-    usage: Usage | None = None
-    system_fingerprint: str | None = None
-
-
-# --- embeddings --------------------------------------------------------------------------------------------------
-
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
-class EmbeddingRequest(_Asked):
+class EmbeddingRequest(Asked):
     """`POST /embeddings`."""
 
     model: ModelName
@@ -405,17 +238,3 @@ class EmbeddingRequest(_Asked):
         if isinstance(self.input, str) or isinstance(self.input[0], int):
             return 1
         return len(self.input)
-
-
-class Embedding(_Answered):
-    object: Literal["embedding"] = "embedding"
-    index: int
-    embedding: list[float] | str
-    """Numbers, or base64 of little-endian 32-bit floats where the caller asked for that."""
-
-
-class EmbeddingResponse(_Answered):
-    object: Literal["list"] = "list"
-    data: Annotated[list[Embedding], Field(min_length=1)]
-    model: str
-    usage: Usage | None = None
