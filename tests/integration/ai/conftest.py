@@ -6,7 +6,9 @@ hundredth of the time of a new one.
 
 from collections.abc import Iterator
 
-import openai  # noqa: F401 - before any test, so that importing it takes nothing from a test's short deadline
+import anthropic  # noqa: F401 - before any test, so that importing them takes nothing from a test's short deadline
+import google.oauth2.service_account  # noqa: F401 - the same
+import openai  # noqa: F401 - the same
 import psycopg
 import pytest
 from psycopg import sql
