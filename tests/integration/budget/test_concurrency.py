@@ -1,6 +1,7 @@
 """Thirty-two execution environments on one window: the limit holds at every moment, and no call is lost."""
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -34,8 +35,9 @@ class Told:
 class Environment:
     """One Lambda's execution environment, making calls at random and keeping its own account of them."""
 
-    def __init__(self, number: int, ledger: Ledger) -> None:
+    def __init__(self, number: int, ledger: Ledger, key_id: str | None = None) -> None:
         self.ledger = ledger
+        self.key_id = key_id
         self.told = Told()
         self._random = random.Random(number)  # noqa: S311 - the same calls in every run
         self._name = f"environment-{number}"
@@ -47,7 +49,9 @@ class Environment:
             bound = Decimal(self._random.randint(1, 60)).scaleb(-3)
             chain = [candidate(bound, provider) for provider in self._random.sample(providers, len(providers))]
             try:
-                reservation = self.ledger.reserve(a_call(self._name), chain, attempt=attempt, after=after)
+                reservation = self.ledger.reserve(
+                    a_call(self._name, key_id=self.key_id), chain, attempt=attempt, after=after
+                )
             except (BudgetExceededError, BudgetReservedError, AllCoolingError):
                 self.told.refused += 1
                 return
@@ -98,8 +102,12 @@ def reset_once(ledger: Ledger) -> None:
 
 
 @pytest.mark.usefixtures("patience")
-def test_the_limit_holds_at_every_moment(open_ledger: OpenLedger, books: Books, events: Events) -> None:
-    environments = [Environment(number, open_ledger()) for number in range(THREADS)]
+def test_no_limit_is_passed_at_any_moment(open_ledger: OpenLedger, books: Books, keys: Keys, events: Events) -> None:
+    """Four keys whose budgets sum to more than the company's."""
+    limits = {
+        keys.make(f"key-{n}", budget=limit): Decimal(limit) for n, limit in enumerate(("0.6", "0.4", "0.3", "0.2"))
+    }
+    environments = [Environment(number, open_ledger(), f"key-{number % 4}") for number in range(THREADS)]
 
     def work(environment: Environment) -> None:
         for _ in range(20):
@@ -107,15 +115,18 @@ def test_the_limit_holds_at_every_moment(open_ledger: OpenLedger, books: Books, 
 
     observed = all_at_once(
         [lambda e=e: work(e) for e in environments],  # type: ignore[misc]
-        lambda: books.check(limit=LIMIT),
+        lambda: books.check(limit=LIMIT, keys=limits),
     )
 
     assert observed > 0
-    window = books.only_window(limit=LIMIT)
+    windows = {window.budget: window for window in books.check(limit=LIMIT, keys=limits)}
     ends = [end for e in environments for end in e.told.entries.values()]
-    assert window.reserved == 0
-    assert window.spent == sum(cost for _, cost in ends)
-    assert window.calls == sum(how in ("actual", "bound") for how, _ in ends)
+    for budget, window in windows.items():
+        own = [end for e in environments if budget in ("global", e.key_id) for end in e.told.entries.values()]
+        assert window.reserved == 0
+        assert window.spent == sum(cost for _, cost in own)
+        assert window.calls == sum(how in ("actual", "bound") for how, _ in own)
+    assert len(windows) == 5
     assert len(books.rows("SELECT FROM ledger")) == len(ends)
     assert sum(e.told.refused for e in environments) > 0, "the budget was never the thing that was short"
     assert events.count()["ledger.unavailable"] == 0
@@ -123,12 +134,14 @@ def test_the_limit_holds_at_every_moment(open_ledger: OpenLedger, books: Books, 
 
 @pytest.mark.usefixtures("patience")
 def test_failovers_resets_reads_and_expiry_never_wait_for_each_other_in_a_circle(
-    open_ledger: OpenLedger, books: Books, events: Events
+    open_ledger: OpenLedger, books: Books, keys: Keys, events: Events
 ) -> None:
+    limits = {keys.make(f"key-{number}", budget="0.3"): Decimal("0.3") for number in range(3)}
     environments = [
-        Environment(number, open_ledger(AI_RESERVATION_TTL_SECONDS="0.03")) for number in range(THREADS - 6)
+        Environment(number, open_ledger(AI_RESERVATION_TTL_SECONDS="0.03"), [*limits, None][number % 4])
+        for number in range(THREADS - 8)
     ]
-    admins = [open_ledger() for _ in range(2)]
+    admins = [open_ledger() for _ in range(4)]
     schedulers = [open_ledger() for _ in range(2)]
     readers = [open_ledger() for _ in range(2)]
 
@@ -138,7 +151,8 @@ def test_failovers_resets_reads_and_expiry_never_wait_for_each_other_in_a_circle
 
     def reset(ledger: Ledger) -> None:
         for number in range(15):
-            ledger.reset(actor="admin", source_ip=None, request_id=f"reset-{number}", reason=None)
+            budget = "global" if ledger in admins[:2] else f"key-{number % 3}"
+            ledger.reset(actor="admin", source_ip=None, request_id=f"reset-{number}", reason=None, budget=budget)
 
     def schedule(ledger: Ledger) -> None:
         for _ in range(15):
@@ -153,12 +167,12 @@ def test_failovers_resets_reads_and_expiry_never_wait_for_each_other_in_a_circle
     jobs += [lambda a=a: reset(a) for a in admins]  # type: ignore[misc]
     jobs += [lambda s=s: schedule(s) for s in schedulers]  # type: ignore[misc]
     jobs += [lambda r=r: read(r) for r in readers]  # type: ignore[misc]
-    all_at_once(jobs, lambda: books.check(limit=LIMIT))
+    all_at_once(jobs, lambda: books.check(limit=LIMIT, keys=limits))
 
     # A deadlock's victim would have shown as an error of its caller, or as an ending that was kept.
     assert events.count()["ledger.unavailable"] == 0
     deadline = datetime.now(UTC) + timedelta(seconds=10)
-    while any(window.reserved for window in books.check(limit=LIMIT)):
+    while any(window.reserved for window in books.check(limit=LIMIT, keys=limits)):
         assert datetime.now(UTC) < deadline, "crashed calls are still reserved long after their time"
         readers[0].budget()
 
@@ -167,10 +181,9 @@ def test_failovers_resets_reads_and_expiry_never_wait_for_each_other_in_a_circle
     assert found == {
         entry: (statuses[how], cost) for e in environments for entry, (how, cost) in e.told.entries.items()
     }
-    assert len(books.check()) == events.count()["circuit_breaker.manual_reset"] + 1 + sum(
-        1 for row in books.rows("SELECT opened_by FROM budget_window") if row["opened_by"] == "schedule"
-    )
-    assert events.count()["circuit_breaker.manual_reset"] == 30
+    opened = Counter(row["opened_by"] for row in books.rows("SELECT opened_by FROM budget_window"))
+    assert opened == {"use": 4, "admin": 60, "schedule": opened["schedule"]}
+    assert events.count()["circuit_breaker.manual_reset"] == 60
     crashed = sum(how is None for e in environments for how, _ in e.told.entries.values())
     assert events.count()["ledger.settled_at_bound"] >= crashed > 0
 

@@ -291,9 +291,11 @@ CREATE FUNCTION ledger_key_json(kw budget_window, settings jsonb) RETURNS jsonb
 LANGUAGE sql VOLATILE AS $$
     SELECT ledger_budget_json(kw, k.monthly_budget_usd, settings) || jsonb_build_object(
         'requests_per_minute', k.requests_per_minute,
-        'requests_left', greatest(k.requests_per_minute - CASE WHEN m.is_over THEN 0 ELSE kw.minute_requests END, 0),
+        'requests_left', k.requests_per_minute
+            - least(CASE WHEN m.is_over THEN 0 ELSE kw.minute_requests END, k.requests_per_minute),
         'tokens_per_minute', k.tokens_per_minute,
-        'tokens_left', greatest(k.tokens_per_minute - CASE WHEN m.is_over THEN 0 ELSE kw.minute_tokens END, 0),
+        'tokens_left', k.tokens_per_minute
+            - least(CASE WHEN m.is_over THEN 0 ELSE kw.minute_tokens END, k.tokens_per_minute),
         'minute_ends_in', CASE WHEN m.is_over THEN 0
             ELSE ceil(extract(epoch FROM kw.minute_at + interval '1 minute' - clock_timestamp()))::integer END)
     FROM api_key k, (SELECT COALESCE(kw.minute_at <= clock_timestamp() - interval '1 minute', true) AS is_over) m
