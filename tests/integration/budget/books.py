@@ -20,7 +20,8 @@ from fusewire.budget.pricing import TokenCounts
 ZERO = Decimal(0)
 
 _WINDOWS = """
-    SELECT w.id, w.budget, w.spent, w.reserved, w.request_count AS calls,
+    SELECT w.id, w.budget, w.spent + COALESCE(s.spent, 0) AS spent, w.reserved + COALESCE(s.reserved, 0) AS reserved,
+           w.request_count + COALESCE(s.calls, 0) AS calls,
            COALESCE(l.spent, 0) AS ledger_spent, COALESCE(l.reserved, 0) AS ledger_reserved,
            COALESCE(l.calls, 0) AS ledger_calls
     FROM budget_window w
@@ -29,6 +30,8 @@ _WINDOWS = """
                       count(*) FILTER (WHERE status = 'settled') AS calls
                FROM ledger, LATERAL (VALUES (window_id), (key_window_id)) of_budget (id)
                GROUP BY of_budget.id) l ON l.id = w.id
+    LEFT JOIN (SELECT window_id, sum(spent) AS spent, sum(reserved) AS reserved, sum(request_count) AS calls
+               FROM budget_slot GROUP BY window_id) s ON s.window_id = w.id
     ORDER BY w.id
 """
 
@@ -40,9 +43,12 @@ _ROLLED = """
         SELECT key_id, 0, sum(cost), sum(requests) FROM usage_rollup
         WHERE EXISTS (SELECT FROM api_key k WHERE k.id = key_id) GROUP BY key_id) r
     FULL JOIN (
-        SELECT budget, CASE budget WHEN 'global' THEN id ELSE 0 END AS window_id, sum(spent) AS spent,
-               sum(request_count) AS calls
-        FROM budget_window GROUP BY 1, 2) w USING (budget, window_id)
+        SELECT budget, CASE budget WHEN 'global' THEN id ELSE 0 END AS window_id,
+               sum(b.spent + COALESCE(s.spent, 0)) AS spent, sum(b.request_count + COALESCE(s.calls, 0)) AS calls
+        FROM budget_window b
+        LEFT JOIN (SELECT window_id, sum(spent) AS spent, sum(request_count) AS calls
+                   FROM budget_slot GROUP BY window_id) s ON s.window_id = b.id
+        GROUP BY 1, 2) w USING (budget, window_id)
     WHERE (COALESCE(r.cost, 0), COALESCE(r.requests, 0)) <> (COALESCE(w.spent, 0), COALESCE(w.calls, 0))
 """
 
@@ -52,7 +58,10 @@ _GROUPS_THAT_DIFFER = """
                  sum(cost) AS cost, count(*) AS requests,
                  sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
           FROM ledger WHERE status = 'settled' GROUP BY 1, 2, 3, 4, 5, 6) l
-    FULL JOIN usage_rollup r USING (window_id, day, provider, model, tier, key_id)
+    FULL JOIN (SELECT window_id, day, provider, model, tier, key_id, sum(cost) AS cost, sum(requests) AS requests,
+                      sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
+               FROM usage_rollup GROUP BY 1, 2, 3, 4, 5, 6) r
+        USING (window_id, day, provider, model, tier, key_id)
     WHERE (COALESCE(l.cost, 0), COALESCE(l.requests, 0), COALESCE(l.input_tokens, 0), COALESCE(l.output_tokens, 0))
           IS DISTINCT FROM
           (COALESCE(r.cost, 0), COALESCE(r.requests, 0), COALESCE(r.input_tokens, 0), COALESCE(r.output_tokens, 0))

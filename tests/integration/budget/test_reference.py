@@ -183,7 +183,9 @@ def test_the_ledger_agrees_with_the_rules(
 ) -> None:
     def clear() -> None:
         with psycopg.connect(database_url) as owner:
-            owner.execute("TRUNCATE budget_window, budget_crossing, ledger, usage_rollup, provider_health, audit")
+            owner.execute(
+                "TRUNCATE budget_slot, budget_window, budget_crossing, ledger, usage_rollup, provider_health, audit"
+            )
 
     limited = {
         limit: open_ledger(

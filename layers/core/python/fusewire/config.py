@@ -104,6 +104,7 @@ class Settings(BaseModel):
     ai_half_open_policy: Literal["warn", "downgrade"] = "warn"
     ai_budget_timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
     ai_reservation_ttl_seconds: Annotated[float, Field(gt=0, le=86_400)] = 180
+    ai_ledger_slots: Annotated[int, Field(ge=1, le=64)] = 1
     ai_price_overrides: Annotated[dict[str, PriceOverride], BeforeValidator(_json_object)] = {}
     ai_price_aliases: Annotated[dict[str, str], BeforeValidator(_json_object)] = {}
 

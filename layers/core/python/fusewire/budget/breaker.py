@@ -29,6 +29,7 @@ def sql_settings(settings: Settings) -> dict[str, object]:
         "open": settings.ai_circuit_breaker_threshold,
         "timezone": settings.ai_budget_timezone,
         "ttl_seconds": settings.ai_reservation_ttl_seconds,
+        "slots": settings.ai_ledger_slots,
     }
 
 

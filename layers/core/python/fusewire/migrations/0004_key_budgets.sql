@@ -7,6 +7,8 @@
 -- somebody with their window locked touches, then provider_health by name. Whoever locks more than one key's window
 -- holds the company's open window, so two such statements are never under way at once. audit_head is locked by them, by
 -- a reset, or by a statement that touches nothing of the above afterwards.
+--
+-- Windows are locked FOR NO KEY UPDATE: an entry's foreign key must not wait for its window.
 
 DROP FUNCTION ledger_lock_window(jsonb, jsonb);
 DROP FUNCTION ledger_expire(budget_window, jsonb, jsonb);
@@ -71,7 +73,7 @@ DECLARE
     old budget_window;
 BEGIN
     LOOP
-        SELECT * INTO w FROM budget_window WHERE budget = name AND closed_at IS NULL FOR UPDATE;
+        SELECT * INTO w FROM budget_window WHERE budget = name AND closed_at IS NULL FOR NO KEY UPDATE;
         EXIT WHEN FOUND;
         -- No window yet, or the one we waited for was closed meanwhile: make it or meet its successor.
         INSERT INTO budget_window (budget, opened_at, opened_by, resets_at)
@@ -187,7 +189,7 @@ BEGIN
         SELECT COALESCE(array_agg(l.id), '{}') INTO stale FROM (
             SELECT id FROM budget_window
             WHERE budget = 'global' AND (closed_at IS NULL OR swept_until <= closed_at + interval '1 day')
-            ORDER BY id FOR UPDATE) l;
+            ORDER BY id FOR NO KEY UPDATE) l;
         EXIT WHEN NOT EXISTS (
             SELECT FROM budget_window WHERE budget = 'global' AND closed_at IS NULL AND id <> ALL (stale));
     END LOOP;
@@ -212,7 +214,7 @@ BEGIN
     FOR closed IN
         SELECT * FROM budget_window
         WHERE budget = 'global' AND closed_at IS NOT NULL AND swept_until <= closed_at + interval '1 day'
-        ORDER BY id FOR UPDATE SKIP LOCKED
+        ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
     LOOP
         SELECT * INTO step FROM ledger_expire(closed, settings, expired, crossings);
         expired := step.expired; crossings := step.crossings;
@@ -238,9 +240,9 @@ BEGIN
     repeated := false;
     SELECT * INTO was FROM ledger WHERE id = (ending->>'id')::uuid;
     IF NOT FOUND THEN RETURN; END IF; -- another database than the one it was reserved in; the caller is told: status null
-    SELECT * INTO w FROM budget_window WHERE id = was.window_id FOR UPDATE;
+    SELECT * INTO w FROM budget_window WHERE id = was.window_id FOR NO KEY UPDATE;
     IF was.key_window_id IS NOT NULL THEN
-        SELECT * INTO kw FROM budget_window WHERE id = was.key_window_id FOR UPDATE;
+        SELECT * INTO kw FROM budget_window WHERE id = was.key_window_id FOR NO KEY UPDATE;
     END IF;
     SELECT * INTO was FROM ledger WHERE id = was.id FOR UPDATE; -- again: the lock may have been waited for
     IF was.status <> 'reserved' AND was.outcome IS DISTINCT FROM 'expired' THEN
@@ -437,7 +439,7 @@ BEGIN
     IF p ? 'ending' THEN
         -- Its window first, which may be older than the open one.
         PERFORM 1 FROM budget_window
-        WHERE id = (SELECT window_id FROM ledger WHERE id = (p->'ending'->>'id')::uuid) FOR UPDATE;
+        WHERE id = (SELECT window_id FROM ledger WHERE id = (p->'ending'->>'id')::uuid) FOR NO KEY UPDATE;
     END IF;
     SELECT * INTO step FROM ledger_lock_window('global', settings, NULL);
     w := step.w; turned := step.turned;

@@ -8,7 +8,7 @@ BEGIN
     REVOKE ALL ON ALL TABLES IN SCHEMA public FROM fusewire_app;
     GRANT USAGE ON SCHEMA public TO fusewire_app;
     GRANT SELECT ON ALL TABLES IN SCHEMA public TO fusewire_app;
-    GRANT INSERT, UPDATE ON budget_window, ledger, usage_rollup, provider_health, api_key, settings_seen TO fusewire_app;
+    GRANT INSERT, UPDATE ON budget_window, ledger, usage_rollup, provider_health, api_key, settings_seen, budget_slot TO fusewire_app;
     GRANT INSERT ON budget_crossing TO fusewire_app;
     GRANT INSERT, UPDATE, DELETE ON api_key_secret TO fusewire_app;
 END $$;

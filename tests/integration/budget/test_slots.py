@@ -1,0 +1,186 @@
+"""AI_LEDGER_SLOTS: many rows instead of one hot one, and the cap as hard as before."""
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from decimal import Decimal
+from threading import Barrier
+
+import psycopg
+import pytest
+
+from fusewire.budget.ledger import Call, Ledger
+from fusewire.errors import BudgetExceededError, BudgetReservedError
+from tests.integration.budget.books import ZERO, Books, Clock, Events, a_call, at_bound, candidate, released, settled
+from tests.integration.budget.conftest import OpenLedger
+
+LIMIT = Decimal(1)
+SLOTS = 4
+
+
+@pytest.fixture
+def ledger(open_ledger: OpenLedger) -> Ledger:
+    """Introduced and granted: its next calls go to a slot."""
+    made = open_ledger(AI_LEDGER_SLOTS=str(SLOTS))
+    made.end(released(made.reserve(a_call("first"), [candidate("0.001")])))
+    made.end(released(made.reserve(a_call("second"), [candidate("0.001")])))
+    return made
+
+
+def in_slots(books: Books) -> int:
+    return len(books.rows("SELECT FROM ledger WHERE slot IS NOT NULL"))
+
+
+def granted(books: Books) -> Decimal:
+    [row] = books.rows("SELECT COALESCE(sum(granted), 0) AS sum FROM budget_slot")
+    return Decimal(row["sum"])
+
+
+def test_a_call_that_fits_its_slot_leaves_the_windows_row_alone(ledger: Ledger, books: Books) -> None:
+    before = books.rows("SELECT xmin::text, ctid::text FROM budget_window")
+    held = ledger.reserve(a_call(), [candidate("0.01")])
+    booked = ledger.end(settled(held, "0.004"))
+    assert books.rows("SELECT xmin::text, ctid::text FROM budget_window") == before
+    assert booked.budget is not None
+    assert (booked.budget.window.spent, booked.budget.remaining) == (Decimal("0.004"), Decimal("0.996"))
+    assert books.only_window(limit=LIMIT).spent == Decimal("0.004")
+    assert books.entry(held.id)["slot"] is not None
+
+
+def test_what_is_granted_stays_below_the_alert_threshold(ledger: Ledger, books: Books) -> None:
+    for _ in range(60):
+        try:
+            ledger.end(settled(ledger.reserve(a_call(), [candidate("0.01")]), "0.01"))
+        except BudgetExceededError:
+            break
+        [window] = books.rows("SELECT spent + reserved AS taken FROM budget_window WHERE closed_at IS NULL")
+        assert granted(books) == 0 or granted(books) + window["taken"] < Decimal("0.8")
+
+
+def test_the_last_cent_is_served_though_no_slot_has_room_for_it(ledger: Ledger, books: Books) -> None:
+    held = [ledger.reserve(a_call(), [candidate("0.05")]) for _ in range(20)]
+    assert books.only_window(limit=LIMIT).reserved == 1
+    with pytest.raises(BudgetReservedError):
+        ledger.reserve(a_call(), [candidate("0.05")])
+    for reservation in held:
+        ledger.end(released(reservation))
+    assert ledger.reserve(a_call(), [candidate("1")]).budget.remaining == 0
+
+
+def test_a_settlement_above_its_bound_is_booked_by_the_window(ledger: Ledger, books: Books, events: Events) -> None:
+    held = ledger.reserve(a_call(), [candidate("0.001")])
+    assert books.entry(held.id)["slot"] is not None
+    ledger.end(settled(held, "0.9"))
+    assert books.only_window().spent == Decimal("0.9")
+    assert events.count() == {"circuit_breaker.alert": 1}
+
+
+def test_a_reset_takes_the_slots_back_and_late_ends_find_their_window(ledger: Ledger, books: Books) -> None:
+    held = [ledger.reserve(a_call(), [candidate("0.01")]) for _ in range(3)]
+    closed, _ = ledger.reset(actor="admin", source_ip=None, request_id="reset", reason=None)
+    assert closed.reserved == Decimal("0.03")
+    assert granted(books) == 0
+    fresh = ledger.reserve(a_call(), [candidate("0.01")])
+    ledger.end(settled(held[0], "0.005"))
+    ledger.end(at_bound(held[1]))
+    ledger.end(released(held[2]))
+    ledger.end(settled(fresh, "0.002"))
+    old, new = books.check(limit=LIMIT)
+    assert (old.spent, old.reserved, new.spent, new.reserved) == (Decimal("0.015"), ZERO, Decimal("0.002"), ZERO)
+
+
+def test_the_months_end_closes_a_window_whose_slots_are_in_use(
+    clock: Clock, open_ledger: OpenLedger, books: Books, events: Events
+) -> None:
+    ledger = open_ledger(AI_LEDGER_SLOTS="4")
+    for _ in range(2):
+        ledger.end(released(ledger.reserve(a_call(), [candidate("0.001")])))
+    held = ledger.reserve(a_call(), [candidate("0.1")])
+    assert books.entry(held.id)["slot"] is not None
+    clock.advance(seconds=timedelta(days=20).total_seconds())
+    ledger.reserve(a_call(), [candidate("0.2")])
+    ledger.end(settled(held, "0.05"))
+    old, new = books.check(limit=LIMIT)
+    assert (old.spent, new.reserved) == (Decimal("0.1"), Decimal("0.2")) or old.spent == Decimal("0.05")
+    assert events.count()["circuit_breaker.monthly_reset"] == 1
+
+
+def test_a_crashed_call_in_a_slot_is_settled_at_its_bound(
+    clock: Clock, open_ledger: OpenLedger, books: Books, events: Events
+) -> None:
+    ledger = open_ledger(AI_LEDGER_SLOTS="4")
+    for _ in range(2):
+        ledger.end(released(ledger.reserve(a_call(), [candidate("0.001")])))
+    held = ledger.reserve(a_call(), [candidate("0.1")])
+    assert books.entry(held.id)["slot"] is not None
+    clock.advance(seconds=600)
+    assert ledger.budget()[0].window.spent == Decimal("0.1")
+    assert events.count()["ledger.settled_at_bound"] == 1
+    ledger.end(settled(held, "0.03"))
+    assert books.only_window(limit=LIMIT).spent == Decimal("0.03")
+
+
+def test_under_a_lowered_limit_no_slot_of_the_old_one_serves(
+    ledger: Ledger, open_ledger: OpenLedger, books: Books
+) -> None:
+    lower = open_ledger(AI_LEDGER_SLOTS=str(SLOTS), AI_MONTHLY_BUDGET_USD="0.1")
+    held = [lower.reserve(a_call(), [candidate("0.02")]) for _ in range(5)]
+    with pytest.raises(BudgetReservedError):
+        lower.reserve(a_call(), [candidate("0.001")])
+    assert books.only_window(limit=Decimal("0.1")).reserved == Decimal("0.1")
+    assert len(held) == 5
+
+
+def test_a_key_is_held_to_its_budget_in_every_slot(
+    ledger: Ledger, books: Books, database_url: str, events: Events
+) -> None:
+    with psycopg.connect(database_url) as owner:
+        owner.execute(
+            "INSERT INTO api_key (id, name, scopes, monthly_budget_usd, created_at, created_by)"
+            " VALUES ('key_a', 'a', '{complete}', 0.01, now(), 'test')"
+        )
+    call = Call("request-1", "chat", "sota", "key_a")
+    for _ in range(9):
+        ledger.end(settled(ledger.reserve(call, [candidate("0.001")]), "0.001"))
+    assert in_slots(books) > 5
+    with pytest.raises(BudgetExceededError) as refused:
+        ledger.reserve(call, [candidate("0.002")])
+    assert refused.value.budget == "key_a"
+    books.check(limit=LIMIT, keys={"key_a": Decimal("0.01")})
+    assert events.count()["circuit_breaker.alert"] == 1
+
+
+def test_sixteen_sessions_spend_the_whole_budget_and_not_a_cent_more(
+    open_ledger: OpenLedger, books: Books, events: Events
+) -> None:
+    ledgers = [open_ledger(AI_LEDGER_SLOTS=str(SLOTS)) for _ in range(16)]
+    start = Barrier(len(ledgers))
+
+    def work(number: int) -> Decimal:
+        made, ledger = random.Random(number), ledgers[number]  # noqa: S311 - the same calls in every run
+        start.wait(timeout=30)
+        spent = Decimal(0)
+        for _ in range(60):
+            bound = Decimal(made.randint(1, 40)).scaleb(-4)
+            try:
+                held = ledger.reserve(a_call(f"caller-{number}"), [candidate(bound)])
+            except (BudgetExceededError, BudgetReservedError):
+                continue
+            cost = (bound * made.randint(500, 1000)).scaleb(-3)
+            ending = made.choice((settled(held, cost), settled(held, cost), at_bound(held), released(held)))
+            spent += {"actual": cost, "bound": bound}.get(ending.how, Decimal(0))
+            ledger.end(ending)
+        return spent
+
+    with ThreadPoolExecutor(len(ledgers)) as pool:
+        working = [pool.submit(work, number) for number in range(len(ledgers))]
+        while not all(job.done() for job in working):
+            books.check(limit=LIMIT)
+        told = sum((job.result() for job in working), Decimal(0))
+
+    window = books.only_window(limit=LIMIT)
+    assert (window.spent, window.reserved) == (told, ZERO)
+    assert window.spent > Decimal("0.9")
+    assert in_slots(books) > 100
+    assert books.crossings() == ["HALF_OPEN", "OPEN"]
+    assert events.count()["circuit_breaker.alert"] == events.count()["circuit_breaker.opened"] == 1
