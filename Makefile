@@ -1,6 +1,6 @@
 # Everything goes through the project's own .venv and the locked requirements: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run backup restore test lint types format bench lock clean
+.PHONY: help setup setup-dev setup-infra run backup restore test lint types format bench build deploy destroy lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,8 +25,17 @@ help: ## Show this list
 	@$(INSTALL) -r requirements/dev.txt
 	@touch $@
 
+# What builds and checks infra/ pins what the product pins too, so it has an environment of its own. uv is quick: 147
+# packages in seconds.
+.venv-infra/stamp: .venv/dev.stamp requirements/infra.txt
+	@echo "Installing what builds and checks infra/ (once) ..." >&2
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-infra
+	@$(BIN)/uv pip install --quiet --python .venv-infra/bin/python --require-hashes -r requirements/infra.txt
+	@touch $@
+
 setup: .venv/run.stamp ## Create .venv with what `make run` needs
 setup-dev: .venv/dev.stamp ## The same with what the tests need
+setup-infra: .venv-infra/stamp ## Create .venv-infra with what builds and checks infra/
 
 run: .venv/run.stamp ## Serve http://127.0.0.1:8000 (PORT=) with Postgres and a small real model
 	@PYTHONPATH=layers/core/python exec $(BIN)/python -m local
@@ -37,7 +46,7 @@ backup: .venv/run.stamp ## The ledger as SQL on standard output: make -s backup 
 restore: .venv/run.stamp ## Put a backup back: make -s restore < FILE
 	@PYTHONPATH=layers/core/python $(BIN)/python -m local.backup restore
 
-test: lint types ## Lint, types, then every test
+test: lint types .venv-infra/stamp ## Lint, types, then every test
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/dev.stamp ## Style and format, changing nothing
@@ -54,11 +63,24 @@ format: .venv/dev.stamp ## Format, and fix what can be fixed
 bench: .venv/dev.stamp ## Measure beside the peers; results in benchmarks/results/
 	$(BIN)/python -m benchmarks
 
+# AWS. STAGE, REGION, STACK, STATE and STREAMING are told to scripts/deploy.py by the environment.
+DEPLOY = PATH="$(CURDIR)/$(BIN):$(CURDIR)/.venv-infra/bin:$$PATH" SAM_CLI_TELEMETRY=0 .venv-infra/bin/python scripts/deploy.py
+export STAGE REGION STACK STATE STREAMING
+
+build: .venv-infra/stamp ## The layer and the functions for AWS, into .aws-sam/ (no Docker, no account)
+	@$(DEPLOY) build
+
+deploy: .venv-infra/stamp ## To AWS: Terraform, then SAM, then migrate. STAGE=prod REGION=eu-central-1
+	@$(DEPLOY) deploy
+
+destroy: .venv-infra/stamp ## Back: the functions, then what Terraform made
+	@$(DEPLOY) destroy
+
 lock: .venv/pyvenv.cfg ## Pin and hash the requirements anew (needs uv on the PATH)
-	@cd requirements && for name in layer run dev model; do \
+	@cd requirements && for name in layer run dev model infra; do \
 		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 			$$( [ $$name = model ] && echo --no-deps ) $$name.in -o $$name.txt || exit 1; \
 	done
 
 clean: ## Remove .venv and caches; the data in .fusewire stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-infra .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis

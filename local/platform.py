@@ -33,7 +33,11 @@ class Platform:
         self._sockets = [public]
         self._workers: dict[int, Worker] = {}
         self._pools: dict[str, Pool] = {}
+        # The others are called by a deployment alone.
+        called = {route.function for route in template.routes} | {each.function for each in template.schedules}
         for function in template.functions:
+            if function.name not in called:
+                continue
             workers = []
             for _ in range(concurrency):
                 # A port of its own tells which worker asks: the Runtime API has no other name for it.

@@ -114,6 +114,7 @@ class Settings(BaseModel):
     auth_mode: Literal["keys", "open"] = "keys"
     fusewire_secret_arns: Names = ()
     fusewire_database_secret_arn: str | None = None
+    fusewire_app_secret_arn: str | None = None
     fusewire_database_iam: Literal["true", "false"] = "false"
     fusewire_metrics_namespace: Annotated[str, Field(pattern="^[A-Za-z0-9._/#:-]+$", max_length=255)] | None = None
     """The CloudWatch namespace of the metric lines; None prints none."""

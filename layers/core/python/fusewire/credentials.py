@@ -96,8 +96,16 @@ def database_credentials(settings: Settings) -> Credentials | None:
     return _Password(arn) if arn else None
 
 
+def login_of(arn: str) -> Mapping[str, str]:
+    """The `user` and `password` in a secret in the layout that RDS and its rotation use.
+
+    :raises LedgerUnavailableError: when they can't be read
+    """
+    return _Password(arn)(True)
+
+
 class _Password:
-    """User and password from a secret in the layout that RDS and its rotation use."""
+    """User and password from a database's secret."""
 
     def __init__(self, arn: str) -> None:
         self._arn = arn

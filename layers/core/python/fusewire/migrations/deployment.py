@@ -1,0 +1,46 @@
+"""The schema of a deployment: migrated as its owner, then opened to the role that the functions run as."""
+
+from typing import Final
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from fusewire.config import Settings
+from fusewire.credentials import database_credentials, login_of
+from fusewire.errors import LedgerUnavailableError
+from fusewire.migrations import migrate
+
+_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('fusewire.migrate'))"
+
+
+def bring_up_to_date(settings: Settings) -> list[str]:
+    """Apply what is missing; then give the role in `FUSEWIRE_APP_SECRET_ARN` its password.
+
+    :return: the names of the migrations that this run applied, in order
+    :raises LedgerUnavailableError: when a secret or Postgres can't be reached, or Postgres refuses; what was applied
+        before stays, and it can be run again
+    """
+    if settings.database_url is None:
+        raise LedgerUnavailableError("DATABASE_URL is not set")
+    owner = database_credentials(settings)
+    url = make_conninfo(settings.database_url.get_secret_value(), **(owner(True) if owner else {}))
+    login = login_of(settings.fusewire_app_secret_arn) if settings.fusewire_app_secret_arn else None
+    try:
+        applied = migrate(url)
+        if login is not None:
+            _let_in(url, **login)
+    except psycopg.Error as error:
+        # Its text may hold the address, and in a syntax error the statement.
+        raise LedgerUnavailableError(type(error).__name__) from None
+    return applied
+
+
+def _let_in(url: str, user: str, password: str) -> None:
+    with psycopg.connect(url, connect_timeout=10) as connection:
+        connection.execute(_LOCK)
+        # Encrypted here: the server's log may show statements.
+        encrypted = connection.pgconn.encrypt_password(password.encode(), user.encode(), b"scram-sha-256").decode()
+        connection.execute(
+            sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(user), sql.Literal(encrypted))
+        )

@@ -1,0 +1,99 @@
+"""`migrate` in a deployment: passwords of owner and role from their secrets, the schema, and the role let in."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import boto3  # type: ignore[import-untyped]
+import psycopg
+import pytest
+from moto import mock_aws
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from fusewire.config import Settings, load_settings
+from fusewire.errors import LedgerUnavailableError
+from fusewire.migrations import available
+from fusewire.migrations.deployment import bring_up_to_date
+
+NAMES = [name for name, _ in available()]
+PASSWORD = "s3cr3t'v4lue"  # noqa: S105 - looked for where it must not be
+
+
+@pytest.fixture(autouse=True)
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    with mock_aws():
+        yield
+
+
+@pytest.fixture
+def empty_url(postgres: str, database_url: str) -> Iterator[str]:
+    """A database with nothing in it."""
+    name = f"{psycopg.conninfo.conninfo_to_dict(database_url)['dbname']}_deployed"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield make_conninfo(postgres, dbname=name)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def kept(name: str, **login: str) -> str:
+    arn: str = boto3.client("secretsmanager").create_secret(Name=name, SecretString=json.dumps(login))["ARN"]
+    return arn
+
+
+def deployment(url: str, **app: str) -> Settings:
+    told = {"username": "fusewire_app", "password": PASSWORD} | app
+    return load_settings(
+        {
+            "DATABASE_URL": url,
+            "FUSEWIRE_DATABASE_SECRET_ARN": kept("owner", username="postgres", password="o"),  # noqa: S106
+            "FUSEWIRE_APP_SECRET_ARN": kept("app", **told),
+        }
+    )
+
+
+def test_the_schema_and_the_role(empty_url: str) -> None:
+    settings = deployment(empty_url)
+    assert bring_up_to_date(settings) == NAMES
+    assert bring_up_to_date(settings) == []
+    with psycopg.connect(make_conninfo(empty_url, user="fusewire_app")) as connection:
+        connection.execute("SELECT ledger_ping('{}'::jsonb)")
+    with psycopg.connect(empty_url) as connection:
+        row = connection.execute("SELECT rolcanlogin, rolpassword FROM pg_authid WHERE rolname = 'fusewire_app'")
+        can_login, stored = row.fetchone() or (None, "")
+    assert can_login
+    assert stored.startswith("SCRAM-SHA-256$")
+    assert PASSWORD not in stored
+
+
+def test_two_deployments_at_once(empty_url: str) -> None:
+    settings = deployment(empty_url)
+    with ThreadPoolExecutor(4) as threads:
+        done = list(threads.map(lambda _: bring_up_to_date(settings), range(4)))
+    assert sorted(done) == [[], [], [], NAMES]
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        {"username": "nobody_of_that_name"},
+        {"username": ""},
+    ],
+)
+def test_what_postgres_refuses_is_told_without_the_password(empty_url: str, app: dict[str, str]) -> None:
+    with pytest.raises(LedgerUnavailableError) as caught:
+        bring_up_to_date(deployment(empty_url, **app))
+    assert PASSWORD not in f"{caught.value!r} {caught.value.message} {caught.value.__cause__!r}"
+
+
+def test_a_server_that_cannot_be_reached(empty_url: str) -> None:
+    with pytest.raises(LedgerUnavailableError, match="OperationalError"):
+        bring_up_to_date(deployment(make_conninfo(empty_url, host="127.0.0.1", port=1)))
+
+
+def test_without_a_database_nothing_is_tried() -> None:
+    with pytest.raises(LedgerUnavailableError, match="DATABASE_URL"):
+        bring_up_to_date(load_settings({}))
