@@ -1,0 +1,174 @@
+"""The built functions with their built layer under AWS's emulator, with `events/*.json`, against real Postgres."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.ai.observing import Books
+from tests.integration.infra.emulating import Emulated, emulated, runtime, sample
+from tests.integration.infra.sam import PROJECT, build_layer
+from tests.support.gateway import eventually
+from tests.support.postgres_proxy import postgres_proxy
+from tests.support.upstream import Upstream, hang
+
+PRICES = '{"openai/m": {"input_mtok": 100, "output_mtok": 300}}'
+
+
+@pytest.fixture(scope="module")
+def layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_layer(tmp_path_factory.mktemp("opt"))
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return runtime(tmp_path_factory.mktemp("var") / "runtime")
+
+
+class Functions:
+    """`functions("health")` is that function under the emulator, with these variables."""
+
+    def __init__(self, layer: Path, client: Path, folder: Path, variables: dict[str, str]) -> None:
+        self._layer = layer
+        self._client = client
+        self._folder = folder
+        self.variables = variables
+
+    @contextmanager
+    def __call__(self, name: str, *, timeout: int = 60, **variables: str) -> Iterator[Emulated]:
+        folder = PROJECT / "functions" / name
+        log = self._folder / f"{name}.log"
+        told = self.variables | variables
+        with emulated(folder, self._layer, self._client, told, log=log, timeout=timeout) as function:
+            yield function
+
+
+@pytest.fixture
+def functions(layer: Path, client: Path, tmp_path: Path, database_url: str, upstream: Upstream) -> Functions:
+    variables = {
+        "AI_FALLBACK_CHAIN": "openai",
+        "OPENAI_API_KEY": "sk-x",
+        "OPENAI_BASE_URL": upstream.url,
+        "OPENAI_SOTA_MODEL": "m",
+        "OPENAI_EMBEDDING_MODEL": "m",
+        "AI_PRICE_OVERRIDES": PRICES,
+        "DATABASE_URL": database_url,
+    }
+    return Functions(layer, client, tmp_path, variables)
+
+
+@pytest.fixture
+def books(database_url: str) -> Books:
+    return Books(database_url)
+
+
+def answered(told: bytes) -> tuple[int, Any]:
+    """Status and body of a proxy response."""
+    answer = json.loads(told)
+    return answer["statusCode"], json.loads(answer["body"])
+
+
+def streamed(told: bytes) -> tuple[dict[str, Any], str]:
+    """Prelude and body of an answer in streaming mode, which the emulator passes on as it came, in one piece."""
+    prelude, end, body = told.partition(b"\0" * 8)
+    assert end, told
+    return json.loads(prelude), body.decode()
+
+
+def test_completions_and_streams_by_the_loop_and_in_one_piece_without(functions: Functions, books: Books) -> None:
+    with functions("complete", AWS_LAMBDA_EXEC_WRAPPER="/opt/bin/stream") as complete:
+        prelude, body = streamed(complete.invoke(sample("complete")))
+        assert (prelude["statusCode"], json.loads(body)["object"]) == (200, "chat.completion")
+        prelude, events = streamed(complete.invoke(sample("complete", stream=True)))
+        assert prelude["headers"]["Content-Type"].startswith("text/event-stream")
+        assert events.endswith("data: [DONE]\n\n")
+        prelude, body = streamed(complete.invoke(sample("complete_messages")))
+        assert (prelude["statusCode"], json.loads(body)["type"]) == (200, "message")
+    with functions("complete", AWS_LAMBDA_EXEC_WRAPPER="/opt/bin/stream", FUSEWIRE_STREAMING="off") as complete:
+        whole = json.loads(complete.invoke(sample("complete", stream=True)))
+        assert whole["statusCode"] == 200
+        assert whole["body"].endswith("data: [DONE]\n\n")
+    assert [end[1:3] for end in books.ends()] == [("settled", "actual")] * 4
+    books.check()
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "has"),
+    [
+        ("health", "health", {"status": "ok", "database": "ok"}),
+        ("models", "models", {"object": "list"}),
+        ("embed", "embed", {"object": "list"}),
+        ("admin_budget", "admin_budget", {"state": "CLOSED"}),
+        ("admin_providers", "admin_providers", {"chain": ["openai"]}),
+    ],
+)
+def test_the_other_functions(functions: Functions, name: str, event: str, has: dict[str, Any]) -> None:
+    with functions(name) as function:
+        status, body = answered(function.invoke(sample(event)))
+    assert status == 200, body
+    assert has.items() <= body.items()
+
+
+def test_resets_by_hand_and_by_schedule(functions: Functions, books: Books) -> None:
+    with functions("admin_budget") as admin:
+        status, body = answered(admin.invoke(sample("admin_budget_reset")))
+        assert (status, body["closed"]["id"] + 1) == (200, body["opened"]["id"])
+    with functions("monthly_reset") as reset:
+        assert json.loads(reset.invoke(sample("monthly_reset"))).keys() == {"closed"}
+    assert len(books.query("SELECT id FROM budget_window")) >= 2
+
+
+def test_a_refusal_and_a_database_that_is_away(functions: Functions) -> None:
+    with functions("complete", AI_MONTHLY_BUDGET_USD="0.000001") as complete:
+        status, body = answered(complete.invoke(sample("complete")))
+        assert (status, body["error"]["code"]) == (402, "budget_exceeded")
+    with functions("complete", DATABASE_URL="host=127.0.0.1 port=1 user=x dbname=x") as complete:
+        status, body = answered(complete.invoke(sample("complete")))
+        assert (status, body["error"]["code"]) == (503, "ledger_unavailable")
+
+
+def test_a_call_that_is_killed_at_the_functions_timeout_loses_no_cent(
+    functions: Functions, database_url: str, books: Books
+) -> None:
+    """Postgres does what it is asked and falls silent, for longer than the function may run."""
+    with (
+        postgres_proxy(database_url) as proxy,
+        functions("complete", timeout=4, DATABASE_URL=proxy.url(), AI_RESERVATION_TTL_SECONDS="0.5") as complete,
+    ):
+        assert answered(complete.invoke(sample("complete")))[0] == 200
+        proxy.silent.set()
+        assert b"timed out after 4.00 seconds" in complete.invoke(sample("complete"))
+        proxy.silent.clear()
+        eventually(lambda: _settled_at_bound(complete, books))
+    assert books.spent() > 0
+
+
+def _settled_at_bound(complete: Emulated, books: Books) -> bool:
+    """Whether a call, which is answered, finds what the lost one left behind."""
+    assert answered(complete.invoke(sample("complete")))[0] == 200
+    return ("openai", "settled", "bound", "expired") in books.ends()
+
+
+def test_a_crash_in_mid_call_loses_no_cent(functions: Functions, upstream: Upstream, books: Books) -> None:
+    upstream.script.append(hang(30))
+    with functions("complete", AI_RESERVATION_TTL_SECONDS="0.5") as complete:
+        answers: list[bytes] = []
+        call = threading.Thread(target=lambda: answers.append(complete.invoke(sample("complete"))))
+        call.start()
+        eventually(lambda: len(upstream.requests) == 1)
+        [worker] = complete.workers()
+        os.kill(worker, signal.SIGKILL)
+        call.join(20)
+        assert b"Runtime.ExitError" in answers[0]
+        eventually(lambda: _settled_at_bound(complete, books))
+
+
+def test_migrate(functions: Functions) -> None:
+    with functions("migrate") as migrate:
+        assert json.loads(migrate.invoke(sample("migrate"))) == {"applied": []}
