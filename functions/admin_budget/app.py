@@ -15,7 +15,7 @@ app = Resolver(_core.settings)
 @app.get("/api/v1/admin/budget")
 def show_budget() -> Response[str]:
     app.require("admin")
-    return json_response(200, budget_body(*_core.ledger.budget()))
+    return json_response(200, budget_body(_core.settings, *_core.ledger.budget()))
 
 
 @app.post("/api/v1/admin/budget/reset")

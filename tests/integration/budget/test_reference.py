@@ -102,7 +102,7 @@ class LedgerAndReference(RuleBasedStateMachine):
 
     @rule()
     def read_the_budget(self) -> None:
-        budget, by_provider, by_model = self.ledger.budget()
+        budget, by_provider, by_model, _ = self.ledger.budget()
         window = self.reference.budget()
         assert (budget.window.spent, budget.window.reserved) == (window.spent, window.reserved)
         assert budget.window.resets_at == window.resets_at

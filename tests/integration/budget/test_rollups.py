@@ -96,7 +96,7 @@ def test_neither_the_budget_nor_a_call_costs_more_after_50_000_calls(
 
     assert cost.of("ledger_budget") <= cheap["budget"] + A_HANDFUL
     assert cost.of_reserving() <= cheap["reserve"] + A_HANDFUL
-    budget, by_provider, by_model = ledger.budget()
+    budget, by_provider, by_model, _ = ledger.budget()
     assert budget.window.request_count == CALLS + 10
     assert by_provider == {"openai": Decimal(2)}
     assert by_model == {"openai/gpt": Decimal(2)}
@@ -111,7 +111,7 @@ def test_the_sums_of_the_budget_are_the_ledgers(open_ledger: OpenLedger, books: 
             ledger.end(settled(ledger.reserve(a_call(), [candidate("0.2", provider, model)]), cost))
         ledger.end(released(ledger.reserve(a_call(), [candidate("0.2", provider, model)])))
 
-    _, by_provider, by_model = ledger.budget()
+    _, by_provider, by_model, _ = ledger.budget()
 
     assert by_provider == {"azure": Decimal("0.24"), "ollama": ZERO, "vllm": Decimal("0.006")}
     assert by_model == {f"{p}/{m}": 2 * Decimal(cost) for (p, m), cost in spent.items()}
@@ -123,4 +123,4 @@ def test_a_closed_windows_sums_are_not_the_open_ones(open_ledger: OpenLedger) ->
     ledger = open_ledger()
     ledger.end(settled(ledger.reserve(a_call(), [candidate("0.1")]), "0.1"))
     ledger.reset(actor="admin", source_ip=None, request_id="reset-1", reason=None)
-    assert ledger.budget()[1:] == ({}, {})
+    assert ledger.budget()[1:3] == ({}, {})

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusewire import logs
-from fusewire.budget.breaker import Budget, Window, announce, announce_reset, forecast, ratio, sql_settings
+from fusewire.budget.breaker import Budget, Window, announce, announce_reset, ratio, sql_settings
 from fusewire.config import load_settings
 
 TOLD_WINDOW: dict[str, Any] = {
@@ -150,29 +150,3 @@ def test_a_reset_says_who_from_where_and_why(events: list[tuple[str, dict[str, o
         "192.0.2.7",
         "because",
     )
-
-
-NOVEMBER = TOLD_WINDOW | {"opened_at": "2026-11-01T00:00:00+00:00", "resets_at": "2026-12-01T00:00:00+00:00"}
-
-
-@pytest.mark.parametrize(
-    ("spent", "limit", "day", "month_end", "exhausted"),
-    [
-        ("0", "500", 10, "0", None),
-        ("100", "500", 11, "300", None),
-        ("100", "300", 11, "300", None),  # reached at the very end, when the next window opens
-        ("100", "200", 11, "300", datetime(2026, 11, 21, tzinfo=UTC)),
-        ("200", "200", 11, "600", datetime(2026, 11, 11, tzinfo=UTC)),
-        ("250", "200", 11, "750", datetime(2026, 11, 11, tzinfo=UTC)),  # the limit was lowered
-        ("0.000000000001", "500", 11, "0", None),
-        ("100", "500", 1, "100", None),  # no time has passed: no pace
-    ],
-)
-def test_the_forecast_is_a_straight_line(
-    spent: str, limit: str, day: int, month_end: str, exhausted: datetime | None
-) -> None:
-    held = Window.read(NOVEMBER | {"spent": Decimal(spent), "reserved": Decimal(5)})
-    ahead = forecast(Budget(held, "CLOSED", Decimal(limit)), datetime(2026, 11, day, tzinfo=UTC))
-    assert ahead.month_end_usd == Decimal(month_end)
-    assert ahead.exhausted_at == exhausted
-    assert type(ahead.month_end_usd) is Decimal

@@ -31,7 +31,7 @@ def routes(function: str) -> set[tuple[str, str]]:
                 if isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Attribute):
                     route = decorator.args[0]
                     assert isinstance(route, ast.Constant)
-                    found.add((decorator.func.attr.upper(), str(route.value)))
+                    found.add((decorator.func.attr.upper(), re.sub(r"<(\w+)>", r"{\1}", str(route.value))))
     return found
 
 
@@ -43,7 +43,7 @@ def samples_of(function: str) -> list[str]:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_route_has_exactly_one_sample(function: str) -> None:
-    told = [(REST[name]["httpMethod"], REST[name]["path"]) for name in samples_of(function) if name in REST]
+    told = [(REST[name]["httpMethod"], REST[name]["resource"]) for name in samples_of(function) if name in REST]
     assert sorted(told) == sorted(routes(function))
     assert samples_of(function), "another trigger has its sample too"
 

@@ -6,6 +6,7 @@
     │   ├── ModelNotPricedError         400  a model without a price is refused, never free
     │   ├── ContentPolicyError          400  a vendor's policy refused the content
     │   ├── ModelNotFoundError          404
+    │   ├── CallNotFoundError           404  the ledger has no such call
     │   └── RequestTooLargeError        413
     ├── AuthenticationError             401
     ├── PermissionDeniedError           403
@@ -84,6 +85,11 @@ class ContentPolicyError(InvalidRequestError):
 class ModelNotFoundError(InvalidRequestError):
     status = 404
     code = "model_not_found"
+
+
+class CallNotFoundError(InvalidRequestError):
+    status = 404
+    code = "call_not_found"
 
 
 class RequestTooLargeError(InvalidRequestError):

@@ -18,6 +18,8 @@ from fusewire import logs, metrics
 from fusewire.ai.registry import Registry
 from fusewire.ai.router import Router
 from fusewire.ai.tiers import Tiers
+from fusewire.audit import Audit
+from fusewire.budget.books import Books
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.pricing import PriceBook
 from fusewire.config import Settings, current_settings, load_settings
@@ -48,6 +50,8 @@ class Services:
         """:raises ConfigurationError: when the settings name what doesn't exist"""
         self.database = Database(settings.database_url, database_credentials(settings))
         self.ledger = Ledger(self.database, settings)
+        self.books = Books(self.database, settings)
+        self.audit = Audit(self.database)
         self._vendors = self._assembled(settings)
         self._secrets = SecretSettings(settings.fusewire_secret_arns) if settings.fusewire_secret_arns else None
 

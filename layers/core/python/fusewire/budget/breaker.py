@@ -8,7 +8,7 @@ say happened.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final, Literal
 
@@ -149,33 +149,6 @@ class KeyBudget:
 def _left_of(limit: Decimal, window: Window) -> Decimal:
     taken = _EXACT.add(window.spent, window.reserved)
     return max(_EXACT.subtract(limit, taken), Decimal(0))
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """Where the window's spending leads at the pace that it has had since it opened."""
-
-    month_end_usd: Decimal
-    """Spent at the window's end, to six digits; the limit doesn't cut it off."""
-    exhausted_at: datetime | None
-    """When the limit is reached; None when that isn't before the window's end."""
-
-
-def forecast(budget: Budget, now: datetime) -> Forecast:
-    """A straight line: spent / time since the window opened. Reservations, which are brief, don't count."""
-    window = budget.window
-    elapsed = Decimal(str((now - window.opened_at).total_seconds()))
-    left = Decimal(str(max((window.resets_at - now).total_seconds(), 0)))
-    if elapsed <= 0 or window.spent == 0:
-        return Forecast(window.spent, None)
-    # Two divisions at the end rather than a rate first: a rate of 1e-9 USD a second is rounded, its products aren't.
-    further = _EXACT.divide(_EXACT.multiply(window.spent, left), elapsed)
-    month_end = _EXACT.add(window.spent, further).quantize(Decimal("0.000001"), context=_EXACT)
-    room = max(_EXACT.subtract(budget.limit, window.spent), Decimal(0))
-    seconds = _EXACT.divide(_EXACT.multiply(room, elapsed), window.spent)
-    if seconds >= left:
-        return Forecast(month_end, None)
-    return Forecast(month_end, now + timedelta(microseconds=int(_EXACT.scaleb(seconds, 6))))
 
 
 def ratio(spent: Decimal, limit: Decimal) -> Decimal:

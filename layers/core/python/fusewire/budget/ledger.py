@@ -17,6 +17,7 @@ from uuid import UUID
 
 from fusewire import logs, metrics
 from fusewire.budget.breaker import Budget, KeyBudget, Window, announce, announce_reset, ratio, sql_settings
+from fusewire.budget.forecast import DailySpend
 from fusewire.budget.pricing import TokenCounts
 from fusewire.budget.refusals import refusal
 from fusewire.config import Settings
@@ -261,8 +262,11 @@ class Ledger:
             cost = {"actual": ending.cost, "bound": ending.reservation.candidate.bound}.get(ending.how)
             return Booked(cost or Decimal(0), None if ending.how == "release" else ending.how, None)
 
-    def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal]]:
-        """The open window, and its spend in USD by provider and by `provider/model`. Settles what has expired."""
+    def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal], DailySpend]:
+        """The open window, its spend in USD by provider and by `provider/model`, and what a forecast is made of.
+
+        Settles what has expired.
+        """
         self._send_kept()
         told = self._database.call("SELECT ledger_budget(%s::jsonb)", {"settings": self._settings})
         announce(told)
@@ -270,6 +274,7 @@ class Ledger:
             self._seen(told["budget"]),
             {name: Decimal(cost) for name, cost in told["by_provider"].items()},
             {name: Decimal(cost) for name, cost in told["by_model"].items()},
+            DailySpend.read(told["days"]),
         )
 
     def reset(

@@ -7,7 +7,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fusewire.budget.breaker import Budget, forecast
+from fusewire.budget.breaker import Budget, Window
+from fusewire.budget.forecast import DailySpend, forecast
+from fusewire.config import Settings
 
 
 class ResetRequest(BaseModel):
@@ -19,11 +21,14 @@ class ResetRequest(BaseModel):
 
 
 def budget_body(
-    budget: Budget, by_provider: Mapping[str, Decimal], by_model: Mapping[str, Decimal]
+    settings: Settings,
+    budget: Budget,
+    by_provider: Mapping[str, Decimal],
+    by_model: Mapping[str, Decimal],
+    history: DailySpend,
 ) -> dict[str, object]:
     """`GET /admin/budget`; amounts in USD."""
     window = budget.window
-    ahead = forecast(budget, datetime.now(UTC))
     return {
         "state": budget.state,
         "monthly_limit_usd": budget.limit,
@@ -39,8 +44,21 @@ def budget_body(
             "opened_at": window.opened_at.isoformat(),
             "resets_at": window.resets_at.isoformat(),
         },
-        "forecast": {
-            "month_end_usd": ahead.month_end_usd,
-            "exhausted_at": ahead.exhausted_at.isoformat(timespec="seconds") if ahead.exhausted_at else None,
-        },
+        "forecast": forecast_body(settings, window, budget.limit, history),
+    }
+
+
+def forecast_body(settings: Settings, window: Window, limit: Decimal | None, history: DailySpend) -> dict[str, object]:
+    """`forecast` of the company's budget, or of a key's (`limit` None: it has none of its own)."""
+    ahead = forecast(
+        window,
+        limit,
+        history,
+        opens_at=settings.ai_circuit_breaker_threshold,
+        zone=settings.ai_budget_timezone,
+        now=datetime.now(UTC),
+    )
+    return {
+        "month_end_usd": ahead.month_end_usd,
+        "exhausted_at": ahead.exhausted_at.isoformat(timespec="seconds") if ahead.exhausted_at else None,
     }

@@ -24,6 +24,7 @@ from fusewire.errors import (
     AllProvidersFailedError,
     BudgetExceededError,
     BudgetReservedError,
+    CallNotFoundError,
     DeadlineExceededError,
     FusewireError,
     ModelNotFoundError,
@@ -199,6 +200,7 @@ _DELTAS: Final = {
 
 _TYPES: Final[tuple[tuple[type[FusewireError], str], ...]] = (
     (ModelNotFoundError, "not_found_error"),
+    (CallNotFoundError, "not_found_error"),
     (RequestTooLargeError, "request_too_large"),
     (BudgetExceededError, "billing_error"),
     (BudgetReservedError, "rate_limit_error"),

@@ -9,6 +9,7 @@ from fusewire import VERSION
 from fusewire.ai.vocabulary import ChatRequest, ChatResponse, EmbeddingRequest, EmbeddingResponse
 from fusewire.http.budget import ResetRequest
 from fusewire.http.messages_request import MessagesRequest
+from fusewire.http.openapi_reports import report_paths
 from fusewire.http.responses_request import ResponsesRequest
 
 _REF: Final = "#/components/schemas/{model}"
@@ -79,7 +80,7 @@ _BUDGET: Final = {
             "type": "object",
             "required": ["month_end_usd", "exhausted_at"],
             "properties": {
-                "month_end_usd": _MONEY,
+                "month_end_usd": {"type": ["number", "null"], "description": "USD; null: too little data yet"},
                 "exhausted_at": {"type": ["string", "null"], "format": "date-time"},
             },
         },
@@ -187,6 +188,7 @@ def document() -> dict[str, Any]:
             "/api/v1/admin/budget": {"get": _get("showBudget", "The month's budget", _BUDGET)},
             "/api/v1/admin/budget/reset": {"post": reset},
             "/api/v1/admin/providers": {"get": providers},
+            **report_paths(_get, _READ_STATUSES),
             "/api/v1/health": {"get": _get("health", "Database and version", _OBJECT)},
             "/api/v1/openapi.json": {"get": _get("openapi", "This document", _OBJECT)},
         },

@@ -165,6 +165,21 @@ class Resolver(APIGatewayRestResolver):
         except ValidationError as error:
             raise from_validation(error) from None
 
+    def query(self, model: type[_Model]) -> _Model:
+        """The request's query string as `model`.
+
+        :raises InvalidRequestError: naming the parameter, the value and what is allowed
+        """
+        try:
+            return model.model_validate(self.current_event.raw_event.get("queryStringParameters") or {})
+        except ValidationError as error:
+            raise from_validation(error) from None
+
+    def accepts(self, kind: str) -> bool:
+        """Whether the caller asks for this media type by its name."""
+        asked = (self.header("accept") or "").lower().split(",")
+        return kind in [each.partition(";")[0].strip() for each in asked]
+
     def _answer_error(self, error: FusewireError) -> Response[str]:
         if isinstance(error, LedgerUnavailableError):
             log_ledger_unavailable(error)

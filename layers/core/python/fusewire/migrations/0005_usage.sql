@@ -1,0 +1,226 @@
+-- What was booked, read back: usage from the rollups, single calls from the ledger, the audit; and what the forecast
+-- is made of. All but ledger_budget only read, in one snapshot each (STABLE), so that rows and totals agree.
+
+-- None of these indexes is on the path of a call: the columns never change, and the rows are made once a day and model,
+-- or once a window.
+CREATE INDEX usage_rollup_day ON usage_rollup (day);
+CREATE INDEX usage_rollup_key ON usage_rollup (key_id, day);
+CREATE INDEX budget_window_budget ON budget_window (budget, opened_at);
+
+-- Since when a window's entries are in an archive and no longer in the ledger. Its sums and rollups stay.
+ALTER TABLE budget_window ADD COLUMN archived_at timestamptz;
+
+-- The company's windows of a month: a window belongs to the month in which it opened, and ends with it at the latest.
+-- month: its first day.
+CREATE FUNCTION usage_windows(month date, tz text) RETURNS SETOF budget_window
+LANGUAGE sql STABLE AS $$
+    SELECT * FROM budget_window
+    WHERE budget = 'global' AND opened_at >= month::timestamp AT TIME ZONE tz
+          AND opened_at < (month + interval '1 month') AT TIME ZONE tz
+$$;
+
+-- Spend by groups. p: {timezone, groups: [day|provider|model|tier|key|tag:<name>], from?, to?, month?, after?, limit}
+-- from and to are days, both included, by default the month's first and none; month takes its windows instead, whatever
+-- days their settlements fell on. after: the last group of the page before.
+CREATE FUNCTION usage_report(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    tz text := p->>'timezone';
+    first date := COALESCE((p->>'from')::date, date_trunc('month', COALESCE(
+        (p->>'to')::timestamp, clock_timestamp() AT TIME ZONE tz))::date);
+    last date := COALESCE((p->>'to')::date, 'infinity');
+    windows jsonb;
+    parts text;
+    told jsonb;
+BEGIN
+    IF p ? 'month' THEN
+        SELECT COALESCE(jsonb_agg(ledger_window_json(w) ORDER BY w.id), '[]') INTO windows
+        FROM usage_windows((p->>'month')::date, tz) w;
+    END IF;
+    -- Only these words become SQL; a tag's name is quoted.
+    SELECT string_agg(CASE name
+        WHEN 'day' THEN 'r.day::text' WHEN 'provider' THEN 'r.provider' WHEN 'model' THEN 'r.model'
+        WHEN 'tier' THEN 'r.tier' WHEN 'key' THEN 'r.key_id'
+        ELSE format('COALESCE(k.tags->>%L, '''')', substr(name, length('tag:') + 1))
+    END, ', ' ORDER BY place) INTO parts FROM jsonb_array_elements_text(p->'groups') WITH ORDINALITY g (name, place);
+    EXECUTE format($query$
+        WITH booked AS MATERIALIZED (
+            SELECT ARRAY[%s] COLLATE "C" AS keys, sum(r.cost) AS cost, sum(r.requests) AS requests,
+                   sum(r.input_tokens) AS input_tokens, sum(r.output_tokens) AS output_tokens
+            FROM usage_rollup r LEFT JOIN api_key k ON k.id = r.key_id
+            WHERE %s
+            GROUP BY 1
+        ), page AS (
+            SELECT * FROM booked WHERE keys > $3 ORDER BY keys LIMIT $4
+        )
+        SELECT jsonb_build_object(
+            'rows', (SELECT COALESCE(jsonb_agg(jsonb_build_array(
+                        keys, cost, requests, input_tokens, output_tokens) ORDER BY keys), '[]') FROM page),
+            'total', (SELECT jsonb_build_array(COALESCE(sum(cost), 0), COALESCE(sum(requests), 0),
+                        COALESCE(sum(input_tokens), 0), COALESCE(sum(output_tokens), 0)) FROM booked))
+    $query$, parts, CASE WHEN windows IS NULL THEN 'r.day BETWEEN $1 AND $2' ELSE 'r.window_id = ANY ($5)' END)
+    INTO told
+    USING first, last, ARRAY(SELECT jsonb_array_elements_text(p->'after')), (p->>'limit')::integer,
+          ARRAY(SELECT (w->>'id')::bigint FROM jsonb_array_elements(windows) w);
+    RETURN told || jsonb_build_object('windows', windows, 'from', CASE WHEN windows IS NULL THEN first END,
+                                      'to', CASE WHEN windows IS NULL THEN NULLIF(last, 'infinity') END);
+END $$;
+
+-- The smallest id (UUID version 7) that can have been made at a time.
+CREATE FUNCTION ledger_id_at(at timestamptz) RETURNS uuid
+LANGUAGE sql STABLE STRICT AS $$
+    SELECT (lpad(to_hex(greatest(floor(extract(epoch FROM at) * 1000), 0)::bigint), 12, '0') || repeat('0', 20))::uuid
+$$;
+
+CREATE FUNCTION ledger_call_json(e ledger) RETURNS jsonb
+LANGUAGE sql STABLE AS $$
+    SELECT jsonb_build_object(
+        'id', e.id, 'request_id', e.request_id, 'attempt', e.attempt, 'operation', e.operation, 'provider', e.provider,
+        'model', e.model, 'tier', e.tier, 'key_id', e.key_id, 'status', e.status, 'outcome', e.outcome,
+        'bound_usd', e.bound, 'cost_usd', e.cost, 'cost_basis', e.cost_basis,
+        'input_tokens', e.input_tokens, 'output_tokens', e.output_tokens,
+        'cached_input_tokens', e.cached_input_tokens, 'cache_write_tokens', e.cache_write_tokens,
+        'reasoning_tokens', e.reasoning_tokens,
+        'reserved_at', e.reserved_at, 'expires_at', e.expires_at, 'ended_at', e.ended_at, 'day', e.day,
+        'window_id', e.window_id, 'key_window_id', e.key_window_id)
+$$;
+
+-- Whether an entry is asked for. p: {provider?, model?, key?, status?, outcome?, cost_basis?, tier?, from?, to?}; from is
+-- included, to isn't.
+CREATE FUNCTION ledger_matches(e ledger, p jsonb) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT (p->>'provider' IS NULL OR e.provider = p->>'provider')
+        AND (p->>'model' IS NULL OR e.model = p->>'model')
+        AND (p->>'key' IS NULL OR e.key_id = p->>'key')
+        AND (p->>'status' IS NULL OR e.status = p->>'status')
+        AND (p->>'outcome' IS NULL OR e.outcome = p->>'outcome')
+        AND (p->>'cost_basis' IS NULL OR e.cost_basis = p->>'cost_basis')
+        AND (p->>'tier' IS NULL OR e.tier = p->>'tier')
+        AND (p->>'from' IS NULL OR e.reserved_at >= (p->>'from')::timestamptz)
+        AND (p->>'to' IS NULL OR e.reserved_at < (p->>'to')::timestamptz)
+$$;
+
+-- Attempts, the newest first. p: what ledger_matches takes, and {limit, stretch, before?: an id, request_id?}
+-- The primary key is the order: ids grow with time, so this needs no index that every call would have to pay for. What a
+-- page costs is bounded instead: it looks at no more than "stretch" entries, and "next" says where to go on, even when
+-- few of them, or none, were asked for.
+CREATE FUNCTION ledger_calls(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    -- An id is made by the caller's clock, reserved_at by Postgres': AWS itself refuses clocks that are further off.
+    skew interval := '15 minutes';
+    oldest uuid := COALESCE(ledger_id_at((p->>'from')::timestamptz - skew), '00000000-0000-0000-0000-000000000000');
+    newest uuid := least((p->>'before')::uuid, ledger_id_at((p->>'to')::timestamptz + skew),
+                         'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    wanted integer := (p->>'limit')::integer;
+    stretch integer := (p->>'stretch')::integer;
+    found jsonb;
+    following uuid;
+BEGIN
+    IF p->>'request_id' IS NOT NULL THEN
+        SELECT jsonb_agg(s.told) INTO found FROM (
+            SELECT ledger_call_json(e) AS told FROM ledger e
+            WHERE e.request_id = p->>'request_id' AND e.id < newest AND ledger_matches(e, p)
+            ORDER BY e.id DESC LIMIT wanted + 1) s;
+    ELSE
+        SELECT jsonb_agg(s.told) INTO found FROM (
+            SELECT ledger_call_json(e) AS told
+            FROM (SELECT * FROM ledger l WHERE l.id < newest AND l.id >= oldest ORDER BY l.id DESC LIMIT stretch) e
+            WHERE ledger_matches(e, p)
+            ORDER BY e.id DESC LIMIT wanted + 1) s;
+    END IF;
+    found := COALESCE(found, '[]');
+    IF jsonb_array_length(found) > wanted THEN
+        found := found - wanted;
+        following := found->-1->>'id';
+    ELSIF p->>'request_id' IS NULL THEN
+        SELECT l.id INTO following FROM ledger l
+        WHERE l.id < newest AND l.id >= oldest ORDER BY l.id DESC OFFSET stretch - 1 LIMIT 1;
+    END IF;
+    RETURN jsonb_build_object('rows', found, 'next', following);
+END $$;
+
+-- Every attempt of one call, in order, and what they cost together; NULL for a call that isn't there. p: {request_id}
+CREATE FUNCTION ledger_call(p jsonb) RETURNS jsonb
+LANGUAGE sql STABLE AS $$
+    SELECT jsonb_build_object('request_id', e.request_id, 'cost_usd', COALESCE(sum(e.cost), 0),
+                              'attempts', jsonb_agg(ledger_call_json(e) ORDER BY e.attempt, e.id))
+    FROM ledger e WHERE e.request_id = p->>'request_id' GROUP BY e.request_id
+$$;
+
+-- Audit entries, the newest first. p: {limit, stretch, before?: an n, action?, actor?, from?, to?}, as ledger_calls.
+CREATE FUNCTION audit_entries(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    newest bigint := COALESCE((p->>'before')::bigint, 9223372036854775807);
+    wanted integer := (p->>'limit')::integer;
+    stretch integer := (p->>'stretch')::integer;
+    found jsonb;
+    following bigint;
+BEGIN
+    SELECT COALESCE(jsonb_agg(s.told), '[]') INTO found FROM (
+        SELECT jsonb_build_object(
+            'n', a.n, 'at', a.at, 'actor', a.actor, 'action', a.action, 'source_ip', a.source_ip,
+            'request_id', a.request_id, 'before', a.before, 'after', a.after, 'hash', encode(a.hash, 'hex')) AS told
+        FROM (SELECT * FROM audit x WHERE x.n < newest ORDER BY x.n DESC LIMIT stretch) a
+        WHERE (p->>'action' IS NULL OR a.action = p->>'action') AND (p->>'actor' IS NULL OR a.actor = p->>'actor')
+              AND (p->>'from' IS NULL OR a.at >= (p->>'from')::timestamptz)
+              AND (p->>'to' IS NULL OR a.at < (p->>'to')::timestamptz)
+        ORDER BY a.n DESC LIMIT wanted + 1) s;
+    IF jsonb_array_length(found) > wanted THEN
+        found := found - wanted;
+        following := found->-1->>'n';
+    ELSE
+        SELECT n INTO following FROM audit x WHERE x.n < newest ORDER BY x.n DESC OFFSET stretch - 1 LIMIT 1;
+    END IF;
+    RETURN jsonb_build_object('rows', found, 'next', following);
+END $$;
+
+-- What a forecast is made of: today in the budget's zone, the first day with spend, and the last 28 days' and today's
+-- sums. key: whose; NULL for the company.
+CREATE FUNCTION usage_days(key text, tz text) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    today date := (clock_timestamp() AT TIME ZONE tz)::date;
+    since date;
+    sums jsonb;
+BEGIN
+    IF key IS NULL THEN
+        SELECT min(day) INTO since FROM usage_rollup;
+        SELECT jsonb_object_agg(d.day, d.cost) INTO sums FROM (
+            SELECT day, sum(cost) AS cost FROM usage_rollup WHERE day >= today - 28 GROUP BY day) d;
+    ELSE
+        SELECT min(day) INTO since FROM usage_rollup WHERE key_id = key;
+        SELECT jsonb_object_agg(d.day, d.cost) INTO sums FROM (
+            SELECT day, sum(cost) AS cost FROM usage_rollup WHERE key_id = key AND day >= today - 28 GROUP BY day) d;
+    END IF;
+    RETURN jsonb_build_object('today', today, 'since', since, 'days', COALESCE(sums, '{}'));
+END $$;
+
+-- The open window with its sums by provider and model, and by day for the forecast. p: {settings}
+CREATE OR REPLACE FUNCTION ledger_budget(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+DECLARE
+    step record;
+    settings jsonb := p->'settings';
+    cap numeric := (p->'settings'->>'limit')::numeric;
+    w budget_window;
+    turned jsonb;
+    expired jsonb;
+    crossings jsonb;
+BEGIN
+    SELECT * INTO step FROM ledger_expire_all(settings, NULL, NULL);
+    expired := step.expired; crossings := step.crossings;
+    SELECT * INTO step FROM ledger_lock_window('global', settings, NULL);
+    w := step.w; turned := step.turned;
+    SELECT * INTO step FROM ledger_record_state(w, cap, settings, crossings);
+    w := step.w; crossings := step.crossings;
+    RETURN jsonb_build_object(
+        'budget', ledger_budget_json(w, cap, settings), 'turned', turned, 'expired', expired, 'crossings', crossings,
+        'by_provider', (SELECT COALESCE(jsonb_object_agg(provider, cost), '{}') FROM
+            (SELECT provider, sum(cost) AS cost FROM usage_rollup WHERE window_id = w.id GROUP BY provider) s),
+        'by_model', (SELECT COALESCE(jsonb_object_agg(name, cost), '{}') FROM
+            (SELECT provider || '/' || model AS name, sum(cost) AS cost FROM usage_rollup WHERE window_id = w.id
+             GROUP BY provider, model) s),
+        'days', usage_days(NULL, settings->>'timezone'));
+END $$;

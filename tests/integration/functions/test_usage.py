@@ -1,0 +1,225 @@
+"""Who spent what, one call's story, who did what: the admin_usage function over HTTP."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from fusewire.http import usage as usage_module
+from tests.integration.ai.observing import price_of
+from tests.integration.functions.conftest import Functions, sample
+from tests.integration.functions.test_handlers import read
+from tests.support.upstream import Upstream, status
+
+CSV = {"Accept": "text/csv, application/json;q=0.5"}
+
+
+def ask(functions: Functions, name: str = "admin_usage", **query: str) -> dict[str, Any]:
+    return functions("admin_usage", sample(name, queryStringParameters=query or None))
+
+
+def test_usage_is_told_by_groups_with_a_total(functions: Functions, upstream: Upstream) -> None:
+    functions("complete", sample("complete"))
+    functions("complete", sample("complete"))
+    functions("embed", sample("embed"))
+    chat, again, vectors = (price_of("azure", *bill) for bill in upstream.billed)
+    today = datetime.now(UTC).date().isoformat()
+
+    told = read(ask(functions, group_by="day,model,tier,key,tag:team"))
+
+    none = {"day": today, "key": None, "tag:team": None}
+    (first, second), total = told["rows"], told["total"]
+    assert first | none | {"model": "first", "tier": "sota", "cost_usd": chat + again, "requests": 2} == first
+    assert second | none | {"model": "first-embedding", "tier": "sota", "cost_usd": vectors, "requests": 1} == second
+    assert total["cost_usd"] == chat + again + vectors
+    assert total["input_tokens"] == sum(prompt for prompt, _ in upstream.billed)
+    assert total["output_tokens"] == sum(completion for _, completion in upstream.billed)
+    assert (told["next_cursor"], told["from"], told["to"]) == (None, today[:8] + "01", None)
+    assert read(ask(functions))["rows"][0] == {"day": today} | total
+
+
+def test_pages_follow_their_cursor(functions: Functions) -> None:
+    functions("complete", sample("complete"))
+    functions("embed", sample("embed"))
+    first = read(ask(functions, group_by="model", limit="1"))
+    second = read(ask(functions, group_by="model", limit="1", cursor=first["next_cursor"]))
+    assert [page["rows"][0]["model"] for page in (first, second)] == ["first", "first-embedding"]
+    assert first["total"] == second["total"]
+    assert second["next_cursor"] is None
+    refused = ask(functions, group_by="model,day", cursor=first["next_cursor"])
+    assert refused["statusCode"] == 400
+
+
+def test_a_months_file_adds_up_to_the_months_windows(functions: Functions, upstream: Upstream) -> None:
+    functions("complete", sample("complete"))
+    functions("admin_budget", sample("admin_budget_reset"))
+    functions("complete", sample("complete"))
+    month = datetime.now(UTC).strftime("%Y-%m")
+    asked = {"queryStringParameters": {"month": month, "group_by": "model,day"}}
+
+    answer = functions("admin_usage", sample("admin_usage", **asked, headers=CSV))
+
+    assert answer["headers"]["Content-Type"] == "text/csv; charset=utf-8"
+    rows = list(csv.DictReader(io.StringIO(answer["body"])))
+    told = read(functions("admin_usage", sample("admin_usage", **asked)))
+    assert sum(Decimal(row["cost_usd"]) for row in rows) == sum(w["spent_usd"] for w in told["windows"])
+    assert len(told["windows"]) == 2
+    assert told["total"]["cost_usd"] == sum(price_of("azure", *bill) for bill in upstream.billed) > 0
+
+
+def test_no_cell_of_a_file_is_a_formula(functions: Functions, database_url: str) -> None:
+    functions("complete", sample("complete"))
+    with psycopg.connect(database_url) as connection:
+        for n, team in enumerate(['=HYPERLINK("x")', "+1", "-1", "@SUM(A1)", "\t=1", 'a "quoted", one', "plain"]):
+            connection.execute(
+                "INSERT INTO api_key (id, name, scopes, tags, created_at, created_by)"
+                " VALUES (%s, 'k', '{complete}', %s, now(), 'test')",
+                (f"k{n}", Jsonb({"=team": team})),
+            )
+            connection.execute(
+                "INSERT INTO usage_rollup (window_id, day, provider, model, tier, key_id, cost, requests)"
+                " SELECT window_id, day, provider, model, tier, %s, 1e-9, 1 FROM usage_rollup WHERE key_id = ''",
+                (f"k{n}",),
+            )
+    query = {"group_by": "key,tag:=team"}
+    body = functions("admin_usage", sample("admin_usage", queryStringParameters=query, headers=CSV))["body"]
+    rows = list(csv.reader(io.StringIO(body)))
+    assert rows[0] == ["key", "tag:=team", "cost_usd", "requests", "input_tokens", "output_tokens"]
+    cells = [row[1] for row in rows[1:]]
+    assert cells == ["", '\'=HYPERLINK("x")', "'+1", "'-1", "'@SUM(A1)", "'\t=1", 'a "quoted", one', "plain"]
+    assert {row[2] for row in rows[2:]} == {"0.000000001"}
+
+
+def test_a_file_that_would_be_cut_off_is_refused(functions: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
+    functions("complete", sample("complete"))
+    functions("embed", sample("embed"))
+    monkeypatch.setattr(usage_module, "_MOST_LINES", 1)
+    asked = sample("admin_usage", queryStringParameters={"group_by": "model"}, headers=CSV)
+    answer = functions("admin_usage", asked)
+    assert (answer["statusCode"], read(answer)["error"]["param"]) == (400, "group_by")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "value"),
+    [
+        ("admin_usage", "group_by", "colour"),
+        ("admin_usage", "group_by", ""),
+        ("admin_usage", "group_by", "day,day"),
+        ("admin_usage", "group_by", "tag:"),
+        ("admin_usage", "from", "yesterday"),
+        ("admin_usage", "from", "1700000000"),
+        ("admin_usage", "to", "2026-02-30"),
+        ("admin_usage", "to", "0001-01-01"),
+        ("admin_usage", "month", "2026-13"),
+        ("admin_usage", "month", "2026-1"),
+        ("admin_usage", "limit", "0"),
+        ("admin_usage", "limit", "1001"),
+        ("admin_usage", "cursor", "é"),
+        ("admin_usage", "cursor", "e30="),
+        ("admin_usage", "colour", "red"),
+        ("admin_usage_calls", "status", "open"),
+        ("admin_usage_calls", "cursor", "1"),
+        ("admin_usage_calls", "from", "2026-11-25T09:00:00"),
+        ("admin_usage_calls", "provider", ""),
+        ("admin_usage_calls", "to", "9999-12-31T23:59:59Z"),
+        ("admin_usage_audit", "cursor", "-1"),
+        ("admin_usage_audit", "cursor", "9223372036854775808"),
+        ("admin_usage_audit", "limit", "many"),
+    ],
+)
+def test_what_cant_be_understood_is_named(functions: Functions, name: str, parameter: str, value: str) -> None:
+    answer = ask(functions, name, **{parameter: value})
+    assert answer["statusCode"] == 400
+    error = read(answer)["error"]
+    assert error["param"].partition("[")[0] == parameter, error
+    assert len(error["message"]) < 300
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"from": "2026-11-02", "to": "2026-11-01"},
+        {"month": "2026-11", "from": "2026-11-01"},
+        {"group_by": "day", "cursor": "WyJhIiwiYiJd"},
+        {"cursor": "W1tbW1tbW1tbW1tbW1tb" * 500},
+    ],
+)
+def test_what_contradicts_itself_is_refused(functions: Functions, query: dict[str, str]) -> None:
+    assert ask(functions, **query)["statusCode"] == 400
+
+
+def test_a_calls_story_has_every_attempt_and_no_content(
+    functions: Functions, upstream: Upstream, second_upstream: Upstream
+) -> None:
+    upstream.script.append(status(500, error={"message": "sentinel-vendor-words"}))
+    event = sample("complete")
+    functions("complete", event)
+    request_id = event["requestContext"]["requestId"]
+
+    answer = functions("admin_usage", sample("admin_usage_call"))
+
+    told = read(answer)
+    assert told["request_id"] == request_id
+    assert told["cost_usd"] == price_of("openai", *second_upstream.billed[0])
+    shown = [(a["attempt"], a["provider"], a["status"], a["cost_basis"]) for a in told["attempts"]]
+    assert shown[1] == (2, "openai", "settled", "actual")
+    assert shown[0][:2] == (1, "azure")
+    assert "sentinel" not in answer["body"]
+    for word in json.loads(event["body"])["messages"][-1]["content"].split():
+        assert len(word) < 6 or word not in answer["body"]
+    listed = read(ask(functions, "admin_usage_calls", request_id=request_id))
+    assert listed == {"rows": told["attempts"][::-1], "next_cursor": None}
+
+
+def test_a_day_in_a_filter_is_a_whole_day_of_the_budgets_zone(functions: Functions) -> None:
+    functions.set(AI_BUDGET_TIMEZONE="Asia/Tokyo")
+    functions("complete", sample("complete"))
+    [row] = read(ask(functions, "admin_usage_calls"))["rows"]
+    day = row["day"]
+    for query, expected in (
+        ({"from": day, "to": day}, 1),
+        ({"to": "2026-01-01"}, 0),
+        ({"from": row["reserved_at"]}, 1),
+        ({"from": row["reserved_at"].replace("+", " ")}, 1),
+        ({"to": row["reserved_at"]}, 0),
+    ):
+        assert len(read(ask(functions, "admin_usage_calls", **query))["rows"]) == expected, query
+
+
+def test_an_unknown_call_is_a_404(functions: Functions) -> None:
+    answer = functions("admin_usage", sample("admin_usage_call"))
+    assert (answer["statusCode"], read(answer)["error"]["code"]) == (404, "call_not_found")
+    assert answer["headers"]["x-should-retry"] == "false"
+
+
+def test_the_audit_is_told_newest_first_by_pages(functions: Functions) -> None:
+    for reason in ("first", "second", "third"):
+        functions("admin_budget", sample("admin_budget_reset", {"reason": reason}))
+    page = read(ask(functions, "admin_usage_audit", limit="2"))
+    assert [row["after"]["reason"] for row in page["rows"]] == ["third", "second"]
+    assert page["rows"][0] | {"n": 3, "actor": "open", "action": "budget.reset"} == page["rows"][0]
+    rest = read(ask(functions, "admin_usage_audit", limit="2", cursor=page["next_cursor"]))
+    assert [row["after"]["reason"] for row in rest["rows"]] == ["first"]
+    assert rest["next_cursor"] is None
+    for query, expected in (
+        ({"action": "budget.reset", "actor": "open"}, 3),
+        ({"action": "key.created"}, 0),
+        ({"actor": "nobody"}, 0),
+        ({"from": page["rows"][0]["at"]}, 1),
+        ({"to": page["rows"][0]["at"]}, 2),
+        ({"to": "2026-01-01"}, 0),
+    ):
+        assert len(read(ask(functions, "admin_usage_audit", **query))["rows"]) == expected, query
+
+
+@pytest.mark.parametrize("name", ["admin_usage", "admin_usage_calls", "admin_usage_call", "admin_usage_audit"])
+def test_without_the_ledger_there_is_no_answer(functions: Functions, name: str) -> None:
+    functions.set(DATABASE_URL="postgresql://127.0.0.1:1/nowhere")
+    answer = functions("admin_usage", sample(name))
+    assert (answer["statusCode"], read(answer)["error"]["code"]) == (503, "ledger_unavailable")
