@@ -1,6 +1,6 @@
 # Everything goes through the project's own .venv and the locked requirements: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-infra run backup restore test lint types format bench build deploy destroy lock clean
+.PHONY: help setup setup-dev setup-infra run backup restore audit-verify test lint types format bench build deploy destroy lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fusewire needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Say which one: make run PYTHON=python3.12")'
@@ -45,6 +45,9 @@ backup: .venv/run.stamp ## The ledger as SQL on standard output: make -s backup 
 
 restore: .venv/run.stamp ## Put a backup back: make -s restore < FILE
 	@PYTHONPATH=layers/core/python $(BIN)/python -m local.backup restore
+
+audit-verify: .venv/run.stamp ## Is every audit entry there, and as it was written? (SEEN=<n>:<hash>)
+	@PYTHONPATH=layers/core/python $(BIN)/python -m local.audit
 
 test: lint types .venv-infra/stamp ## Lint, types, then every test
 	$(BIN)/python -m pytest -n auto --dist loadfile

@@ -16,8 +16,7 @@ import psycopg
 from psycopg.pq import Conninfo
 
 from local import StartError
-from local.environment import read_environment
-from local.postgres import embedded_postgres
+from local.ledger import ledger_url
 
 # A dump replaces what it finds, so that it can be restored over a database that has moved on; one transaction, so that
 # it is restored whole or not at all.
@@ -67,15 +66,9 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("usage: python -m local.backup backup > FILE, or restore < FILE\n")
         return 2
     try:
-        environment = read_environment(os.environ, Path(".env"))
         with ExitStack() as stack:
             dump = _whole(sys.stdin.buffer, stack) if arguments[0] == "restore" else None
-            url = environment.variables.get("DATABASE_URL")
-            if url is None:
-                if not (environment.home / "postgres" / "PG_VERSION").is_file():
-                    raise StartError(f"There is no ledger in {environment.home} yet: `make run` makes it.")
-                # Joins the server that `make run` has started, or starts it for as long as this takes.
-                url = stack.enter_context(embedded_postgres(environment.home / "postgres", connections=0))
+            url, _ = stack.enter_context(ledger_url())
             tool, *options = _COMMANDS[arguments[0]]
             command = [str(_binary(tool)), *options]
             settings = {**os.environ, **_variables(url)}

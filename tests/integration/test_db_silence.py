@@ -86,7 +86,7 @@ def test_what_was_done_without_an_answer_is_done_once(core: Services, proxy: Pos
         booked = core.ledger.end(Ending(reservation, "actual", "ok", cost=Decimal("0.2")))
     assert proxy.connections == 3
     assert booked.cost == Decimal("0.2")
-    budget, by_provider, _ = core.ledger.budget()
+    budget, by_provider, *_ = core.ledger.budget()
     assert (budget.window.spent, budget.window.reserved) == (Decimal("0.2"), Decimal(0))
     assert budget.window.request_count == 1
     assert by_provider == {"openai": Decimal("0.2")}

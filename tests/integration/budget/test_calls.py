@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -35,7 +36,7 @@ def spend(ledger: Ledger, request_id: str, provider: str = "openai", key: str | 
     ledger.end(settled(reservation, "0.1"))
 
 
-def ids(page: tuple[list[dict[str, Any]], str | None]) -> list[str]:
+def ids(page: tuple[list[dict[str, Any]], UUID | None]) -> list[str]:
     return [row["request_id"] for row in page[0]]
 
 
@@ -110,7 +111,7 @@ def test_pages_follow_each_other_while_calls_come_in(ledger: Ledger, reports: Re
         if following is None:
             break
         spend(ledger, "meanwhile")
-        rows, following = reports.calls({}, limit=3, before=following)  # type: ignore[arg-type] # its text will do
+        rows, following = reports.calls({}, limit=3, before=following)
     assert found == [f"r{number}" for number in reversed(range(7))]
     assert reports.calls({"request_id": "r3"}, limit=1) == (reports.calls({"request_id": "r3"}, limit=9)[0], None)
 
@@ -124,7 +125,7 @@ def test_a_page_looks_at_a_bounded_stretch_and_says_where_to_go_on(
     pages = []
     following = None
     while True:
-        rows, following = reports.calls({"provider": "azure"}, limit=10, before=following)  # type: ignore[arg-type]
+        rows, following = reports.calls({"provider": "azure"}, limit=10, before=following)
         pages.append([row["request_id"] for row in rows])
         if following is None:
             break

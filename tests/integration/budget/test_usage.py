@@ -74,10 +74,10 @@ def test_any_groups_are_sums_of_what_was_booked(desk: Desk, clock: Clock) -> Non
         for provider, model, tier in (("openai", "gpt", "sota"), ("azure", "gpt", None), ("openai", "mini", "sota")):
             for key in ("key-a", "key-b", None):
                 number += 1
-                cost = f"0.{number:02}000000000{number}"
-                desk.spend(cost, provider, model, tier, key)
+                exact = f"0.{number:02}000000000{number}"
+                desk.spend(exact, provider, model, tier, key)
                 values = (f"2026-11-{day}", provider, model, tier or "", key or "", teams.get(key or "", ""))
-                booked.append((dict(zip(GROUPS, values, strict=True)), Decimal(cost)))
+                booked.append((dict(zip(GROUPS, values, strict=True)), Decimal(exact)))
     total = Spend(sum((cost for _, cost in booked), Decimal(0)), 27, 270, 540)
     for groups in (*combinations(GROUPS, 1), *combinations(GROUPS, 2), GROUPS, GROUPS[::-1]):
         sums: dict[tuple[str, ...], Decimal] = {}
@@ -103,9 +103,11 @@ def test_pages_are_the_whole_in_order_each_with_the_whole_total(desk: Desk, cloc
     groups = ["key", "day"]
     whole = desk.reports.usage(groups, limit=8)
     assert (len(whole.rows), whole.more) == (8, False)
-    paged, after, more = [], [""], True
+    paged: list[tuple[list[str], Spend]] = []
+    after: list[str] = []
+    more = True
     while more:
-        page = desk.reports.usage(groups, limit=3, after=after if paged else ())
+        page = desk.reports.usage(groups, limit=3, after=after)
         assert page.total == whole.total
         paged += page.rows
         after, more = page.rows[-1][0], page.more
@@ -172,7 +174,9 @@ def test_a_months_usage_is_its_windows_to_the_last_digit(desk: Desk, clock: Cloc
 
 def test_a_month_without_windows_is_empty(desk: Desk) -> None:
     told = desk.reports.usage(["day"], limit=1, month=date(2031, 5, 1))
-    assert (told.rows, told.total.cost, told.windows) == ([], 0, [])
+    assert told.rows == []
+    assert told.windows == []
+    assert told.total == Spend(Decimal(0), 0, 0, 0)
 
 
 def test_a_tags_name_is_only_a_name(desk: Desk) -> None:
@@ -193,3 +197,15 @@ def test_the_forecasts_days_are_the_rollups(desk: Desk, clock: Clock, database_u
         row = connection.execute("SELECT usage_days('somebody', 'UTC')").fetchone()
     assert row and row[0]["days"] == {"2026-11-01": 0.1, "2026-11-15": 0.1}
     assert days.today - timedelta(days=14) in days.days
+
+
+def test_a_months_windows_hold_what_their_slots_hold(desk: Desk, open_ledger: OpenLedger, database_url: str) -> None:
+    slotted = open_ledger(AI_MONTHLY_BUDGET_USD="1000", AI_LEDGER_SLOTS="2")
+    for _ in range(3):
+        slotted.end(settled(slotted.reserve(Call("r", "chat", None), [candidate("9")]), "0.1"))
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute("SELECT sum(spent) FROM budget_slot").fetchone()
+    assert row and row[0] > 0, "nothing went through a slot"
+    told = desk.reports.usage(["day"], limit=10, month=NOVEMBER)
+    [window] = told.windows or []
+    assert (window.spent, window.request_count) == (told.total.cost, told.total.requests) == (Decimal("0.3"), 3)

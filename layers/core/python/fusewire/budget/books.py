@@ -1,6 +1,6 @@
 """What was booked, read back: usage by groups from the rollups, single calls from the ledger; never content.
 
-Each read is one round trip and one snapshot (`migrations/0005_usage.sql`). Usage costs what its days, models and keys
+Each read is one round trip and one snapshot (`migrations/0006_usage.sql`). Usage costs what its days, models and keys
 cost, calls what one page costs: neither grows with the ledger.
 """
 
@@ -109,7 +109,7 @@ class Books:
         before: UUID | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
-    ) -> tuple[list[dict[str, Any]], str | None]:
+    ) -> tuple[list[dict[str, Any]], UUID | None]:
         """Attempts, the newest first.
 
         :param filters: by `provider`, `model`, `key`, `status`, `outcome`, `cost_basis`, `tier` or `request_id`
@@ -123,7 +123,7 @@ class Books:
         if before is not None:
             argument["before"] = str(before)
         told = self._database.call("SELECT ledger_calls(%s::jsonb)", argument)
-        return told["rows"], told["next"]
+        return told["rows"], UUID(told["next"]) if told["next"] else None
 
     def call(self, request_id: str) -> dict[str, Any] | None:
         """One call, every attempt in its order and what they cost together; None for one that isn't in the ledger.

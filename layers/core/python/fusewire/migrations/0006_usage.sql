@@ -10,14 +10,25 @@ CREATE INDEX budget_window_budget ON budget_window (budget, opened_at);
 -- Since when a window's entries are in an archive and no longer in the ledger. Its sums and rollups stay.
 ALTER TABLE budget_window ADD COLUMN archived_at timestamptz;
 
--- The company's windows of a month: a window belongs to the month in which it opened, and ends with it at the latest.
--- month: its first day.
+-- The company's windows of a month, with what their slots hold: a window belongs to the month in which it opened, and
+-- ends with it at the latest. month: its first day.
 CREATE FUNCTION usage_windows(month date, tz text) RETURNS SETOF budget_window
-LANGUAGE sql STABLE AS $$
-    SELECT * FROM budget_window
-    WHERE budget = 'global' AND opened_at >= month::timestamp AT TIME ZONE tz
-          AND opened_at < (month + interval '1 month') AT TIME ZONE tz
-$$;
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    w budget_window;
+BEGIN
+    FOR w IN
+        SELECT * FROM budget_window
+        WHERE budget = 'global' AND opened_at >= month::timestamp AT TIME ZONE tz
+              AND opened_at < (month + interval '1 month') AT TIME ZONE tz
+        ORDER BY id
+    LOOP
+        SELECT w.spent + COALESCE(sum(s.spent), 0), w.reserved + COALESCE(sum(s.reserved), 0),
+               w.request_count + COALESCE(sum(s.request_count), 0)
+        INTO w.spent, w.reserved, w.request_count FROM budget_slot s WHERE s.window_id = w.id;
+        RETURN NEXT w;
+    END LOOP;
+END $$;
 
 -- Spend by groups. p: {timezone, groups: [day|provider|model|tier|key|tag:<name>], from?, to?, month?, after?, limit}
 -- from and to are days, both included, by default the month's first and none; month takes its windows instead, whatever
