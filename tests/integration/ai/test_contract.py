@@ -5,7 +5,7 @@ import json
 import struct
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -159,9 +159,12 @@ def test_its_credential_travels_where_it_belongs(row: Row, provider: AIProvider,
 
 
 @streamed_or_not
-def test_an_answer_that_reached_the_cap_says_so(provider: AIProvider, wire: Wire, streamed: bool) -> None:
-    wire.will_answer(Answer(("Pa",), finish="length"))
-    assert finish_of(asked(provider, streamed=streamed)) == "length"
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+def test_an_answer_that_reached_the_cap_or_a_filter_says_so(
+    provider: AIProvider, wire: Wire, finish: Literal["length", "content_filter"], streamed: bool
+) -> None:
+    wire.will_answer(Answer(("Pa",), finish=finish))
+    assert finish_of(asked(provider, streamed=streamed)) == finish
 
 
 @pytest.mark.parametrize("choice", ["auto", "required", NAMED], ids=["auto", "required", "named"])
