@@ -1,6 +1,6 @@
 # Everything goes through the project's own .venv and the locked requirements: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-infra run backup restore audit-verify test lint types format bench build deploy destroy lock clean
+.PHONY: help setup setup-dev setup-infra run logs backup restore audit-verify test lint types format bench build deploy destroy lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,6 +39,9 @@ setup-infra: .venv-infra/stamp ## Create .venv-infra with what builds and checks
 
 run: .venv/run.stamp ## Serve http://127.0.0.1:8000 (PORT=) with Postgres and a small real model
 	@PYTHONPATH=layers/core/python exec $(BIN)/python -m local
+
+logs: .venv/run.stamp ## Ask a log: make -s logs Q=spend LOG=fusewire.log (no Q: the questions)
+	@$(BIN)/python -m local.logs "$(Q)" "$(LOG)" "$(ID)"
 
 backup: .venv/run.stamp ## The ledger as SQL on standard output: make -s backup > FILE
 	@PYTHONPATH=layers/core/python $(BIN)/python -m local.backup backup

@@ -1,4 +1,5 @@
-"""`infra/template.yaml` as the laptop needs it: functions, routes and schedules. What AWS deploys is what runs here."""
+"""`infra/template.yaml` as the laptop needs it: functions, routes, schedules, and the log's saved queries. What AWS
+deploys is what runs here."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any, Final
 import yaml
 
 _LAYER_ROOT: Final = "/opt/"
+_QUERY: Final = "AWS::Logs::QueryDefinition"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,13 @@ class _Ref:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short functions; only `!Ref` is looked at."""
+    """YAML with CloudFormation's short functions; only `!Ref` and the text of `!Sub` are looked at."""
 
 
 def _tagged(loader: _Loader, suffix: str, node: yaml.Node) -> object:
-    if suffix == "Ref" and isinstance(node, yaml.ScalarNode):
-        return _Ref(str(loader.construct_scalar(node)))
+    if isinstance(node, yaml.ScalarNode) and suffix in ("Ref", "Sub"):
+        text = str(loader.construct_scalar(node))
+        return _Ref(text) if suffix == "Ref" else text
     return None
 
 
@@ -69,7 +72,7 @@ def read_template(path: Path, variables: Mapping[str, str]) -> Template:
 
     :raises KeyError: when a function lacks what SAM requires
     """
-    document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    document = _read(path)
     defaults = document.get("Globals", {}).get("Function", {})
     parameters = _parameters(document, defaults, variables)
     functions, routes, schedules = [], [], []
@@ -86,6 +89,17 @@ def read_template(path: Path, variables: Mapping[str, str]) -> Template:
                 zone = parameters[zone.name] if isinstance(zone, _Ref) else zone
                 schedules.append(Schedule(event["ScheduleExpression"], zone, event.get("Input", "{}"), function.name))
     return Template(tuple(functions), tuple(routes), tuple(schedules))
+
+
+def saved_queries(path: Path) -> dict[str, str]:
+    """The text of each CloudWatch Logs Insights query, by the last part of its name."""
+    queries = [each["Properties"] for each in _read(path)["Resources"].values() if each["Type"] == _QUERY]
+    return {query["Name"].rpartition("/")[2]: query["QueryString"] for query in queries}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    return document
 
 
 def _function(properties: Mapping[str, Any], folder: Path) -> Function:

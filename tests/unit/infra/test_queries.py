@@ -1,0 +1,99 @@
+"""The saved queries of infra/template.yaml: each can be parsed, and names nothing that the code doesn't emit."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fusewire import logs
+from fusewire.ai.failures import FailureKind
+from local.insights import parse
+from local.template import saved_queries
+from tests.support.documents import OPERATIONS, PROJECT, code, table
+from tests.unit.docs import source
+
+TEMPLATE = PROJECT / "infra/template.yaml"
+QUERIES = saved_queries(TEMPLATE)
+OF_A_LINE = {"@timestamp", "@message"}
+EACH = pytest.mark.parametrize("name", QUERIES)
+
+
+def resources() -> dict[str, Any]:
+    """The template's, short functions as `{name: argument}`."""
+
+    class Loader(yaml.SafeLoader):
+        """Plain YAML, with CloudFormation's tags."""
+
+    def tagged(loader: Loader, suffix: str, node: yaml.Node) -> object:
+        if isinstance(node, yaml.ScalarNode):
+            return {suffix: loader.construct_scalar(node)}
+        if isinstance(node, yaml.SequenceNode):
+            return {suffix: loader.construct_sequence(node, deep=True)}
+        return {suffix: None}
+
+    Loader.add_multi_constructor("!", tagged)
+    told: dict[str, Any] = yaml.load(TEMPLATE.read_text(), Loader)["Resources"]  # noqa: S506 - a SafeLoader
+    return told
+
+
+def access_fields() -> set[str]:
+    """What a line of the API's access log has."""
+    return set(json.loads(resources()["Api"]["Properties"]["AccessLogSetting"]["Format"]))
+
+
+@pytest.fixture(scope="module")
+def fields() -> set[str]:
+    return source.fields()
+
+
+@pytest.fixture(scope="module")
+def events() -> set[str]:
+    return set(source.events())
+
+
+@EACH
+def test_a_query_names_only_fields_that_some_line_has(name: str, fields: set[str]) -> None:
+    query = parse(QUERIES[name])
+    roots = {field if field.startswith("@") else field.partition(".")[0] for field in query.names}
+    assert roots - OF_A_LINE <= fields | access_fields()
+    assert roots - OF_A_LINE - access_fields() <= {*logs._FIELDS, "timestamp", "level", "event", "request_id"}
+
+
+@EACH
+def test_a_query_asks_for_events_levels_and_kinds_that_there_are(name: str, events: set[str]) -> None:
+    kinds = {*FailureKind, "expired", "abandoned", "no_usage"}
+    known = events | kinds | {"WARNING", "ERROR", "budget.reset", "REQUEST_ID"}
+    assert parse(QUERIES[name]).values <= known
+
+
+@EACH
+def test_a_query_begins_with_its_question_and_ends(name: str) -> None:
+    text = QUERIES[name]
+    assert re.match(r"# [A-Z].*[?.]\n", text)
+    assert len(text) < 10_000
+    query = parse(text)
+    assert query.columns
+    assert len(set(query.columns)) == len(query.columns)
+
+
+def test_each_query_is_saved_for_all_logs_under_the_stages_name() -> None:
+    saved = [each["Properties"] for each in resources().values() if each["Type"] == "AWS::Logs::QueryDefinition"]
+    assert len(saved) == len(QUERIES)
+    for query in saved:
+        assert re.fullmatch(r"fusewire/\$\{Stage\}/[a-z]+", query["Name"]["Sub"])
+        assert query["LogGroupNames"] == [{"Ref": "FunctionLogs"}, {"Ref": "AccessLogs"}]
+
+
+def test_every_log_group_forgets_after_a_time_that_is_set() -> None:
+    groups = [each["Properties"] for each in resources().values() if each["Type"] == "AWS::Logs::LogGroup"]
+    assert len(groups) >= 2
+    assert all(group["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups)
+
+
+@pytest.mark.parametrize("manual", OPERATIONS, ids=["en", "ja"])
+def test_the_manual_has_every_query(manual: Path) -> None:
+    under = dict(zip(OPERATIONS, ("questions-to-the-log", "ログへの質問"), strict=True))
+    assert [code(row[0])[0] for row in table(manual, 2, under=under[manual])] == list(QUERIES)
