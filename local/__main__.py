@@ -24,7 +24,7 @@ from fusewire.services import assemble
 from local import StartError, ollama
 from local.environment import Environment, read_environment
 from local.platform import Platform
-from local.postgres import embedded_postgres
+from local.postgres import as_app, embedded_postgres
 from local.template import Template, read_template
 
 _PROJECT: Final = Path(__file__).resolve().parent.parent
@@ -76,13 +76,15 @@ def _run(environment: Environment, stack: ExitStack) -> None:
     assemble(load_settings(stand_in | variables))
     if stand_in:
         model = stack.enter_context(ollama.model_process())
-    if "DATABASE_URL" in variables:
+    owner = environment.migration_database_url
+    if owner is not None:
         _step("Postgres", "yours, from DATABASE_URL")
     else:
         workers = environment.concurrency * len(_template(variables).functions)
-        variables["DATABASE_URL"] = stack.enter_context(embedded_postgres(environment.home / "postgres", workers))
+        owner = stack.enter_context(embedded_postgres(environment.home / "postgres", workers))
+        variables["DATABASE_URL"] = as_app(owner)
         _step("Postgres", f"started, its data is in {_short(environment.home / 'postgres')}")
-    applied = _migrated(variables["DATABASE_URL"])
+    applied = _migrated(owner)
     _step("Ledger", f"migrated: {', '.join(applied)}" if applied else "up to date")
     if model is not None:
         address = ollama.address_of(model)

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import psycopg
 from psycopg.pq import Conninfo
 
+from fusewire.migrations import renew_grants
 from local import StartError
 from local.ledger import ledger_url
 
@@ -73,6 +74,9 @@ def main(arguments: Sequence[str]) -> int:
             command = [str(_binary(tool)), *options]
             settings = {**os.environ, **_variables(url)}
             told = subprocess.run(command, env=settings, stdin=dump, check=False)  # noqa: S603 - our own words
+            if dump is not None and told.returncode == 0:
+                # The tables are new, so what the functions' role may do with them has to be said anew.
+                renew_grants(url)
     except KeyboardInterrupt:
         return 130
     except StartError as error:

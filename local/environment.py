@@ -20,6 +20,8 @@ class Environment:
     home: Path
     concurrency: int
     variables: dict[str, str]
+    migration_database_url: str | None
+    """Whom to migrate and restore as on a server of the user's own; None without one."""
 
 
 def read_environment(environ: Mapping[str, str], dotenv: Path) -> Environment:
@@ -33,13 +35,16 @@ def read_environment(environ: Mapping[str, str], dotenv: Path) -> Environment:
         raise StartError(f"The file {dotenv} can't be read ({type(error).__name__}): it must be UTF-8 text.") from error
     merged = _set(written) | _set(environ)
     variables = {"AI_MODE": "local", "AUTH_MODE": "open"} | merged
-    if variables["AUTH_MODE"] == "keys":
-        raise StartError("AUTH_MODE=keys needs the authorizer, which this version doesn't have: leave it unset.")
+    # For this process alone: the workers run as a role that may not change the schema.
+    migration = variables.pop("MIGRATION_DATABASE_URL", None)
+    if migration is not None and "DATABASE_URL" not in variables:
+        raise StartError("MIGRATION_DATABASE_URL is for a server of your own: set DATABASE_URL as well, or neither.")
     return Environment(
         port=_number(merged, "PORT", 8000, 1, 65_535),
         home=Path(merged.get("FUSEWIRE_HOME", ".fusewire")).expanduser().absolute(),
         concurrency=_number(merged, "LOCAL_CONCURRENCY", 8, 1, _MOST_WORKERS),
         variables=variables,
+        migration_database_url=migration or variables.get("DATABASE_URL"),
     )
 
 

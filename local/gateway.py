@@ -9,10 +9,11 @@ from typing import Final
 
 from fusewire import logs
 from local.asgi import DisconnectedError, Message, RawHeaders, Receive, Send, body_parts, header_of, send_whole
+from local.authorizer import RefusedError, caller_of
 from local.invocation import Invocation, InvocationError, TooManyRequestsError
 from local.pool import Pool
 from local.proxy import answer_of, request_event
-from local.template import Route
+from local.template import Refusal, Route
 
 _LARGEST_BODY_BYTES: Final = 10 * 1024 * 1024  # API Gateway's limit
 _PREFLIGHT_SECONDS: Final = b"600"
@@ -21,8 +22,15 @@ _PREFLIGHT_SECONDS: Final = b"600"
 class Gateway:
     """Routes as the template has them, `{parameter}` included."""
 
-    def __init__(self, routes: Sequence[Route], pools: Mapping[str, Pool], origins: Sequence[str]) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        pools: Mapping[str, Pool],
+        origins: Sequence[str],
+        refusals: Mapping[str, Refusal],
+    ) -> None:
         self._pools = pools
+        self._refusals = refusals
         self._origins = frozenset(origins)
         self._literal: dict[str, dict[str, Route]] = {}
         self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
@@ -82,14 +90,37 @@ class Gateway:
         else:
             route = methods[method]
             event = request_event(scope, body, route.path, parameters, request_id)
-            await self._forward(route, Invocation(request_id, event), send, extra)
+            try:
+                if route.authorizer is not None:
+                    event["requestContext"]["authorizer"] = await caller_of(self._pools[route.authorizer], event)
+            except RefusedError as error:
+                await self._turn_away(error, route, request_id, send, extra)
+                return
+            payload = json.dumps(event, separators=(",", ":")).encode()
+            await self._forward(route, Invocation(request_id, payload), send, extra)
+
+    async def _turn_away(
+        self, refused: RefusedError, route: Route, request_id: str, send: Send, extra: RawHeaders
+    ) -> None:
+        """Answer as the template has it; the id and what concerns other origins are the gateway's own already."""
+        if (error := refused.failure) is not None:
+            _log(error, request_id, route)
+        refusal = self._refusals[refused.kind]
+        own = [
+            (name.lower().encode(), value.strip("'").encode())
+            for name, value in refusal.headers.items()
+            if value.startswith("'") and not name.startswith("Access-Control-")
+        ]
+        body = refusal.body.encode()
+        head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send_whole(send, refusal.status, [*extra, *own, *head], body)
 
     async def _forward(self, route: Route, invocation: Invocation, send: Send, extra: RawHeaders) -> None:
         self._pools[route.function].invoke(invocation)
         try:
             answer = await answer_of(invocation)
         except InvocationError as error:
-            _log(error, invocation, route)
+            _log(error, invocation.id, route)
             if isinstance(error, TooManyRequestsError):
                 extra.append((b"retry-after", b"1"))
             await _refuse(send, error.status, error.code, str(error), extra)
@@ -99,7 +130,7 @@ class Gateway:
             async for part in answer.body:
                 await send({"type": "http.response.body", "body": part, "more_body": True})
         except InvocationError as error:
-            _log(error, invocation, route)
+            _log(error, invocation.id, route)
             # Leaving without the last message breaks the connection: the client must not take this for the end.
             raise BrokenAnswerError from error
         await send({"type": "http.response.body"})
@@ -147,5 +178,5 @@ async def _refuse(send: Send, status: int, code: str, message: str, headers: Raw
     await send_whole(send, status, head, body)
 
 
-def _log(error: InvocationError, invocation: Invocation, route: Route) -> None:
-    logs.event(f"gateway.{error.code}", logging.ERROR, request_id=invocation.id, path=route.path, message=str(error))
+def _log(error: InvocationError, request_id: str, route: Route) -> None:
+    logs.event(f"gateway.{error.code}", logging.ERROR, request_id=request_id, path=route.path, message=str(error))

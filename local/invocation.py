@@ -9,6 +9,11 @@ class InvocationError(Exception):
     status = 502
     code = "function_failed"
 
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """What the function itself said, for the gateway alone."""
+
 
 class FunctionCrashedError(InvocationError):
     code = "function_crashed"

@@ -19,7 +19,7 @@ def ledger_url() -> Iterator[tuple[str, Environment]]:
     :raises StartError: where there is no ledger yet
     """
     environment = read_environment(os.environ, Path(".env"))
-    url = environment.variables.get("DATABASE_URL")
+    url = environment.migration_database_url
     if url is not None:
         yield url, environment
         return

@@ -35,6 +35,7 @@ class Platform:
         self._pools: dict[str, Pool] = {}
         # The others are called by a deployment alone.
         called = {route.function for route in template.routes} | {each.function for each in template.schedules}
+        called |= {route.authorizer for route in template.routes if route.authorizer}
         for function in template.functions:
             if function.name not in called:
                 continue
@@ -47,7 +48,7 @@ class Platform:
                 self._workers[own.getsockname()[1]] = worker
                 workers.append(worker)
             self._pools[function.name] = Pool(workers)
-        self._gateway = Gateway(template.routes, self._pools, origins)
+        self._gateway = Gateway(template.routes, self._pools, origins, template.refusals)
         self._schedules = template.schedules
         self._background: list[asyncio.Task[None]] = []
         config = uvicorn.Config(

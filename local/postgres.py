@@ -19,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 from local import StartError
 
 _DATABASE: Final = "fusewire"
+APP_ROLE: Final = "fusewire_app"
 _LEAST_FREE_BYTES: Final = 150 * 1024 * 1024
 _SPARE_CONNECTIONS: Final = 20  # for psql, pg_dump and Postgres itself
 
@@ -27,7 +28,7 @@ _SPARE_CONNECTIONS: Final = 20  # for psql, pg_dump and Postgres itself
 def embedded_postgres(folder: Path, connections: int) -> Iterator[str]:
     """A running server with the database `fusewire`, for up to `connections` workers; stopped at the end.
 
-    :return: the database's URL
+    :return: the database's URL, for its owner
     :raises StartError: when it can't start; what it has stored is not touched
     """
     free = shutil.disk_usage(folder.parent).free
@@ -45,6 +46,7 @@ def embedded_postgres(folder: Path, connections: int) -> Iterator[str]:
                     server.cleanup()
                     server = _started(folder)
             url = _ensure_database(server.get_uri())
+            _ensure_role(url)
         except (OSError, RuntimeError, ValueError, AssertionError, subprocess.SubprocessError, psycopg.Error) as error:
             raise StartError(
                 f"Postgres doesn't start in {folder}: {_reason(folder, error)}. What it stores there is untouched; "
@@ -114,6 +116,20 @@ def _ensure_database(uri: str) -> str:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (_DATABASE,)).fetchone():
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
     return make_conninfo(uri, dbname=_DATABASE)
+
+
+def _ensure_role(url: str) -> None:
+    """The role that the functions run as may log in; its rights come with the migrations."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        role = sql.Identifier(APP_ROLE)
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (APP_ROLE,)).fetchone():
+            connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+        connection.execute(sql.SQL("ALTER ROLE {} LOGIN").format(role))
+
+
+def as_app(url: str) -> str:
+    """The same database for the functions: they can neither change the schema nor rewrite what was booked."""
+    return make_conninfo(url, user=APP_ROLE)
 
 
 def _reason(folder: Path, error: Exception) -> str:

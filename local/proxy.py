@@ -20,9 +20,13 @@ _OF_THE_CONNECTION: Final = frozenset({"connection", "content-length", "transfer
 
 
 def request_event(
-    scope: Mapping[str, Any], body: bytes, resource: str, path_parameters: Mapping[str, str], request_id: str
-) -> bytes:
-    """The event's JSON for one HTTP request (an ASGI scope and its whole body)."""
+    scope: Mapping[str, Any],
+    body: bytes,
+    resource: str,
+    path_parameters: Mapping[str, str],
+    request_id: str,
+) -> dict[str, Any]:
+    """The event for one HTTP request (an ASGI scope and its whole body)."""
     headers: dict[str, str] = {}
     many_headers: dict[str, list[str]] = {}
     for raw_name, raw_value in scope["headers"]:
@@ -37,7 +41,7 @@ def request_event(
     except UnicodeDecodeError:
         text, encoded = base64.b64encode(body).decode(), True
     now = time.time()
-    event = {
+    return {
         "resource": resource,
         "path": scope["path"],
         "httpMethod": scope["method"],
@@ -63,7 +67,6 @@ def request_event(
         "body": text or None,
         "isBase64Encoded": encoded,
     }
-    return json.dumps(event, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""`infra/template.yaml` as the laptop needs it: functions, routes, schedules, and the log's saved queries. What AWS
-deploys is what runs here."""
+"""`infra/template.yaml` as the laptop needs it: functions, routes and who guards them, schedules, and the log's saved
+queries. What AWS deploys is what runs here."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,17 @@ class Route:
     path: str
     """As in API Gateway: `/calls/{request_id}`."""
     function: str
+    authorizer: str | None = None
+    """The function that is asked before this one; None for routes that are for everybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What API Gateway itself answers: one of the template's GatewayResponses."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,8 @@ class Template:
     functions: tuple[Function, ...]
     routes: tuple[Route, ...]
     schedules: tuple[Schedule, ...]
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    """By API Gateway's words for them: `UNAUTHORIZED`, `ACCESS_DENIED`, `AUTHORIZER_FAILURE`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +83,55 @@ _Loader.add_multi_constructor("!", _tagged)
 def read_template(path: Path, variables: Mapping[str, str]) -> Template:
     """The functions behind `path`, whose parameters stand for the settings that they feed, or else for their defaults.
 
+    :param variables: with AUTH_MODE=keys, routes have their authorizer
     :raises KeyError: when a function lacks what SAM requires
     """
     document = _read(path)
     defaults = document.get("Globals", {}).get("Function", {})
     parameters = _parameters(document, defaults, variables)
-    functions, routes, schedules = [], [], []
-    for resource in document["Resources"].values():
-        if resource["Type"] != "AWS::Serverless::Function":
-            continue
-        function = _function(defaults | resource["Properties"], path.parent)
-        functions.append(function)
-        for kind, event in _events(resource["Properties"]):
+    resources: dict[str, Any] = document["Resources"]
+    functions = {
+        name: _function(defaults | resource["Properties"], path.parent)
+        for name, resource in resources.items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+    api: dict[str, Any] = next(
+        (each["Properties"] for each in resources.values() if each["Type"] == "AWS::Serverless::Api"), {}
+    )
+    guard = _authorizer(api, functions) if variables.get("AUTH_MODE") == "keys" else None
+    routes, schedules = [], []
+    for name, function in functions.items():
+        for kind, event in _events(resources[name]["Properties"]):
             if kind == "Api":
-                routes.append(Route(event["Method"].upper(), event["Path"], function.name))
+                own = None if event.get("Auth", {}).get("Authorizer") == "NONE" else guard
+                routes.append(Route(event["Method"].upper(), event["Path"], function.name, own))
             elif kind == "ScheduleV2":
                 zone = event.get("ScheduleExpressionTimezone", "UTC")
                 zone = parameters[zone.name] if isinstance(zone, _Ref) else zone
                 schedules.append(Schedule(event["ScheduleExpression"], zone, event.get("Input", "{}"), function.name))
-    return Template(tuple(functions), tuple(routes), tuple(schedules))
+    return Template(tuple(functions.values()), tuple(routes), tuple(schedules), _refusals(api))
+
+
+def _authorizer(api: Mapping[str, Any], functions: Mapping[str, Function]) -> str:
+    """The name of the function behind the API's default authorizer.
+
+    :raises KeyError: when there is none: with keys asked for, nothing is served without it
+    """
+    auth = api["Auth"]
+    reference = auth["Authorizers"][auth["DefaultAuthorizer"]]["FunctionArn"]
+    return functions[reference.name.removesuffix(".Alias")].name
+
+
+def _refusals(api: Mapping[str, Any]) -> dict[str, Refusal]:
+    return {
+        kind: Refusal(
+            int(told["StatusCode"]),
+            told["ResponseParameters"]["Headers"],
+            told["ResponseTemplates"]["application/json"],
+        )
+        for kind, told in api.get("GatewayResponses", {}).items()
+        if "StatusCode" in told
+    }
 
 
 def saved_queries(path: Path) -> dict[str, str]:

@@ -161,9 +161,9 @@ class Worker:
             elif self._current is not None and path == f"/invocation/{self._current.id}/response":
                 await self._response(self._current, scope, receive)
             elif self._current is not None and path == f"/invocation/{self._current.id}/error":
-                await _body(receive)
+                reason = json.loads(await _body(receive)).get("errorMessage")
                 failed = f"The function {self._function.name} failed; its log says where."
-                self._end(self._current, InvocationError(failed))
+                self._end(self._current, InvocationError(failed, reason))
             else:
                 status = 403
         except DisconnectedError:

@@ -74,6 +74,11 @@ def cloned(postgres: str, template: str) -> Iterator[str]:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+def as_app_role(database_url: str) -> str:
+    """The same database with no more rights than the functions have."""
+    return make_conninfo(database_url, options="-c role=fusewire_app")
+
+
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
     """A vendor of this test's own."""

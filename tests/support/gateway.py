@@ -62,11 +62,11 @@ class Gateway:
         return self._out.read_text()
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        return [line for line in self.lines() if line["event"] == name]
+        return [line for line in self.lines() if line.get("event") == name]  # a runtime's own lines have none
 
-    def openai(self, *, timeout: float = 60, max_retries: int = 0) -> OpenAI:
+    def openai(self, *, timeout: float = 60, max_retries: int = 0, key: str = "none") -> OpenAI:
         """OpenAI's own SDK with nothing changed but its base URL."""
-        client = OpenAI(base_url=self.base, api_key="none", timeout=timeout, max_retries=max_retries)
+        client = OpenAI(base_url=self.base, api_key=key, timeout=timeout, max_retries=max_retries)
         self._clients.append(client)
         return client
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from fusewire.ai.registry import Registry
 from fusewire.config import VENDORS, ConfigurationError, current_settings, load_settings
 
-SECRET = "s3cr3t-v4lue"  # noqa: S105 - it is looked for where it must not be
+SECRET = "s3cr3t-v4lue-of-24-letters"  # noqa: S105 - it is looked for where it must not be
 
 
 def refusal(**variables: str) -> str:

@@ -17,6 +17,7 @@ from fusewire.errors import (
     DeadlineExceededError,
     FusewireError,
     InvalidRequestError,
+    KeyNotFoundError,
     LedgerUnavailableError,
     ModelNotFoundError,
     ModelNotPricedError,
@@ -25,6 +26,7 @@ from fusewire.errors import (
     ProviderOutcome,
     RateLimitedError,
     RequestTooLargeError,
+    SecretsUnavailableError,
     UnsupportedParameterError,
     usd,
 )
@@ -38,6 +40,7 @@ TREE: list[tuple[FusewireError, int, str, str, bool | None]] = [
     (ModelNotPricedError("vllm", "m"), 400, "model_not_priced", "invalid_request_error", False),
     (ContentPolicyError("m"), 400, "content_policy_violation", "invalid_request_error", False),
     (CallNotFoundError("m"), 404, "call_not_found", "invalid_request_error", False),
+    (KeyNotFoundError("m"), 404, "key_not_found", "invalid_request_error", False),
     (ModelNotFoundError("m"), 404, "model_not_found", "invalid_request_error", False),
     (RequestTooLargeError("m"), 413, "request_too_large", "invalid_request_error", False),
     (AuthenticationError("m"), 401, "invalid_api_key", "authentication_error", False),
@@ -47,6 +50,7 @@ TREE: list[tuple[FusewireError, int, str, str, bool | None]] = [
     (RateLimitedError("m", limit="tokens", retry_after=9), 429, "rate_limit_exceeded", "rate_limit_error", True),
     (NoEligibleProviderError("m"), 503, "no_eligible_provider", "server_error", False),
     (AllProvidersFailedError([]), 503, "all_providers_failed", "server_error", None),
+    (SecretsUnavailableError("AccessDenied"), 503, "secrets_unavailable", "server_error", True),
     (LedgerUnavailableError("OperationalError"), 503, "ledger_unavailable", "server_error", True),
     (DeadlineExceededError("m"), 504, "deadline_exceeded", "server_error", False),
 ]

@@ -135,6 +135,8 @@ class Clock:
         self._connection.execute("CREATE SCHEMA test_clock")
         self._connection.execute("CREATE TABLE test_clock.reading (at timestamptz NOT NULL)")
         self._connection.execute("INSERT INTO test_clock.reading VALUES (%s)", (now,))
+        self._connection.execute("GRANT USAGE ON SCHEMA test_clock TO PUBLIC")
+        self._connection.execute("GRANT SELECT ON test_clock.reading TO PUBLIC")
         self._connection.execute("""
             CREATE FUNCTION test_clock.clock_timestamp() RETURNS timestamptz
             LANGUAGE sql VOLATILE AS 'SELECT at FROM test_clock.reading'

@@ -1,5 +1,6 @@
 """The handlers as Lambda runs them: loaded once under real settings, called with events from `events/`."""
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -10,19 +11,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psycopg
 import pytest
 
 from fusewire.config import current_settings
 from fusewire.http.identity import Identity
 from fusewire.http.resolver import StreamedAnswer
 from fusewire.services import services
+from tests.conftest import as_app_role
 from tests.integration.ai.observing import Books, LogLines, logged, two_clouds
 from tests.support.upstream import Upstream
 
 ROOT = Path(__file__).parents[3]
 _numbers = count(1)
 _SETTINGS = ("AI_", "AZURE_", "AWS_", "GCP_", "OPENAI_", "ANTHROPIC_", "OLLAMA_", "VLLM_", "LOG_LEVEL", "AUTH_MODE",
-             "CORS_ORIGINS", "DATABASE_URL", "POWERTOOLS_")  # fmt: skip
+             "ADMIN_API_KEY", "CORS_ORIGINS", "DATABASE_URL", "POWERTOOLS_")  # fmt: skip
 
 
 @dataclass
@@ -107,12 +110,27 @@ def asked(**fields: object) -> dict[str, Any]:
     return event | {"body": json.dumps(json.loads(event["body"]) | fields)}
 
 
+def make_key(database_url: str, **columns: object) -> None:
+    """A key as it is kept, `key_team` unless it is told another id; its secret is `fw_` and its id."""
+    row = {"id": "key_team", "name": "team", "scopes": ["complete"], "created_by": "bootstrap"} | columns
+    names = ", ".join(row)
+    places = ", ".join(f"%({name})s" for name in row)
+    with psycopg.connect(database_url) as connection:
+        statement = f"INSERT INTO api_key ({names}, created_at) VALUES ({places}, now())"  # noqa: S608 - a test's own
+        connection.execute(statement.encode(), row)
+        connection.execute(
+            "INSERT INTO api_key_secret (hash, key_id, prefix, created_at) VALUES (%s, %s, 'fw_', now())",
+            (hashlib.sha256(f"fw_{row['id']}".encode()).digest(), row["id"]),
+        )
+
+
 @pytest.fixture
 def functions(
     monkeypatch: pytest.MonkeyPatch, database_url: str, upstream: Upstream, second_upstream: Upstream
 ) -> Iterator[Functions]:
-    """Two cloud providers, no keys asked for."""
-    variables = two_clouds(upstream, second_upstream, DATABASE_URL=database_url, AUTH_MODE="open", LOG_LEVEL="DEBUG")
+    """Two cloud providers, no keys asked for; the ledger as the role that functions run as."""
+    url = as_app_role(database_url)
+    variables = two_clouds(upstream, second_upstream, DATABASE_URL=url, AUTH_MODE="open", LOG_LEVEL="DEBUG")
     made = Functions(monkeypatch, variables)
     made.forget()
     yield made

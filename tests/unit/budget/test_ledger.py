@@ -1,35 +1,22 @@
 """What of the ledger needs no database; the rest is under tests/integration/budget."""
 
 import ast
-import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from uuid import RFC_4122
 
 import fusewire.budget
-from fusewire.budget import ledger
 from fusewire.budget.breaker import Budget, Window
 from fusewire.budget.ledger import Call, Candidate, Ending, Reservation, Verdict
 from fusewire.budget.pricing import TokenCounts
+from fusewire.ids import time_ordered_id
 
 OPENED, RESETS = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
 BUDGET = Budget(Window(1, OPENED, "use", RESETS, None, Decimal(0), Decimal(0), 0), "CLOSED", Decimal(1))
 
 
-def test_ids_are_version_7_and_grow_with_time() -> None:
-    before = time.time_ns() // 1_000_000
-    ids = [ledger._time_ordered_id() for _ in range(100)]
-    after = time.time_ns() // 1_000_000
-    stamps = [made.int >> 80 for made in ids]
-    assert all(made.version == 7 and made.variant == RFC_4122 for made in ids)
-    assert stamps == sorted(stamps)
-    assert before <= stamps[0] <= stamps[-1] <= after
-    assert len(set(ids)) == 100
-
-
 def test_an_ending_names_everything_that_the_ledger_books() -> None:
-    made = ledger._time_ordered_id()
+    made = time_ordered_id()
     reservation = Reservation(made, Call("r", "chat", None), 1, Candidate("p", "m", Decimal(1)), BUDGET)
     counts = TokenCounts(10, 20, 3, 4)
     ending = Ending(reservation, "actual", "success", Decimal("0.5"), counts, 5, Verdict("p", "ok"))

@@ -90,12 +90,12 @@ def _of_the_laptop() -> dict[str, str]:
     for called, call in _calls(PROJECT / "local/environment.py"):
         if called == "_number":
             name, default = call.args[1], call.args[2]
-        elif called == "get" and len(call.args) == 2:
+        elif called in ("get", "pop") and len(call.args) == 2:
             name, default = call.args
         else:
             continue
         if isinstance(default, ast.Constant):
-            found |= {each: str(default.value) for each in _constants(name)}
+            found |= {each: _shown(default.value) for each in _constants(name)}
     return found
 
 

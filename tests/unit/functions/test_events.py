@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[3]
 SAMPLES: dict[str, dict[str, Any]] = {
     file.stem: json.loads(file.read_text()) for file in sorted((ROOT / "events").glob("*.json"))
 }
-REST = {name: event for name, event in SAMPLES.items() if "httpMethod" in event}
+REST = {name: event for name, event in SAMPLES.items() if "httpMethod" in event and "methodArn" not in event}
 FUNCTIONS = [file.parent.name for file in sorted((ROOT / "functions").glob("*/app.py"))]
 
 # As API Gateway documents "Input format of a Lambda function for proxy integration" for REST APIs.
@@ -68,6 +68,13 @@ def test_a_rest_sample_is_complete(name: str) -> None:
 def test_request_ids_tell_the_samples_apart() -> None:
     ids = [event["requestContext"]["requestId"] for event in REST.values()]
     assert len(set(ids)) == len(ids)
+
+
+def test_the_authorizers_sample_is_a_request_without_its_body() -> None:
+    event = SAMPLES["authorizer"]
+    assert set(event) == REST_KEYS - {"body", "isBase64Encoded"} | {"type", "methodArn"}
+    assert event["type"] == "REQUEST"
+    assert event["methodArn"].endswith(f"/{event['httpMethod']}{event['path']}")
 
 
 def test_the_schedules_sample_is_what_the_template_sends() -> None:

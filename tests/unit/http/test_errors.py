@@ -18,6 +18,7 @@ from fusewire.errors import (
     DeadlineExceededError,
     FusewireError,
     InvalidRequestError,
+    KeyNotFoundError,
     LedgerUnavailableError,
     ModelNotFoundError,
     ModelNotPricedError,
@@ -26,6 +27,7 @@ from fusewire.errors import (
     ProviderOutcome,
     RateLimitedError,
     RequestTooLargeError,
+    SecretsUnavailableError,
     UnsupportedParameterError,
     usd,
 )
@@ -44,6 +46,7 @@ ROWS: list[tuple[FusewireError, int, str, str, str | None, str | None]] = [
     (ModelNotPricedError("azure", "x"), 400, "model_not_priced", "invalid_request_error", "false", None),
     (ContentPolicyError("?"), 400, "content_policy_violation", "invalid_request_error", "false", None),
     (CallNotFoundError("?"), 404, "call_not_found", "invalid_request_error", "false", None),
+    (KeyNotFoundError("?"), 404, "key_not_found", "invalid_request_error", "false", None),
     (ModelNotFoundError("?", param="model"), 404, "model_not_found", "invalid_request_error", "false", None),
     (RequestTooLargeError("?"), 413, "request_too_large", "invalid_request_error", "false", None),
     (AuthenticationError("?"), 401, "invalid_api_key", "authentication_error", "false", None),
@@ -68,6 +71,7 @@ ROWS: list[tuple[FusewireError, int, str, str, str | None, str | None]] = [
     (NoEligibleProviderError("?"), 503, "no_eligible_provider", "server_error", "false", None),
     (AllProvidersFailedError([SILENT]), 503, "all_providers_failed", "server_error", "false", None),
     (AllProvidersFailedError([SILENT, COMES_BACK, LATER]), 503, "all_providers_failed", "server_error", None, "8"),
+    (SecretsUnavailableError("AccessDenied"), 503, "secrets_unavailable", "server_error", "true", "1"),
     (LedgerUnavailableError("?"), 503, "ledger_unavailable", "server_error", "true", "1"),
     (DeadlineExceededError("?"), 504, "deadline_exceeded", "server_error", "false", None),
 ]

@@ -22,6 +22,7 @@ from fusewire.errors import (
     DeadlineExceededError,
     FusewireError,
     InvalidRequestError,
+    KeyNotFoundError,
     LedgerUnavailableError,
     ModelNotFoundError,
     ModelNotPricedError,
@@ -30,6 +31,7 @@ from fusewire.errors import (
     ProviderOutcome,
     RateLimitedError,
     RequestTooLargeError,
+    SecretsUnavailableError,
     UnsupportedParameterError,
 )
 from fusewire.http.doors import typed_events
@@ -317,6 +319,7 @@ ROWS: list[tuple[FusewireError, int, str, type[anthropic.APIStatusError], bool]]
     ),
     (PermissionDeniedError("?"), 403, "permission_error", anthropic.PermissionDeniedError, False),
     (CallNotFoundError("?"), 404, "not_found_error", anthropic.NotFoundError, False),
+    (KeyNotFoundError("?"), 404, "not_found_error", anthropic.NotFoundError, False),
     (ModelNotFoundError("?", param="model"), 404, "not_found_error", anthropic.NotFoundError, False),
     (RequestTooLargeError("?"), 413, "request_too_large", anthropic.ContentTooLargeError, False),
     (BudgetReservedError("?"), 429, "rate_limit_error", anthropic.RateLimitError, True),
@@ -331,6 +334,7 @@ ROWS: list[tuple[FusewireError, int, str, type[anthropic.APIStatusError], bool]]
     (NoEligibleProviderError("?"), 503, "api_error", anthropic.ServiceUnavailableError, False),
     (AllProvidersFailedError([SILENT]), 503, "api_error", anthropic.ServiceUnavailableError, False),
     (AllProvidersFailedError([SILENT, COMES_BACK]), 503, "overloaded_error", anthropic.ServiceUnavailableError, True),
+    (SecretsUnavailableError("AccessDenied"), 503, "api_error", anthropic.ServiceUnavailableError, True),
     (LedgerUnavailableError("?"), 503, "api_error", anthropic.ServiceUnavailableError, True),
     (DeadlineExceededError("?"), 504, "timeout_error", anthropic.GatewayTimeoutError, False),
 ]

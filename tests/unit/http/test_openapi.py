@@ -72,7 +72,7 @@ def test_every_schema_that_is_defined_is_used() -> None:
 def test_an_operation_is_well_formed(path: str, method: str, operation: dict[str, Any]) -> None:
     assert operation["summary"]
     assert re.fullmatch(r"[a-zA-Z]\w*", operation["operationId"])
-    assert "200" in operation["responses"]
+    assert {"200", "201"} & set(operation["responses"])
     for status, response in operation["responses"].items():
         assert re.fullmatch(r"[1-5]\d\d", status)
         assert response["description"]
@@ -108,3 +108,16 @@ def test_keywords_are_those_of_json_schema_2020_12() -> None:
             assert "nullable" not in node, place
             assert not isinstance(node.get("exclusiveMinimum"), bool), place
             assert not isinstance(node.get("items"), list), place
+
+
+@pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS, ids=[f"{m} {p}" for p, m, _ in OPERATIONS])
+def test_a_route_says_which_keys_it_takes(path: str, method: str, operation: dict[str, Any]) -> None:
+    statuses = set(operation["responses"])
+    if path in ("/api/v1/health", "/api/v1/openapi.json"):
+        assert operation["security"] == []
+        assert not {"401", "403"} & statuses
+    else:
+        assert "security" not in operation, "the document's own holds"
+        assert "401" in statuses
+        assert ("403" in statuses) is (path != "/api/v1/models")
+    assert {name for each in DOCUMENT["security"] for name in each} == set(DOCUMENT["components"]["securitySchemes"])

@@ -61,6 +61,13 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
         read_environment({}, file)
 
 
-def test_keys_are_not_pretended(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match="AUTH_MODE=keys"):
-        read_environment({"AUTH_MODE": "keys"}, tmp_path / ".env")
+def test_whom_to_migrate_as_is_for_a_server_of_ones_own_and_not_for_the_workers(tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    assert read_environment({}, env).migration_database_url is None
+    assert read_environment({"DATABASE_URL": "host=a"}, env).migration_database_url == "host=a"
+    read = read_environment({"DATABASE_URL": "host=a", "MIGRATION_DATABASE_URL": "host=a user=owner"}, env)
+    assert read.migration_database_url == "host=a user=owner"
+    assert read.variables["DATABASE_URL"] == "host=a"
+    assert "MIGRATION_DATABASE_URL" not in read.variables
+    with pytest.raises(StartError, match="MIGRATION_DATABASE_URL"):
+        read_environment({"MIGRATION_DATABASE_URL": "host=a user=owner"}, env)

@@ -31,6 +31,8 @@ VENDORS: Final = ("azure", "aws", "gcp", "openai", "anthropic", "ollama", "vllm"
 _DEFAULT_CHAIN: Final = ("azure", "aws", "gcp", "ollama")
 _SECRET_NAME: Final = re.compile(r"KEY|SECRET|TOKEN(?!S)|PASSWORD|DATABASE_URL|ENDPOINT|BASE_URL")
 _LARGEST_BUDGET: Final = 10**12
+_SHORTEST_KEY: Final = 24
+_NOT_PUBLIC: Final = {"environment", "database_url", "admin_api_key", "log_level", "cors_origins"}
 _VENDOR_PREFIXES: Final = tuple(f"{vendor.upper()}_" for vendor in VENDORS)
 
 
@@ -83,6 +85,13 @@ def _connection_string(url: SecretStr) -> SecretStr:
     return url
 
 
+def _api_key(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if len(text) < _SHORTEST_KEY or not all("!" <= character <= "~" for character in text):
+        raise ValueError(f"it must be {_SHORTEST_KEY} or more printable ASCII characters without spaces")
+    return key
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 Share = Annotated[Decimal, Field(gt=0, le=1)]
 
@@ -112,6 +121,7 @@ class Settings(BaseModel):
     cors_origins: Names = ()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     auth_mode: Literal["keys", "open"] = "keys"
+    admin_api_key: Annotated[SecretStr, AfterValidator(_api_key)] | None = None
     fusewire_secret_arns: Names = ()
     fusewire_database_secret_arn: str | None = None
     fusewire_app_secret_arn: str | None = None
@@ -146,7 +156,10 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _keys_on_lambda(self) -> "Settings":
-        if self.auth_mode == "open" and self.environment.get("AWS_EXECUTION_ENV", "").startswith("AWS_Lambda_"):
+        # Of the two, a container's image lacks the first. The laptop's workers have neither.
+        there = self.environment.get("AWS_EXECUTION_ENV", "").startswith("AWS_Lambda_")
+        there = there or "AWS_LAMBDA_INITIALIZATION_TYPE" in self.environment
+        if self.auth_mode == "open" and there:
             raise ConfigurationError("AUTH_MODE=open is for a laptop and refused on Lambda: set AUTH_MODE=keys.")
         return self
 
@@ -156,7 +169,7 @@ class Settings(BaseModel):
 
     def public(self) -> dict[str, object]:
         """What these settings decide, without a secret or an address, for the audit."""
-        told = self.model_dump(mode="json", exclude={"environment", "database_url", "log_level", "cors_origins"})
+        told = self.model_dump(mode="json", exclude=_NOT_PUBLIC)
         models = {
             name.lower(): value
             for name, value in self.environment.items()

@@ -7,6 +7,7 @@
     │   ├── ContentPolicyError          400  a vendor's policy refused the content
     │   ├── ModelNotFoundError          404
     │   ├── CallNotFoundError           404  the ledger has no such call
+    │   ├── KeyNotFoundError            404  there is no such key
     │   └── RequestTooLargeError        413
     ├── AuthenticationError             401
     ├── PermissionDeniedError           403
@@ -90,6 +91,11 @@ class ModelNotFoundError(InvalidRequestError):
 class CallNotFoundError(InvalidRequestError):
     status = 404
     code = "call_not_found"
+
+
+class KeyNotFoundError(InvalidRequestError):
+    status = 404
+    code = "key_not_found"
 
 
 class RequestTooLargeError(InvalidRequestError):

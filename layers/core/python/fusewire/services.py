@@ -25,6 +25,7 @@ from fusewire.budget.pricing import PriceBook
 from fusewire.config import Settings, current_settings, load_settings
 from fusewire.credentials import SecretSettings, database_credentials
 from fusewire.db import Database
+from fusewire.keys import Keys
 
 _WARN_BEFORE_EXPIRY: Final = timedelta(days=14)
 
@@ -52,6 +53,7 @@ class Services:
         self.ledger = Ledger(self.database, settings)
         self.books = Books(self.database, settings)
         self.audit = Audit(self.database)
+        self.keys = Keys(self.database, settings)
         self._vendors = self._assembled(settings)
         self._secrets = SecretSettings(settings.fusewire_secret_arns) if settings.fusewire_secret_arns else None
 

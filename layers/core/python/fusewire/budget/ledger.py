@@ -5,8 +5,6 @@ one round trip each. A crash between any two lines here leaves a reservation tha
 """
 
 import logging
-import secrets
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +21,7 @@ from fusewire.budget.refusals import refusal
 from fusewire.config import Settings
 from fusewire.db import Database, StatementRefusedError
 from fusewire.errors import LedgerUnavailableError
+from fusewire.ids import time_ordered_id
 
 Operation = Literal["chat", "embedding", "probe"]
 How = Literal["actual", "bound", "release"]
@@ -184,7 +183,7 @@ class Ledger:
         :raises AllCoolingError: every candidate is cooling down
         :raises LedgerUnavailableError: Postgres can't be reached; nothing is reserved for sure, so nothing may be sent
         """
-        entry_id = _time_ordered_id()
+        entry_id = time_ordered_id()
         argument: dict[str, object] = {
             "settings": self._settings,
             "entry": {
@@ -308,7 +307,7 @@ class Ledger:
     def _reset(self, why: str, **arguments: object) -> Mapping[str, Any]:
         told: Mapping[str, Any] = self._database.call(
             "SELECT ledger_reset(%s::jsonb)",
-            {"settings": self._settings, "id": str(_time_ordered_id()), "why": why, **arguments},
+            {"settings": self._settings, "id": str(time_ordered_id()), "why": why, **arguments},
         )
         announce(told)
         opened = Window.read(told["opened"])
@@ -371,10 +370,3 @@ def _log_cooldown(arguments: Mapping[str, Any], told: Mapping[str, Any]) -> None
             kind=health["kind"],
             cooldown_until=until,
         )
-
-
-def _time_ordered_id() -> UUID:
-    """A UUID version 7 (RFC 9562, 5.7): ids that grow with time keep the ledger's primary key dense."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds & ((1 << 48) - 1)) << 80 | 0x7 << 76 | secrets.randbits(12) << 64
-    return UUID(int=value | 0b10 << 62 | secrets.randbits(62))

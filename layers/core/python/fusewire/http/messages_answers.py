@@ -27,6 +27,7 @@ from fusewire.errors import (
     CallNotFoundError,
     DeadlineExceededError,
     FusewireError,
+    KeyNotFoundError,
     ModelNotFoundError,
     RateLimitedError,
     RequestTooLargeError,
@@ -199,6 +200,7 @@ _DELTAS: Final = {
 # --- errors ---
 
 _TYPES: Final[tuple[tuple[type[FusewireError], str], ...]] = (
+    (KeyNotFoundError, "not_found_error"),
     (ModelNotFoundError, "not_found_error"),
     (CallNotFoundError, "not_found_error"),
     (RequestTooLargeError, "request_too_large"),

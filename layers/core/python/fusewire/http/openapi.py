@@ -9,6 +9,7 @@ from fusewire import VERSION
 from fusewire.ai.vocabulary import ChatRequest, ChatResponse, EmbeddingRequest, EmbeddingResponse
 from fusewire.http.budget import ResetRequest
 from fusewire.http.messages_request import MessagesRequest
+from fusewire.http.openapi_keys import KEY_BODIES, SECURITY, SECURITY_SCHEMES, guard, key_paths
 from fusewire.http.openapi_reports import report_paths
 from fusewire.http.responses_request import ResponsesRequest
 
@@ -122,12 +123,13 @@ _STATUSES: Final = {
     402: "The budget is used up, or the call's worst case doesn't fit it. Stop; the body says when it resets.",
     404: "There is no such model.",
     413: "The body is too large.",
-    429: "Calls in flight hold the rest of the budget. Wait a second.",
+    429: "Calls in flight hold the rest of the budget, or the key's minute is used up. Wait for `Retry-After`.",
     500: "Something failed inside the gateway.",
     502: "The function crashed.",
     503: "Every provider failed, none may serve this, or the ledger can't be reached.",
     504: "Out of time.",
 }
+_ERROR_CONTENT: Final = {"application/json": {"schema": {"$ref": _REF.format(model="Error")}}}
 _MODEL_STATUSES: Final = (400, 402, 404, 413, 429, 500, 502, 503, 504)
 _READ_STATUSES: Final = (500, 502, 503, 504)
 
@@ -135,6 +137,7 @@ _READ_STATUSES: Final = (500, 502, 503, 504)
 def document() -> dict[str, Any]:
     """The whole document, ready for JSON."""
     bodies: list[type[BaseModel]] = [ChatRequest, MessagesRequest, ResponsesRequest, EmbeddingRequest, ResetRequest]
+    bodies += KEY_BODIES
     answers: list[type[BaseModel]] = [ChatResponse, EmbeddingResponse]
     _, schemas = models_json_schema(
         [(model, "validation") for model in bodies] + [(model, "serialization") for model in answers],
@@ -171,6 +174,21 @@ def document() -> dict[str, Any]:
         (400, 413, *_READ_STATUSES),
     )
     reset["requestBody"]["required"] = False
+    paths = {
+        "/api/v1/chat/completions": {"post": chat},
+        "/api/v1/messages": {"post": messages},
+        "/api/v1/responses": {"post": responses},
+        "/api/v1/embeddings": {"post": embed},
+        "/api/v1/models": {"get": _get("listModels", "Tiers and models with prices", _OBJECT)},
+        "/api/v1/admin/budget": {"get": _get("showBudget", "The month's budget", _BUDGET)},
+        "/api/v1/admin/budget/reset": {"post": reset},
+        "/api/v1/admin/providers": {"get": providers},
+        **report_paths(_get, _READ_STATUSES),
+        **key_paths(_get, _post, reset_answer, _READ_STATUSES),
+        "/api/v1/health": {"get": _get("health", "Database and version", _OBJECT)},
+        "/api/v1/openapi.json": {"get": _get("openapi", "This document", _OBJECT)},
+    }
+    guard(paths, _ref("Error"), _ref("AnthropicError"))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -179,20 +197,12 @@ def document() -> dict[str, Any]:
             "description": "An AI gateway whose budget cannot be overrun.",
         },
         "servers": [{"url": "/"}],
-        "paths": {
-            "/api/v1/chat/completions": {"post": chat},
-            "/api/v1/messages": {"post": messages},
-            "/api/v1/responses": {"post": responses},
-            "/api/v1/embeddings": {"post": embed},
-            "/api/v1/models": {"get": _get("listModels", "Tiers and models with prices", _OBJECT)},
-            "/api/v1/admin/budget": {"get": _get("showBudget", "The month's budget", _BUDGET)},
-            "/api/v1/admin/budget/reset": {"post": reset},
-            "/api/v1/admin/providers": {"get": providers},
-            **report_paths(_get, _READ_STATUSES),
-            "/api/v1/health": {"get": _get("health", "Database and version", _OBJECT)},
-            "/api/v1/openapi.json": {"get": _get("openapi", "This document", _OBJECT)},
+        "security": SECURITY,
+        "paths": paths,
+        "components": {
+            "schemas": {**schemas.get("$defs", {}), "Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR},
+            "securitySchemes": SECURITY_SCHEMES,
         },
-        "components": {"schemas": {**schemas.get("$defs", {}), "Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR}},
     }
 
 
@@ -210,11 +220,10 @@ def _post(
 
 
 def _responses(answer: dict[str, Any], statuses: tuple[int, ...]) -> dict[str, Any]:
-    error = {"application/json": {"schema": _ref("Error")}}
     responses: dict[str, Any] = {
         "200": {"description": "As asked.", "content": {"application/json": {"schema": answer}}}
     }
-    return responses | {str(s): {"description": _STATUSES[s], "content": error} for s in statuses}
+    return responses | {str(s): {"description": _STATUSES[s], "content": _ERROR_CONTENT} for s in statuses}
 
 
 def _ref(model: type[BaseModel] | str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from fusewire.errors import FusewireError, InvalidRequestError, LedgerUnavailabl
 from fusewire.http.errors import body_of, from_validation, headers_of
 from fusewire.http.identity import Identity, Scope, identity_of
 from fusewire.json import dumps
+from fusewire.keys import Act
 
 _LARGEST_BODY_BYTES: Final = 6_000_000  # what Lambda takes synchronously; API Gateway itself allows 10 MB
 _EXPOSED: Final = [
@@ -136,6 +137,11 @@ class Resolver(APIGatewayRestResolver):
     def actor(self) -> str:
         """Who asks, for the audit: a key's id, or `open`."""
         return self.identity.actor
+
+    @property
+    def act(self) -> Act:
+        """What the audit says of a change that this request makes."""
+        return Act(self.actor, self.source_ip, self.request_id)
 
     @property
     def source_ip(self) -> str | None:

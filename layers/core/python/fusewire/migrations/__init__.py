@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from importlib.resources import files
-from typing import Final, LiteralString
+from typing import Any, Final, LiteralString
 
 import psycopg
 
@@ -45,6 +45,19 @@ def migrate(database_url: str) -> list[str]:
                 connection.execute(sql)
                 connection.execute("INSERT INTO schema_migration (name) VALUES (%s)", (name,))
             applied.append(name)
-        with connection.transaction():
-            connection.execute(files(__name__).joinpath("grants.sql").read_text(encoding="utf-8"))
+        _grant(connection)
     return applied
+
+
+def renew_grants(database_url: str) -> None:
+    """Give the functions' role its rights anew, which a restore has dropped with the tables that it replaced.
+
+    :raises psycopg.Error: as `migrate`
+    """
+    with psycopg.connect(database_url, autocommit=True, connect_timeout=10) as connection:
+        _grant(connection)
+
+
+def _grant(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    with connection.transaction():
+        connection.execute(files(__name__).joinpath("grants.sql").read_text(encoding="utf-8"))
