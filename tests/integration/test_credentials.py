@@ -20,6 +20,7 @@ from tests.integration.ai.observing import LogLines, logged
 from tests.support.postgres_proxy import postgres_proxy
 
 SECRET = "s3cr3t-v4lue"  # noqa: S105 - it is looked for where it must not be
+ADMIN = "a-key-of-24-characters-or-more"
 
 
 @pytest.fixture(autouse=True)
@@ -80,9 +81,8 @@ def test_nothing_is_read_before_the_first_call(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_the_secrets_hold_are_settings() -> None:
-    made = core(
-        kept({"OPENAI_API_KEY": SECRET}, "one"), kept({"ADMIN_API_KEY": "a", "OPENAI_COST_EFFECTIVE_MODEL": "m"}, "two")
-    )
+    others = {"ADMIN_API_KEY": ADMIN, "OPENAI_COST_EFFECTIVE_MODEL": "m"}
+    made = core(kept({"OPENAI_API_KEY": SECRET}, "one"), kept(others, "two"))
     assert set(made.registry.configured()) == {"openai"}
     assert made.registry.get("openai").tier_model("cost_effective") == "m"
     assert (key(made), made.secret("ADMIN_API_KEY")) == (SECRET, made.settings.secret("ADMIN_API_KEY"))
@@ -126,7 +126,7 @@ def test_a_refused_credential_has_them_read_anew(clock: Clock) -> None:
 
 def test_a_secret_that_nobody_filled_yet_leaves_its_vendors_unconfigured(log: LogLines) -> None:
     arn = boto3.client("secretsmanager").create_secret(Name="empty")["ARN"]
-    made = core(arn, kept({"ADMIN_API_KEY": "a"}))
+    made = core(arn, kept({"ADMIN_API_KEY": ADMIN}))
     assert made.registry.configured() == {}
     assert made.secret("ADMIN_API_KEY") is not None
     assert [line["level"] for line in log.events("secrets.empty")] == ["WARNING"]
@@ -140,6 +140,32 @@ def test_one_that_cannot_be_used_is_told_without_what_it_holds(broken: str, log:
     (line,) = log.events("secrets.unavailable")
     assert SECRET not in json.dumps(line)
     assert caught.value.status == 503
+
+
+def test_a_setting_that_cannot_be_used_is_named_without_its_value(clock: Clock, log: LogLines) -> None:
+    arn = kept({"OPENAI_API_KEY": "first", "ADMIN_API_KEY": SECRET})
+    made = core(arn)
+    for _ in range(2):
+        with pytest.raises(SecretsUnavailableError):
+            key(made)
+    rotated(arn, {"OPENAI_API_KEY": "second", "ADMIN_API_KEY": ADMIN})
+    assert key(made) == "second"
+    rotated(arn, {"OPENAI_API_KEY": "third", "ADMIN_API_KEY": SECRET})
+    clock.now += 301
+    assert key(made) == "second", "what is known serves on"
+    lines = log.events("secrets.unavailable")
+    assert len(lines) == 3
+    assert all("ADMIN_API_KEY=(hidden)" in line["message"] for line in lines)
+    assert SECRET not in log.text
+
+
+def test_what_is_taken_out_of_a_secret_is_gone(clock: Clock) -> None:
+    arn = kept({"OPENAI_API_KEY": "first", "OPENAI_COST_EFFECTIVE_MODEL": "m"})
+    made = core(arn)
+    assert made.registry.get("openai").tier_model("cost_effective") == "m"
+    rotated(arn, {"OPENAI_COST_EFFECTIVE_MODEL": "m"})
+    clock.now += 301
+    assert made.registry.get("openai").missing()
 
 
 def test_while_secrets_manager_is_away_what_is_known_serves_on(

@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
-from tests.integration.functions.conftest import ROOT, sample
+from fusewire.http.identity import Identity
+from tests.integration.functions.conftest import ROOT, as_caller, sample
 from tests.integration.runtime.runtime_api import RuntimeApiServer, runtime_api
 from tests.integration.runtime.test_process import runtime
 from tests.support.upstream import Upstream
@@ -34,7 +34,6 @@ def test_a_snapshot_holds_the_sdk_and_neither_connection_nor_thread(
         "OPENAI_SOTA_MODEL": "m",
         "AI_PRICE_OVERRIDES": '{"openai/*": {"input_mtok": 1, "output_mtok": 1}}',
         "DATABASE_URL": database_url,
-        "AUTH_MODE": "open",
     }
     # The function's own module, and a hook that comes after its own: it says what was imported by then.
     code = (ROOT / "functions/complete/app.py").read_text() + (
@@ -49,10 +48,6 @@ def test_a_snapshot_holds_the_sdk_and_neither_connection_nor_thread(
         assert threads(process.pid) == 1
         assert len(sockets(process.pid)) == 1, "the one that it waits on for the restore"
         assert upstream.requests == []
-        platform.give(_asked())
+        platform.give(as_caller(Identity("bootstrap", frozenset({"complete"})), sample("complete")))
         platform.thaw()
         assert '"object":"chat.completion"' in body(platform).replace(" ", "")
-
-
-def _asked() -> dict[str, Any]:
-    return sample("complete")

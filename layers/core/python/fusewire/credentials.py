@@ -55,6 +55,7 @@ class SecretSettings:
         self._arns = arns
         self._vault = _Vault()
         self._known: dict[str, str] | None = None
+        self._before: dict[str, str] | None = None
         self._fetched_at = 0.0
 
     def changed(self) -> dict[str, str] | None:
@@ -66,9 +67,20 @@ class SecretSettings:
         refused = failures.credential_refused_at() > self._fetched_at and age > _LEAST_AGE_SECONDS
         if self._known is not None and age < _MAX_AGE_SECONDS and not refused:
             return None
-        before, self._fetched_at = self._known, time.monotonic()
+        self._before, self._fetched_at = self._known, time.monotonic()
         self._known = self._fetched()
-        return self._known if self._known != before else None
+        return self._known if self._known != self._before else None
+
+    def refuse(self, why: str) -> None:
+        """What `changed` gave last can't be used: what was known before serves on.
+
+        :param why: one line for the operator, without what is secret
+        :raises SecretsUnavailableError: when nothing was known before
+        """
+        logs.event("secrets.unavailable", logging.ERROR, reason="ConfigurationError", message=why)
+        self._known = self._before
+        if self._known is None:
+            raise SecretsUnavailableError("ConfigurationError")
 
     def _fetched(self) -> dict[str, str]:
         from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError, TransformParameterError

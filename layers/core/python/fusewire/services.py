@@ -22,7 +22,7 @@ from fusewire.audit import Audit
 from fusewire.budget.books import Books
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.pricing import PriceBook
-from fusewire.config import Settings, current_settings, load_settings
+from fusewire.config import ConfigurationError, Settings, current_settings, load_settings
 from fusewire.credentials import SecretSettings, database_credentials
 from fusewire.db import Database
 from fusewire.keys import Keys
@@ -54,6 +54,7 @@ class Services:
         self.books = Books(self.database, settings)
         self.audit = Audit(self.database)
         self.keys = Keys(self.database, settings)
+        self._given = settings
         self._vendors = self._assembled(settings)
         self._secrets = SecretSettings(settings.fusewire_secret_arns) if settings.fusewire_secret_arns else None
 
@@ -106,10 +107,14 @@ class Services:
         return _Vendors(settings, registry, tiers, prices, Router(settings, tiers, prices, self.ledger))
 
     def _current(self) -> _Vendors:
-        """:raises SecretsUnavailableError: when there are secrets, and none could be read yet"""
+        """:raises SecretsUnavailableError: when there are secrets, and none could be read and used yet"""
         if self._secrets is not None and (found := self._secrets.changed()) is not None:
-            self._vendors = self._assembled(load_settings({**self._vendors.settings.environment, **found}))
-            warn_of_expiring_keys(self._vendors.registry)
+            try:
+                self._vendors = self._assembled(load_settings({**self._given.environment, **found}))
+            except ConfigurationError as error:
+                self._secrets.refuse(str(error))
+            else:
+                warn_of_expiring_keys(self._vendors.registry)
         return self._vendors
 
 
