@@ -1,6 +1,6 @@
 # Everything goes through the project's own .venv and the locked requirements: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-infra run logs backup restore audit-verify test lint types format bench build deploy destroy lock clean
+.PHONY: help setup setup-dev setup-infra run logs backup restore audit-verify archive test lint types format bench build deploy destroy lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -51,6 +51,9 @@ restore: .venv/run.stamp ## Put a backup back: make -s restore < FILE
 
 audit-verify: .venv/run.stamp ## Is every audit entry there, and as it was written? (SEEN=<n>:<hash>)
 	@PYTHONPATH=layers/core/python $(BIN)/python -m local.audit
+
+archive: .venv/run.stamp ## A closed month's attempts into a file, out of the ledger: make archive MONTH=2026-10
+	@PYTHONPATH=layers/core/python $(BIN)/python -m local.archive
 
 test: lint types .venv-infra/stamp ## Lint, types, then every test
 	$(BIN)/python -m pytest -n auto --dist loadfile

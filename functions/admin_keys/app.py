@@ -5,7 +5,15 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from fusewire.http.budget import ResetRequest
-from fusewire.http.keys import CreateKeyRequest, KeysQuery, RotateKeyRequest, UpdateKeyRequest, key_body, keys_body
+from fusewire.http.keys import (
+    CreateKeyRequest,
+    KeysQuery,
+    RotateKeyRequest,
+    UpdateKeyRequest,
+    key_body,
+    key_forecast,
+    keys_body,
+)
 from fusewire.http.resolver import LambdaContext, Resolver, StreamedAnswer, json_response
 from fusewire.services import services
 
@@ -28,7 +36,8 @@ def create_key() -> Response[str]:
 @app.get("/api/v1/admin/keys/<id>")
 def show_key(id: str) -> Response[str]:
     app.require("admin")
-    return json_response(200, key_body(_core.keys.show(id)))
+    key = _core.keys.show(id)
+    return json_response(200, key_body(key) | {"forecast": key_forecast(key, _core.settings)})
 
 
 @app.patch("/api/v1/admin/keys/<id>")

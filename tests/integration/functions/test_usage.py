@@ -223,3 +223,36 @@ def test_without_the_ledger_there_is_no_answer(functions: Functions, name: str) 
     functions.set(DATABASE_URL="postgresql://127.0.0.1:1/nowhere")
     answer = functions("admin_usage", sample(name))
     assert (answer["statusCode"], read(answer)["error"]["code"]) == (503, "ledger_unavailable")
+
+
+def test_the_forecast_is_null_until_there_are_seven_whole_days_and_a_keys_is_its_own(
+    functions: Functions, database_url: str
+) -> None:
+    functions("complete", sample("complete"))
+    made = read(functions("admin_keys", sample("admin_keys_create")))
+    shown = {"pathParameters": {"id": made["id"]}, "path": f"/api/v1/admin/keys/{made['id']}"}
+    nothing = {"month_end_usd": None, "exhausted_at": None}
+    assert read(functions("admin_budget", sample("admin_budget")))["forecast"] == nothing
+    assert read(functions("admin_keys", sample("admin_keys_show", **shown)))["forecast"] == nothing
+
+    with psycopg.connect(database_url) as connection:
+        # Eight days at 1 USD each for the company, of which the key has 0.25.
+        connection.execute(
+            "INSERT INTO usage_rollup (window_id, day, provider, model, tier, key_id, cost, requests)"
+            " SELECT w.id, (now() AT TIME ZONE 'UTC')::date - back, 'openai', 'gpt', '', k.id, k.cost, 1"
+            " FROM budget_window w, generate_series(1, 8) back, (VALUES ('', 0.75), (%s, 0.25)) k (id, cost)",
+            (made["id"],),
+        )
+        connection.execute(
+            "INSERT INTO budget_window (budget, opened_at, opened_by, resets_at)"
+            " SELECT %s, opened_at, 'use', resets_at FROM budget_window",
+            (made["id"],),
+        )
+
+    company = read(functions("admin_budget", sample("admin_budget")))
+    key = read(functions("admin_keys", sample("admin_keys_show", **shown)))
+    left = (datetime.fromisoformat(company["window"]["resets_at"]) - datetime.now(UTC)).total_seconds() / 86_400
+    for told, daily in ((company, 1), (key, 0.25)):
+        ahead = float(told["forecast"]["month_end_usd"] - told["current_spend_usd"])
+        assert ahead == pytest.approx(left * daily, abs=0.01)
+        assert told["forecast"]["exhausted_at"] is None

@@ -15,6 +15,7 @@ from typing import Any, Final, LiteralString
 
 from fusewire import logs
 from fusewire.budget.breaker import KeyBudget, sql_settings
+from fusewire.budget.forecast import DailySpend
 from fusewire.config import Settings
 from fusewire.db import Database
 from fusewire.errors import InvalidRequestError, KeyNotFoundError
@@ -64,11 +65,14 @@ class Key:
     """As `key_json` has it: no secret, no hash."""
     budget: KeyBudget | None
     """None before the first call of the month."""
+    history: DailySpend | None = None
+    """What its forecast is made of; None in a list."""
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> "Key":
         """From `key_budget_json`."""
-        return cls({name: told[name] for name in _FIELDS}, KeyBudget.read(told["budget"]))
+        history = DailySpend.read(told["days"]) if "days" in told else None
+        return cls({name: told[name] for name in _FIELDS}, KeyBudget.read(told["budget"]), history)
 
     @property
     def id(self) -> str:

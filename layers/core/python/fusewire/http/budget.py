@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from fusewire.budget.breaker import Budget, Window
-from fusewire.budget.forecast import DailySpend, forecast
+from fusewire.budget.forecast import DailySpend, Forecast, forecast
 from fusewire.config import Settings
 
 
@@ -58,6 +58,11 @@ def forecast_body(settings: Settings, window: Window, limit: Decimal | None, his
         zone=settings.ai_budget_timezone,
         now=datetime.now(UTC),
     )
+    return forecast_told(ahead)
+
+
+def forecast_told(ahead: Forecast) -> dict[str, object]:
+    """A forecast as the admin API shows it."""
     return {
         "month_end_usd": ahead.month_end_usd,
         "exhausted_at": ahead.exhausted_at.isoformat(timespec="seconds") if ahead.exhausted_at else None,

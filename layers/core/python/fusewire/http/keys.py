@@ -8,6 +8,9 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from fusewire.ai.tiers import Classification
 from fusewire.budget.breaker import Minute
+from fusewire.budget.forecast import NONE_YET
+from fusewire.config import Settings
+from fusewire.http.budget import forecast_body, forecast_told
 from fusewire.http.identity import Scope
 from fusewire.http.query import Page
 from fusewire.keys import Key, Keys
@@ -118,6 +121,13 @@ def key_body(key: Key, secret: str | None = None) -> dict[str, object]:
         "minute": _minute(budget.minute) if budget else None,
     }
     return told if secret is None else told | {"key": secret}
+
+
+def key_forecast(key: Key, settings: Settings) -> dict[str, object]:
+    """Where the key's spending leads; nulls before its first call of the month."""
+    if key.budget is None or key.history is None:
+        return forecast_told(NONE_YET)
+    return forecast_body(settings, key.budget.window, key.limit, key.history)
 
 
 def keys_body(keys: Keys, query: KeysQuery) -> dict[str, object]:

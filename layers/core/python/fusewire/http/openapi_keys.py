@@ -79,6 +79,17 @@ _MADE: Final = _KEY | {
     "required": [*_KEY["required"], "key"],
     "properties": _KEY["properties"] | {"key": _TEXT | {"description": "The secret, shown this once."}},
 }
+_SHOWN: Final = _KEY | {
+    "required": [*_KEY["required"], "forecast"],
+    "properties": _KEY["properties"]
+    | {
+        "forecast": {
+            "type": "object",
+            "required": ["month_end_usd", "exhausted_at"],
+            "properties": {"month_end_usd": {"type": ["number", "null"]}, "exhausted_at": _LATER},
+        }
+    },
+}
 _PAGE: Final = {
     "type": "object",
     "required": ["rows", "next_cursor"],
@@ -103,7 +114,7 @@ def key_paths(get: _Get, post: _Post, reset_answer: dict[str, Any], statuses: tu
     reset = post("resetKey", "Close the key's window and open the next", ResetRequest, reset_answer, (404, *sent))
     reset["requestBody"]["required"] = False
     one = {
-        "get": get("showKey", "A key and its budget", _KEY, of_one),
+        "get": get("showKey", "A key, its budget and its forecast", _SHOWN, of_one),
         "patch": post("updateKey", "Change the fields that are sent", UpdateKeyRequest, _KEY, (404, *sent)),
         "delete": get("revokeKey", "End a key for good; the answer is what it was", _KEY, of_one),
     }

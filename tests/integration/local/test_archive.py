@@ -1,0 +1,211 @@
+"""A closed month moves into a file: what is there is what was booked, and what isn't stays in the ledger."""
+
+import csv
+import gzip
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from fusewire.budget.books import Books as Reports
+from fusewire.budget.ledger import Call, Ledger
+from fusewire.db import Database
+from local import StartError
+from local import archive as archiving
+from local.archive import archive
+from local.audit import verify
+from tests.conftest import CoreFactory
+from tests.integration.budget.books import Clock, candidate, released, settled
+from tests.integration.local.serving import LAYER
+from tests.support.gateway import PROJECT
+
+Session = psycopg.Connection[tuple[object, ...]]
+OCTOBER = date(2026, 10, 1)
+
+
+@pytest.fixture
+def clock(database_url: str) -> Iterator[Clock]:
+    made = Clock(database_url, datetime(2026, 10, 31, 23, 59, tzinfo=UTC))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ledger(core: CoreFactory, clock: Clock) -> Iterator[Ledger]:
+    """October with a reset inside and a call that ended in November, and November."""
+    settings = core.settings()
+    database = Database(settings.database_url)
+    ledger = Ledger(database, settings)
+
+    def spend(cost: str, request_id: str) -> None:
+        call = Call(request_id, "chat", "sota" if len(cost) % 2 else None, "key-1" if len(cost) > 4 else None)
+        ledger.end(settled(ledger.reserve(call, [candidate("9", "azure", 'a "model", so\ncalled')]), cost))
+
+    spend("0.123456789012345678901234567890123456789", "october")
+    spend("1.5", "october")
+    ledger.end(released(ledger.reserve(Call("october", "chat", None), [candidate("1")])))
+    ledger.reset(actor="admin", source_ip=None, request_id="reset", reason="inside the month")
+    late = ledger.reserve(Call("late", "chat", "sota"), [candidate("1")])
+    clock.set(datetime(2026, 11, 1, tzinfo=UTC))
+    spend("0.7", "november")
+    ledger.end(settled(late, "0.25"))
+    clock.set(datetime(2026, 11, 9, tzinfo=UTC))
+    yield ledger
+    database.close()
+
+
+@pytest.fixture
+def session(ledger: Ledger, database_url: str) -> Iterator[Session]:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+def rows(session: Session, table: str) -> list[tuple[object, ...]]:
+    return session.execute(f"SELECT t::text FROM {table} t ORDER BY 1".encode()).fetchall()  # noqa: S608 - our own names
+
+
+def test_a_month_moves_into_a_file_and_its_sums_stay(session: Session, core: CoreFactory, tmp_path: Path) -> None:
+    before = {name: rows(session, name) for name in ("usage_rollup", "ledger")}
+    reports = Reports(Database(core.settings().database_url), core.settings())
+
+    done = archive(session, OCTOBER, "UTC", tmp_path / "new" / "october.csv.gz")
+
+    cost = Decimal("0.123456789012345678901234567890123456789") + Decimal("1.75")
+    assert (done.entries, str(done.cost)) == (4, "1.873456789012345678901234567890123456789")
+    assert cost != done.cost, "this test's own sum is the one that is rounded"
+    assert rows(session, "usage_rollup") == before["usage_rollup"]
+    [left] = session.execute("SELECT request_id FROM ledger").fetchall()
+    assert left == ("november",)
+    assert reports.call("october") is None
+    assert reports.usage(["day"], limit=9, month=OCTOBER).total.cost == done.cost
+    reports._database.close()
+    marked = session.execute("SELECT archived_at IS NOT NULL FROM budget_window WHERE budget = 'global' ORDER BY id")
+    assert [row[0] for row in marked] == [True, True, False]
+    with gzip.open(done.file, "rt", newline="") as text:
+        kept = list(csv.DictReader(text))
+    assert [row["request_id"] for row in kept] == ["october", "october", "october", "late"]
+    assert {row["model"] for row in kept} == {'a "model", so\ncalled', "gpt"}
+    # The audit has the file's hash, under its own chain.
+    [(told,)] = session.execute("SELECT after FROM audit WHERE action = 'ledger.archived'").fetchall()
+    assert told == {
+        "month": "2026-10",
+        "file": "october.csv.gz",
+        "sha256": hashlib.sha256(done.file.read_bytes()).hexdigest(),
+        "entries": 4,
+        "cost_usd": "1.873456789012345678901234567890123456789",
+    }
+    assert verify(session).problem is None
+    with pytest.raises(StartError, match="archived already"):
+        archive(session, OCTOBER, "UTC", tmp_path / "again.csv.gz")
+    # And back again, row for row.
+    with gzip.open(done.file, "rb") as packed, session.cursor() as cursor:
+        with cursor.copy("COPY ledger FROM STDIN (FORMAT csv, HEADER MATCH)") as copy:
+            copy.write(packed.read())
+    assert rows(session, "ledger") == before["ledger"]
+
+
+@pytest.mark.parametrize(
+    ("month", "now", "told"),
+    [
+        (date(2026, 11, 1), "2026-11-09", "can be archived 7 days after its window"),
+        (OCTOBER, "2026-11-07", "can be archived 7 days after its window"),
+        (date(2026, 9, 1), "2026-11-09", "2026-09 has no budget window in UTC"),
+    ],
+)
+def test_a_month_that_isnt_over_stays(
+    session: Session, clock: Clock, tmp_path: Path, month: date, now: str, told: str
+) -> None:
+    clock.set(datetime.fromisoformat(f"{now}T00:00:00+00:00"))
+    before = rows(session, "ledger")
+    with pytest.raises(StartError, match=told):
+        archive(session, month, "UTC", tmp_path / "file.csv.gz")
+    assert rows(session, "ledger") == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_month_with_a_reservation_stays(session: Session, ledger: Ledger, clock: Clock, tmp_path: Path) -> None:
+    clock.set(datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC))
+    ledger.reserve(Call("forgotten", "chat", None), [candidate("1")])
+    clock.set(datetime(2026, 12, 9, tzinfo=UTC))
+    ledger.reserve(Call("december", "chat", None), [candidate("0.1")])
+    clock.advance(seconds=timedelta(days=8).total_seconds())
+    with pytest.raises(StartError, match="still holds reservations"):
+        archive(session, date(2026, 11, 1), "UTC", tmp_path / "file.csv.gz")
+    ledger.budget()
+    assert archive(session, date(2026, 11, 1), "UTC", tmp_path / "file.csv.gz").entries == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE ledger SET cost = cost + 1e-30 WHERE request_id = 'late'",
+        "UPDATE ledger SET input_tokens = 11 WHERE request_id = 'late'",
+        "UPDATE ledger SET model = 'other' WHERE request_id = 'late'",
+        "DELETE FROM ledger WHERE request_id = 'late'",
+        "UPDATE usage_rollup SET requests = requests + 1 WHERE window_id = 2",
+        "UPDATE budget_window SET spent = spent + 1 WHERE id = 2",
+    ],
+)
+def test_books_that_dont_agree_are_not_archived(session: Session, tmp_path: Path, change: str) -> None:
+    session.execute(change.encode())
+    before = rows(session, "ledger")
+    with pytest.raises(StartError, match="isn't what was booked"):
+        archive(session, OCTOBER, "UTC", tmp_path / "file.csv.gz")
+    assert rows(session, "ledger") == before
+    assert not (tmp_path / "file.csv.gz").exists()
+
+
+def test_what_changes_between_writing_and_deleting_is_not_deleted(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = archiving._sync
+
+    def meanwhile(folder: Path) -> None:
+        session.execute("UPDATE ledger SET cost = cost * 2 WHERE request_id = 'late'")
+        real(folder)
+
+    monkeypatch.setattr(archiving, "_sync", meanwhile)
+    before = len(rows(session, "ledger"))
+    with pytest.raises(StartError, match="changed meanwhile"):
+        archive(session, OCTOBER, "UTC", tmp_path / "file.csv.gz")
+    assert len(rows(session, "ledger")) == before
+    assert session.execute("SELECT FROM budget_window WHERE archived_at IS NOT NULL").fetchall() == []
+    assert session.execute("SELECT FROM audit WHERE action = 'ledger.archived'").fetchall() == []
+
+
+def test_the_functions_role_may_not(session: Session, tmp_path: Path) -> None:
+    session.execute("SET ROLE fusewire_app")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        archive(session, OCTOBER, "UTC", tmp_path / "file.csv.gz")
+    session.execute("RESET ROLE")
+    assert len(rows(session, "ledger")) == 5
+
+
+def run(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "local.archive"],
+        cwd=folder,  # where no .env is
+        env={"PYTHONPATH": f"{PROJECT}{os.pathsep}{LAYER / 'python'}", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_the_command_says_what_it_did(session: Session, database_url: str, tmp_path: Path) -> None:
+    refused = run(tmp_path, DATABASE_URL=database_url)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "archive isn't possible. Say which month: make archive MONTH=2026-10\n"
+    done = run(tmp_path, DATABASE_URL=database_url, MONTH="2026-10", FUSEWIRE_HOME=str(tmp_path / "home"))
+    assert (done.returncode, done.stderr) == (0, "")
+    file = tmp_path / "home/archive/ledger-2026-10.csv.gz"
+    assert done.stdout.startswith(f"{file}: 4 entries, 1.8734567890123456789012345678901234567")
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in done.stdout
