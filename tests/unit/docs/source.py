@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from cli.api import DEFAULT_URL
 from fusewire import errors
 from fusewire.ai.provider import Variables
 from fusewire.ai.registry import Registry
@@ -45,7 +46,7 @@ def _constants(node: ast.AST) -> list[str]:
 
 def variables() -> dict[str, str]:
     """Every variable that can be set, with its default as the manual writes it."""
-    return _of_settings() | _of_providers() | _of_the_laptop()
+    return _of_settings() | _of_providers() | _of_the_laptop() | _of_the_command_line()
 
 
 def _of_settings() -> dict[str, str]:
@@ -97,6 +98,14 @@ def _of_the_laptop() -> dict[str, str]:
         if isinstance(default, ast.Constant):
             found |= {each: _shown(default.value) for each in _constants(name)}
     return found
+
+
+def _of_the_command_line() -> dict[str, str]:
+    calls = _calls(PROJECT / "cli/api.py")
+    names = [
+        name for called, call in calls if called == "get" and len(call.args) == 2 for name in _constants(call.args[0])
+    ]
+    return {name: DEFAULT_URL if name.endswith("_URL") else UNSET for name in names}
 
 
 def limits() -> dict[str, list[str]]:

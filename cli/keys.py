@@ -1,0 +1,183 @@
+"""`fusewire keys`: what callers may do and spend. An API key's secret is shown once, when it is made."""
+
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Final
+
+from typer import Argument, Option, Typer
+
+from cli import show
+from cli.api import Api, ApiError, path_of
+from cli.ask import sure
+from cli.commands import Json, Limit, Reason, Yes, given, show_reset
+
+NONE: Final = "none"
+"""What takes a limit away."""
+
+_LISTED: Final = (
+    "id", "name", "prefix", "scopes", "state", "monthly_budget_usd", "current_spend_usd", "reserved_usd",
+    "remaining_usd", "expires_at", "revoked_at",
+)  # fmt: skip
+_SHOWN: Final = (
+    "id", "name", "prefix", "scopes", "state", "monthly_budget_usd", "current_spend_usd", "reserved_usd",
+    "remaining_usd", "window.resets_at", "requests_per_minute", "tokens_per_minute", "minute.requests_left",
+    "minute.tokens_left", "allowed_models", "allowed_classifications", "tags", "created_at", "created_by", "expires_at",
+    "revoked_at",
+)  # fmt: skip
+
+app = Typer()
+
+Id = Annotated[str, Argument(help="The key's id, key_...")]
+Scope = Annotated[list[str] | None, Option("--scope", help="complete or admin; may be given twice.")]
+Budget = Annotated[str | None, Option(metavar="USD", help="A month's budget; none takes it away.")]
+Requests = Annotated[str | None, Option("--requests", metavar="N", help="Per minute; none takes it away.")]
+Tokens = Annotated[str | None, Option("--tokens", metavar="N", help="Per minute; none takes it away.")]
+Model = Annotated[list[str] | None, Option("--model", help="A tier or model it may use, repeatable; none: any.")]
+Data = Annotated[list[str] | None, Option("--classification", help="Data it may send, repeatable; none: any.")]
+Expires = Annotated[str | None, Option(metavar="TIME", help="With its offset; none: never.")]
+Tag = Annotated[list[str] | None, Option("--tag", metavar="NAME=TEXT", help="Repeatable.")]
+
+
+@app.command(name="list")
+def list_keys(limit: Limit = 100, json: Json = False) -> None:
+    """Every key with its budget, the newest first."""
+    rows = list(Api().rows("/admin/keys", limit))
+    if json:
+        show.as_json({"rows": rows})
+    else:
+        show.table(rows, _LISTED)
+
+
+@app.command()
+def create(
+    name: Annotated[str, Argument(help="For people: whose it is.")],
+    scope: Scope = None,
+    budget: Budget = None,
+    requests: Requests = None,
+    tokens: Tokens = None,
+    model: Model = None,
+    classification: Data = None,
+    expires: Expires = None,
+    tag: Tag = None,
+    json: Json = False,
+) -> None:
+    """A new key, with the scope complete unless another is named. Its secret is shown this once."""
+    limits = _changes(budget, requests, tokens, model, classification, expires, tag)
+    body = {"name": name, "scopes": scope or ["complete"], **limits}
+    _made(Api().change("POST", "/admin/keys", body), json)
+
+
+@app.command(name="show")
+def show_key(key: Id, json: Json = False) -> None:
+    """One key, its limits and what is left of them."""
+    _told(Api().get(f"/admin/keys{path_of(key)}"), json)
+
+
+@app.command()
+def update(
+    key: Id,
+    name: Annotated[str | None, Option(help="A new name.")] = None,
+    scope: Scope = None,
+    budget: Budget = None,
+    requests: Requests = None,
+    tokens: Tokens = None,
+    model: Model = None,
+    classification: Data = None,
+    expires: Expires = None,
+    tag: Tag = None,
+    json: Json = False,
+) -> None:
+    """Change what is named, and leave the rest. Tags are replaced all together."""
+    changes = given(name=name, scopes=scope)
+    changes |= _changes(budget, requests, tokens, model, classification, expires, tag)
+    if not changes:
+        raise ApiError("say what to change, such as --budget 80")
+    _told(Api().change("PATCH", f"/admin/keys{path_of(key)}", changes), json)
+
+
+@app.command()
+def revoke(key: Id, yes: Yes = False, json: Json = False) -> None:
+    """End a key for good."""
+    sure(f"This ends {key} for good.", yes)
+    _told(Api().change("DELETE", f"/admin/keys{path_of(key)}"), json)
+
+
+@app.command()
+def rotate(
+    key: Id,
+    overlap: Annotated[int, Option(min=0, metavar="SECONDS", help="For how long the old secret goes on.")] = 86_400,
+    json: Json = False,
+) -> None:
+    """A second secret, shown this once; the old one goes on for a day, or as long as is said."""
+    _made(Api().change("POST", f"/admin/keys{path_of(key)}/rotate", {"overlap_seconds": overlap}), json)
+
+
+@app.command(name="reset")
+def reset_key(key: Id, reason: Reason = None, yes: Yes = False, json: Json = False) -> None:
+    """Close the key's open window, and open the next one with nothing spent."""
+    sure(f"This begins a new budget window for {key} with its whole limit.", yes)
+    show_reset(Api().change("POST", f"/admin/keys{path_of(key)}/reset", given(reason=reason)), json)
+
+
+def _made(told: dict[str, Any], json: bool) -> None:
+    if not json:
+        show.note("The secret, shown this once:")
+        show.as_text(told.pop("key") + "\n")
+    _told(told, json)
+
+
+def _told(told: dict[str, Any], json: bool) -> None:
+    if json:
+        show.as_json(told)
+    else:
+        show.facts(told, _SHOWN)
+
+
+def _changes(
+    budget: str | None,
+    requests: str | None,
+    tokens: str | None,
+    models: Sequence[str] | None,
+    classifications: Sequence[str] | None,
+    expires: str | None,
+    tags: Sequence[str] | None,
+) -> dict[str, object]:
+    """The limits that were named, as the API takes them; null where one is taken away."""
+    named = {
+        "monthly_budget_usd": _number("--budget", budget),
+        "requests_per_minute": _whole("--requests", requests),
+        "tokens_per_minute": _whole("--tokens", tokens),
+        "allowed_models": list(models or ()),
+        "allowed_classifications": list(classifications or ()),
+        "expires_at": expires,
+        "tags": dict(_tag(each) for each in tags or ()),
+    }
+    kept = {name: value for name, value in named.items() if value not in (None, [], {})}
+    return {name: None if value in (NONE, [NONE]) else value for name, value in kept.items()}
+
+
+def _number(option: str, text: str | None) -> Decimal | str | None:
+    if text is None or text == NONE:
+        return text
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite():
+        raise ApiError(f"{option} {text} can't be used: it must be a number, or none")
+    return number
+
+
+def _whole(option: str, text: str | None) -> int | str | None:
+    if text is None or text == NONE:
+        return text
+    if not (text.isascii() and text.isdecimal()):
+        raise ApiError(f"{option} {text} can't be used: it must be a whole number, or none")
+    return int(text)
+
+
+def _tag(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ApiError(f"--tag {text} can't be used: it must be NAME=TEXT")
+    return name, value
