@@ -1,7 +1,7 @@
 """The rules about money, written down a second time: plainly, in one thread, without SQL."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal
@@ -11,10 +11,15 @@ from zoneinfo import ZoneInfo
 from fusewire.budget.breaker import State
 from fusewire.budget.ledger import How
 
-Refusal = Literal["exceeded", "reserved"]
+Refusal = Literal["exceeded", "reserved", "requests", "tokens", "too_large", "revoked"]
+Refused = tuple[Refusal, str]
+"""Why, and by whose budget or limit: `global` or a key's id."""
+Event = tuple[str, str | None]
+"""A log event's name and the key that it is about."""
 
 ALERT: Final = Decimal("0.8")
 OPEN: Final = Decimal("0.95")
+MINUTE: Final = timedelta(minutes=1)
 _SEVERITY: Final[tuple[State, ...]] = ("CLOSED", "HALF_OPEN", "OPEN")
 _TOLD: Final = {"HALF_OPEN": "circuit_breaker.alert", "OPEN": "circuit_breaker.opened"}
 
@@ -22,7 +27,10 @@ _TOLD: Final = {"HALF_OPEN": "circuit_breaker.alert", "OPEN": "circuit_breaker.o
 @dataclass
 class Entry:
     window: "Window"
+    key_window: "Window | None"
     bound: Decimal
+    tokens: int
+    reserved_at: datetime
     expires_at: datetime
     status: Literal["reserved", "settled", "released"] = "reserved"
     cost: Decimal = Decimal(0)
@@ -34,14 +42,37 @@ class Entry:
     def release(self) -> None:
         self.status, self.cost = "released", Decimal(0)
 
+    @property
+    def windows(self) -> "list[Window]":
+        return [self.window] if self.key_window is None else [self.window, self.key_window]
+
+
+@dataclass
+class Key:
+    """What an operator can change of a key; None is no limit."""
+
+    budget: Decimal | None = None
+    requests: int | None = None
+    tokens: int | None = None
+    revoked: bool = False
+
+
+@dataclass(frozen=True)
+class Minute:
+    began: datetime | None = None
+    requests: int = 0
+    tokens: int = 0
+
 
 @dataclass(eq=False)
 class Window:
+    budget: str
     opened_at: datetime
     opened_by: str
     resets_at: datetime
     closed_at: datetime | None = None
     recorded: State = "CLOSED"
+    minute: Minute = Minute()
     entries: list[Entry] = field(default_factory=list)
 
     @property
@@ -63,34 +94,60 @@ class Reference:
     def __init__(self, now: datetime, limit: Decimal, zone: str, ttl: timedelta) -> None:
         self.now = now
         self.limit = limit
-        self.windows: list[Window] = []
+        self.keys: dict[str, Key] = {}
+        self.windows: dict[str, list[Window]] = {"global": []}
         self.entries: dict[UUID, Entry] = {}
-        self.events: Counter[str] = Counter()
+        self.events: Counter[Event] = Counter()
         self._zone = ZoneInfo(zone)
         self._ttl = ttl
 
-    def state(self, window: Window) -> State:
-        if window.spent >= self.limit * OPEN:
-            return "OPEN"
-        return "HALF_OPEN" if window.spent >= self.limit * ALERT else "CLOSED"
+    def cap(self, budget: str) -> Decimal | None:
+        return self.limit if budget == "global" else self.keys[budget].budget
 
-    def reserve(self, entry_id: UUID, bound: Decimal) -> Refusal | None:
-        window = self._open_window()
+    def state(self, window: Window) -> State:
+        cap = self.cap(window.budget)
+        if cap is None:
+            return "CLOSED"
+        if window.spent >= cap * OPEN:
+            return "OPEN"
+        return "HALF_OPEN" if window.spent >= cap * ALERT else "CLOSED"
+
+    def reserve(
+        self,
+        entry_id: UUID,
+        bound: Decimal,
+        tokens: int = 0,
+        key_id: str | None = None,
+        after: "tuple[UUID, How, Decimal, int] | None" = None,
+    ) -> Refused | None:
+        """:param after: the arguments of `end` for the failed attempt before this one"""
+        window = self._open_window("global")
+        if after is not None:
+            self.end(*after)
+        own = None if key_id is None else self._open_window(key_id)
         self._expire(window)
-        self._record(window)
-        if bound > 0:
-            if self.state(window) == "OPEN" or window.spent + bound > self.limit:
-                self.events["circuit_breaker.blocked"] += 1
-                return "exceeded"
-            if window.spent + window.reserved + bound > self.limit:
-                self.events["circuit_breaker.blocked"] += 1
-                return "reserved"
-        entry = Entry(window, bound, self.now + self._ttl)
-        window.entries.append(entry)
+        for each in filter(None, (window, own)):
+            self._record(each)
+        minute = self._minute(own)
+        refused = self._refusal(window, own, bound, tokens, minute, after is None)
+        if refused == ("reserved", key_id):
+            for closed in self.windows["global"][:-1]:
+                self._expire(closed)
+            refused = self._refusal(window, own, bound, tokens, minute, after is None)
+        if refused is not None:
+            if refused[0] in ("exceeded", "reserved"):
+                self.events["circuit_breaker.blocked", key_id] += 1
+            return refused
+        entry = Entry(window, own, bound, tokens, self.now, self.now + self._ttl)
+        for each in entry.windows:
+            each.entries.append(entry)
+        if own is not None:
+            own.minute = Minute(minute.began, minute.requests + (after is None), minute.tokens + tokens)
         self.entries[entry_id] = entry
         return None
 
-    def end(self, entry_id: UUID, how: How, cost: Decimal) -> Entry:
+    def end(self, entry_id: UUID, how: How, cost: Decimal, tokens: int = 0) -> Entry:
+        """:param tokens: what an `actual` settlement says was used"""
         entry = self.entries[entry_id]
         if entry.status == "reserved" or entry.expired:
             entry.expired = False
@@ -98,25 +155,30 @@ class Reference:
                 entry.release()
             else:
                 entry.settle(cost if how == "actual" else entry.bound)
-            if entry.window.closed_at is None:
-                self._record(entry.window)
+            used = {"actual": tokens, "bound": entry.tokens, "release": 0}[how]
+            if entry.key_window is not None:
+                minute = entry.key_window.minute
+                if minute.began is not None and entry.reserved_at >= minute.began:
+                    entry.key_window.minute = replace(minute, tokens=minute.tokens + used - entry.tokens)
+            for window in entry.windows:
+                self._record(window)
         return entry
 
     def budget(self) -> Window:
         self._expire_all()
-        window = self._open_window()
+        window = self._open_window("global")
         self._record(window)
         return window
 
-    def admin_reset(self) -> tuple[Window, Window]:
+    def admin_reset(self, budget: str = "global") -> tuple[Window, Window]:
         self._expire_all()
-        closed = self._open_window()
+        closed = self._open_window(budget)
         return closed, self._turn(closed, "admin", self.now, "circuit_breaker.manual_reset")
 
     def scheduled_reset(self, due: datetime) -> Window | None:
         self._expire_all()
-        before = self.windows[-1] if self.windows else None
-        window = self._open_window()
+        before = self.windows["global"][-1] if self.windows["global"] else None
+        window = self._open_window("global")
         if before is not None and window is not before:
             return before
         twice = window.opened_by == "schedule" and window.opened_at > self.now - timedelta(minutes=1)
@@ -125,39 +187,77 @@ class Reference:
         self._turn(window, "schedule", self.now, "circuit_breaker.monthly_reset")
         return window
 
-    def _open_window(self) -> Window:
-        if not self.windows:
-            self.windows.append(self._opened("use"))
-        window = self.windows[-1]
+    def _refusal(
+        self, window: Window, own: Window | None, bound: Decimal, tokens: int, minute: Minute, first: bool
+    ) -> Refused | None:
+        key = Key() if own is None else self.keys[own.budget]
+        by = "global" if own is None else own.budget
+        if key.revoked:
+            return "revoked", by
+        limited = [w for w in (window, own) if w is not None and bound > 0 and self.cap(w.budget) is not None]
+        for each in limited:
+            if self.state(each) == "OPEN" or each.spent + bound > (self.cap(each.budget) or 0):
+                return "exceeded", each.budget
+        if first and key.requests is not None and minute.requests >= key.requests:
+            return "requests", by
+        if key.tokens is not None and tokens > key.tokens:
+            return "too_large", by
+        if key.tokens is not None and minute.tokens + tokens > key.tokens:
+            return "tokens", by
+        for each in limited:
+            if each.spent + each.reserved + bound > (self.cap(each.budget) or 0):
+                return "reserved", each.budget
+        return None
+
+    def _minute(self, own: Window | None) -> Minute:
+        """The minute that is under way, or a new one."""
+        if own is None or own.minute.began is None or own.minute.began <= self.now - MINUTE:
+            return Minute(self.now)
+        return own.minute
+
+    def _open_window(self, budget: str) -> Window:
+        windows = self.windows.setdefault(budget, [])
+        if not windows:
+            windows.append(self._opened(budget, "use"))
+        window = windows[-1]
         if window.resets_at <= self.now:
             window = self._turn(window, "month_end", window.resets_at, "circuit_breaker.monthly_reset")
         return window
 
     def _turn(self, old: Window, why: str, at: datetime, event: str) -> Window:
         old.closed_at = at
-        self.windows.append(self._opened(why))
-        self.events.update([event, "audit"])
-        return self.windows[-1]
+        fresh = self._opened(old.budget, why)
+        fresh.minute = old.minute
+        self.windows[old.budget].append(fresh)
+        about = None if old.budget == "global" else old.budget
+        self.events.update([(event, about), ("audit", about)])
+        return fresh
 
-    def _opened(self, why: str) -> Window:
+    def _opened(self, budget: str, why: str) -> Window:
         local = self.now.astimezone(self._zone)
         year, month = (local.year + 1, 1) if local.month == 12 else (local.year, local.month + 1)
-        return Window(self.now, why, datetime(year, month, 1, tzinfo=self._zone))
+        return Window(budget, self.now, why, datetime(year, month, 1, tzinfo=self._zone))
 
     def _expire_all(self) -> None:
-        for window in self.windows:
+        for window in self.windows["global"]:
             self._expire(window)
-            if window.closed_at is None:
-                self._record(window)
+            self._record(window)
 
     def _expire(self, window: Window) -> None:
+        """:param window: one of the company's"""
         for entry in window.entries:
             if entry.status == "reserved" and entry.expires_at <= self.now:
                 entry.settle(entry.bound)
                 entry.expired = True
-                self.events["ledger.settled_at_bound"] += 1
+                own = entry.key_window
+                self.events["ledger.settled_at_bound", own.budget if own else None] += 1
+                if own is not None:
+                    self._record(own)
 
     def _record(self, window: Window) -> None:
+        if window.closed_at is not None:
+            return
         was, now = _SEVERITY.index(window.recorded), _SEVERITY.index(self.state(window))
-        self.events.update(_TOLD[state] for state in _SEVERITY[was + 1 : now + 1])
+        about = None if window.budget == "global" else window.budget
+        self.events.update((_TOLD[state], about) for state in _SEVERITY[was + 1 : now + 1])
         window.recorded = _SEVERITY[now]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from threading import Barrier
+from typing import LiteralString
 from uuid import UUID
 
 import psycopg
@@ -133,12 +134,17 @@ def test_no_limit_is_passed_at_any_moment(open_ledger: OpenLedger, books: Books,
 
 
 @pytest.mark.usefixtures("patience")
+@pytest.mark.parametrize("slots", ["1", "3"])
 def test_failovers_resets_reads_and_expiry_never_wait_for_each_other_in_a_circle(
-    open_ledger: OpenLedger, books: Books, keys: Keys, events: Events
+    open_ledger: OpenLedger, books: Books, keys: Keys, events: Events, database_url: str, slots: str
 ) -> None:
     limits = {keys.make(f"key-{number}", budget="0.3"): Decimal("0.3") for number in range(3)}
     environments = [
-        Environment(number, open_ledger(AI_RESERVATION_TTL_SECONDS="0.03"), [*limits, None][number % 4])
+        Environment(
+            number,
+            open_ledger(AI_RESERVATION_TTL_SECONDS="0.03", AI_LEDGER_SLOTS=slots),
+            [*limits, None][number % 4],
+        )
         for number in range(THREADS - 8)
     ]
     admins = [open_ledger() for _ in range(4)]
@@ -171,6 +177,7 @@ def test_failovers_resets_reads_and_expiry_never_wait_for_each_other_in_a_circle
 
     # A deadlock's victim would have shown as an error of its caller, or as an ending that was kept.
     assert events.count()["ledger.unavailable"] == 0
+    as_if_a_minute_had_passed(database_url)
     deadline = datetime.now(UTC) + timedelta(seconds=10)
     while any(window.reserved for window in books.check(limit=LIMIT, keys=limits)):
         assert datetime.now(UTC) < deadline, "crashed calls are still reserved long after their time"
@@ -235,11 +242,55 @@ def test_a_sweep_locks_the_open_window_before_any_keys(
         wait_for_a_lock(books)
         resetting.commit()
         deadline = datetime.now(UTC) + timedelta(seconds=5)
-        while is_free(onlooker):
+        open_window = "SELECT FROM budget_window WHERE budget = 'global' AND closed_at IS NULL FOR UPDATE NOWAIT"
+        while is_free(onlooker, open_window):
             assert datetime.now(UTC) < deadline, "it waits for a key's window, and the company's open one is free"
         holder.rollback()
         sweeping.result(timeout=30)
     assert {window.reserved for window in books.check()} == {0}
+
+
+def test_a_sweep_gathers_the_slots_before_it_books_in_any_keys_window(
+    open_ledger: OpenLedger, books: Books, keys: Keys, database_url: str
+) -> None:
+    """A call in a slot holds it while it waits for its key's window: they would wait for each other in a circle."""
+    dying, key = open_ledger(AI_RESERVATION_TTL_SECONDS="0.01"), keys.make()
+    crashed = dying.reserve(a_call(key_id=key), [candidate("0.1")])
+    reset_once_without_sweeping(database_url)
+    ledger = open_ledger(AI_LEDGER_SLOTS="2")
+    ledger.end(released(ledger.reserve(a_call(), [candidate("0.001")])))
+    assert books.rows("SELECT FROM budget_slot WHERE granted > 0")
+    assert crashed.key is not None
+    with (
+        psycopg.connect(database_url) as holder,
+        psycopg.connect(database_url, autocommit=True) as onlooker,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        holder.execute("SELECT FROM budget_window WHERE id = %s FOR UPDATE", (crashed.key.window.id,))
+        sweeping = pool.submit(ledger.budget)
+        deadline = datetime.now(UTC) + timedelta(seconds=5)
+        while is_free(onlooker, "SELECT FROM budget_slot WHERE granted > 0 FOR UPDATE NOWAIT"):
+            assert datetime.now(UTC) < deadline, "it waits for a key's window, and the slots are free"
+        holder.rollback()
+        sweeping.result(timeout=30)
+    assert {window.reserved for window in books.check()} == {0}
+
+
+def as_if_a_minute_had_passed(database_url: str) -> None:
+    """In a slot nothing expires within a minute of the last sweep."""
+    with psycopg.connect(database_url) as owner:
+        owner.execute("UPDATE budget_window SET swept_until = '-infinity'")
+        owner.execute("UPDATE ledger SET expires_at = now() WHERE status = 'reserved'")
+
+
+def reset_once_without_sweeping(database_url: str) -> None:
+    """As a reset does that is a moment too early for what is about to expire."""
+    with psycopg.connect(database_url) as resetting:
+        resetting.execute("UPDATE budget_window SET closed_at = now() WHERE budget = 'global'")
+        resetting.execute("""
+            INSERT INTO budget_window (budget, opened_at, opened_by, resets_at)
+            VALUES ('global', now(), 'admin', now() + interval '1 month')
+        """)
 
 
 def wait_for_a_lock(books: Books) -> None:
@@ -250,10 +301,10 @@ def wait_for_a_lock(books: Books) -> None:
         assert datetime.now(UTC) < deadline, "nobody waits for a lock"
 
 
-def is_free(onlooker: psycopg.Connection[TupleRow]) -> bool:
-    """Whether nobody has the company's open window locked."""
+def is_free(onlooker: psycopg.Connection[TupleRow], statement: LiteralString) -> bool:
+    """Whether nobody has these rows locked."""
     try:
-        onlooker.execute("SELECT FROM budget_window WHERE budget = 'global' AND closed_at IS NULL FOR UPDATE NOWAIT")
+        onlooker.execute(statement)
     except psycopg.errors.LockNotAvailable:
         return False
     return True

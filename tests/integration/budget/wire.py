@@ -2,6 +2,7 @@
 
 import select
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from threading import Lock, Thread
 from typing import Final, Literal
@@ -39,10 +40,11 @@ class Wire:
             gssencmode="disable",
         )
 
-    def break_at(self, *markers: str, when: Break) -> None:
-        """Cut at the first marker, then at the second, and so on."""
+    def break_at(self, *markers: str, when: Break | Sequence[Break]) -> None:
+        """Cut at the first marker, then at the second, and so on; `when` is one for all or one for each."""
+        each: Sequence[Break] = [when] * len(markers) if isinstance(when, str) else when
         with self._lock:
-            self._breaks += [(marker.encode(), when) for marker in markers]
+            self._breaks += [(marker.encode(), at) for marker, at in zip(markers, each, strict=True)]
 
     @property
     def all_broken(self) -> bool:
@@ -56,6 +58,13 @@ class Wire:
         assert late, "nothing was swallowed"
         for server, statement in late:
             _run(server, statement)
+
+    def drop_late(self) -> None:
+        """What was swallowed never arrives."""
+        with self._lock:
+            late, self._late = self._late, []
+        for server, _ in late:
+            server.close()
 
     def close(self) -> None:
         # On Linux shutdown wakes whoever waits in accept or select; close alone doesn't.

@@ -1,0 +1,229 @@
+"""Sessions that really run at once, and their history checked afterwards.
+
+Each session notes what it asked, when, and what it was told. Then an order of all the statements is searched for that
+nobody's clock contradicts and in which the rules of `reference.py` would have told everybody the same. That there is
+one is what "a statement at a time" means to a caller; where there is none, somebody was told what can't be.
+"""
+
+import os
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from threading import Barrier
+from typing import Final
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from fusewire.budget.ledger import Ending, How, Ledger, Reservation
+from fusewire.errors import BudgetExceededError, BudgetReservedError, RateLimitedError
+from tests.integration.budget.books import Books, Clock, a_call, at_bound, candidate, released, settled
+from tests.integration.budget.conftest import OpenLedger
+from tests.integration.budget.keys import Keys
+from tests.integration.budget.reference import Key, Reference
+
+SESSIONS: Final = 5
+STATEMENTS: Final = 4
+ROUNDS: Final = 300 if os.environ.get("FUSEWIRE_PROVE") else 25
+LIMIT: Final = Decimal(1)
+USED: Final = 30
+TTL: Final = timedelta(hours=1)
+
+Told = tuple[object, ...]
+Replay = Callable[[Reference], Told]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What one session asked, between two moments, what it was told, and what the rules would tell."""
+
+    began: float
+    ended: float
+    told: Told
+    replay: Replay
+
+
+class Session:
+    """Calls at random, as one execution environment makes them."""
+
+    def __init__(self, seed: int, ledger: Ledger, key_id: str | None) -> None:
+        self.history: list[Statement] = []
+        self._ledger = ledger
+        self._key_id = key_id
+        self._random = random.Random(seed)  # noqa: S311 - the same calls in every run
+        self._held: Reservation | None = None
+
+    def run(self) -> None:
+        for _ in range(STATEMENTS):
+            if self._held is None:
+                self._random.choice((self._reserve, self._reserve, self._reserve, self._reset))()
+            else:
+                self._random.choice((self._end, self._end, self._fail_over))()
+
+    def _reserve(self, ending: Ending | None = None) -> None:
+        bound = Decimal(self._random.choice((0, 100, 300, 450))).scaleb(-3)
+        entry_id = uuid4()
+        after = None
+        if ending is not None:
+            after = (ending.reservation.id, ending.how, ending.cost or Decimal(0), USED)
+
+        def ask() -> Told:
+            nonlocal entry_id
+            try:
+                self._held = self._ledger.reserve(
+                    a_call(key_id=self._key_id), [candidate(bound, tokens=100)], after=ending
+                )
+            except BudgetExceededError as error:
+                return "exceeded", error.budget
+            except BudgetReservedError:
+                return ("reserved",)
+            except RateLimitedError as error:
+                return (error.limit,)
+            entry_id = self._held.id
+            budget, key = self._held.budget.window, self._held.key
+            own = None if key is None else (key.window.spent, key.window.reserved, key.minute.tokens_left)
+            return budget.spent, budget.reserved, own
+
+        def replay(rules: Reference) -> Told:
+            refused = rules.reserve(entry_id, bound, 100, self._key_id, after)
+            if refused is not None:
+                return refused if refused[0] == "exceeded" else refused[:1]
+            window, own = rules.windows["global"][-1], None
+            if self._key_id is not None:
+                key = rules.windows[self._key_id][-1]
+                most = rules.keys[self._key_id].tokens
+                own = (key.spent, key.reserved, None if most is None else most - key.minute.tokens)
+            return window.spent, window.reserved, own
+
+        self._note(ask, replay)
+
+    def _fail_over(self) -> None:
+        ending, self._held = self._ending(), None
+        self._reserve(ending)
+
+    def _end(self) -> None:
+        ending, self._held = self._ending(), None
+        entry_id, how, cost = ending.reservation.id, ending.how, ending.cost or Decimal(0)
+
+        def ask() -> Told:
+            booked = self._ledger.end(ending)
+            assert booked.budget is not None
+            return booked.cost, booked.budget.window.spent, booked.budget.window.reserved
+
+        def replay(rules: Reference) -> Told:
+            entry = rules.end(entry_id, how, cost, USED)
+            return entry.cost, entry.window.spent, entry.window.reserved
+
+        self._note(ask, replay)
+
+    def _reset(self) -> None:
+        budget = self._key_id if self._key_id and self._random.random() < 0.5 else "global"
+
+        def ask() -> Told:
+            closed, _ = self._ledger.reset(actor="x", source_ip=None, request_id="x", reason=None, budget=budget)
+            return closed.spent, closed.reserved
+
+        def replay(rules: Reference) -> Told:
+            closed, _ = rules.admin_reset(budget)
+            return closed.spent, closed.reserved
+
+        self._note(ask, replay)
+
+    def _ending(self) -> Ending:
+        assert self._held is not None
+        how: How = self._random.choice(("actual", "bound", "release"))
+        if how == "actual":
+            share = Decimal(self._random.randint(0, 10)).scaleb(-1)
+            return settled(self._held, self._held.candidate.bound * share)
+        return at_bound(self._held) if how == "bound" else released(self._held)
+
+    def _note(self, ask: Callable[[], Told], replay: Replay) -> None:
+        began = time.monotonic()
+        told = ask()
+        self.history.append(Statement(began, time.monotonic(), told, replay))
+
+
+def explained(histories: list[list[Statement]], rules: Reference, books: dict[str, list[Told]]) -> bool:
+    """Whether some order of all statements explains what everybody was told and what the books hold in the end."""
+    pending = [history for history in histories if history]
+    if not pending:
+        held = {budget: [(w.spent, w.reserved) for w in windows] for budget, windows in rules.windows.items()}
+        return {budget: windows for budget, windows in held.items() if windows} == books
+    # Whoever began after another had ended comes after it.
+    latest = min(history[0].ended for history in pending)
+    for history in pending:
+        first, *later = history
+        if first.began > latest:
+            continue
+        after = deepcopy(rules)
+        if first.replay(after) == first.told and explained(
+            [later if each is history else each for each in pending], after, books
+        ):
+            return True
+    return False
+
+
+@pytest.mark.usefixtures("patience")
+def test_every_history_is_one_of_a_statement_at_a_time(
+    clock: Clock, open_ledger: OpenLedger, books: Books, keys: Keys, database_url: str
+) -> None:
+    ledgers = [open_ledger(AI_RESERVATION_TTL_SECONDS=str(TTL.total_seconds())) for _ in range(SESSIONS)]
+    limits = {
+        keys.make("key-a", budget="0.5", tokens=500): Key(Decimal("0.5"), tokens=500),
+        keys.make("key-b", budget="0.7"): Key(Decimal("0.7")),
+    }
+    overlapped = refusals = 0
+    for number in range(ROUNDS):
+        with psycopg.connect(database_url) as owner:
+            owner.execute("TRUNCATE ledger, budget_crossing, usage_rollup, budget_slot, budget_window")
+        sessions = [
+            Session(number * SESSIONS + place, ledger, ["key-a", "key-b", None][place % 3])
+            for place, ledger in enumerate(ledgers)
+        ]
+        start = Barrier(SESSIONS)
+        with ThreadPoolExecutor(SESSIONS) as pool:
+            list(pool.map(lambda session, start=start: (start.wait(10), session.run()), sessions))
+
+        rules = Reference(clock.now, LIMIT, "UTC", TTL)
+        rules.keys = deepcopy(limits)
+        histories = [session.history for session in sessions]
+        found: dict[str, list[Told]] = {}
+        for w in books.check(limit=LIMIT, keys={key_id: key.budget or LIMIT for key_id, key in limits.items()}):
+            found.setdefault(w.budget, []).append((w.spent, w.reserved))
+
+        assert explained(histories, rules, found), "\n".join(
+            [f"{place} {s.began:.6f}..{s.ended:.6f} {s.told}" for place, h in enumerate(histories) for s in h]
+            + [str(found)]
+        )
+        everything = sorted((s for history in histories for s in history), key=lambda s: s.began)
+        overlapped += sum(b.began < a.ended for a, b in pairwise(everything))
+        refusals += sum(isinstance(s.told[0], str) for s in everything)
+    assert overlapped > ROUNDS and refusals > ROUNDS, "nothing met"
+
+
+def test_what_no_order_explains_is_found() -> None:
+    """Two calls of which only one fits, and both were told that they do."""
+
+    def both(entry_id: UUID) -> Replay:
+        def replay(rules: Reference) -> Told:
+            return (rules.reserve(entry_id, Decimal("0.6")),)
+
+        return replay
+
+    rules = Reference(datetime(2026, 11, 15, 12, tzinfo=UTC), LIMIT, "UTC", TTL)
+    books: dict[str, list[Told]] = {"global": [(Decimal(0), Decimal("0.6"))]}
+    told_yes = Statement(0, 1, (None,), both(uuid4()))
+    told_no = Statement(0, 1, (("reserved", "global"),), both(uuid4()))
+    assert explained([[told_yes], [told_no]], rules, books)
+    assert not explained([[told_yes], [Statement(0, 1, (None,), both(uuid4()))]], rules, books)
+    # The one that was refused had its answer before the other began.
+    assert not explained([[told_yes], [Statement(-2, -1, told_no.told, told_no.replay)]], rules, books)
+    # Nor is it enough that the answers fit.
+    assert not explained([[told_yes], [told_no]], rules, {"global": [(Decimal("0.6"), Decimal(0))]})
