@@ -6,6 +6,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
 REQUIREMENTS := $(wildcard requirements/*.txt)
+# uv has roots of its own, and a company's registry may need the machine's, which pip uses.
+export UV_SYSTEM_CERTS := true
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
