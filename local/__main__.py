@@ -113,7 +113,7 @@ async def _serve(environment: Environment, public: socket.socket, variables: Map
         await asyncio.wait((ready, stopping), return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             ready.result()
-            _welcome(environment.port)
+            _welcome(environment.port, guarded=environment.variables["AUTH_MODE"] == "keys")
         await stopping
         _say("\nStopping: calls in flight get ten seconds.")
     finally:
@@ -203,14 +203,15 @@ def _wait_until_ready(port: int) -> None:
         raise StartError(f"GET /api/v1/health didn't answer: {error}") from error
 
 
-def _welcome(port: int) -> None:
+def _welcome(port: int, *, guarded: bool) -> None:
+    key = ' -H "Authorization: Bearer $ADMIN_API_KEY"' if guarded else ""
     base = f"http://localhost:{port}/api/v1"
     question = '{"model": "sota", "messages": [{"role": "user", "content": "What is the capital of France?"}]}'
     _step("Ready", base)
     _say(
-        f"\nTry:\n  curl {base}/chat/completions -H 'content-type: application/json' -d '{question}'\n"
-        f"  curl {base}/admin/budget\n"
-        f"  curl {base}/admin/providers\n\nCtrl-C stops everything. The log follows."
+        f"\nTry:\n  curl {base}/chat/completions{key} -H 'content-type: application/json' -d '{question}'\n"
+        f"  curl {base}/admin/budget{key}\n"
+        f"  curl {base}/admin/providers{key}\n\nCtrl-C stops everything. The log follows."
     )
 
 

@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from fusewire.config import load_settings
 from fusewire.migrations import migrate
 from fusewire.services import assemble
-from local.postgres import embedded_postgres
+from local.postgres import as_app, embedded_postgres
 from tests.integration.local.processes import arguments, descendants, mentioning
 from tests.integration.local.serving import LAYER
 from tests.support.gateway import PROJECT, eventually
@@ -83,8 +83,8 @@ def test_a_round_trip(home: Path, tmp_path: Path) -> None:
         restored = run("restore", tmp_path, saved.stdout, FUSEWIRE_HOME=str(home))
         assert (restored.returncode, restored.stdout, restored.stderr) == (0, b"", b"")
         assert books(url) == old
-        # What came back is a ledger, not only its rows.
-        reset(url)
+        # What came back is a ledger, not only its rows, and open to the functions' role.
+        reset(as_app(url))
         assert migrate(url) == []
     restored = run("restore", tmp_path, saved.stdout, FUSEWIRE_HOME=str(home))
     assert restored.returncode == 0

@@ -77,7 +77,9 @@ def test_a_busy_port(tmp_path: Path) -> None:
         ("AI_PRICE_OVERRIDES", "{", "AI_PRICE_OVERRIDES"),
         ("LOCAL_CONCURRENCY", "0", "LOCAL_CONCURRENCY=0"),
         ("PORT", "http", "PORT=http"),
-        ("AUTH_MODE", "keys", "AUTH_MODE=keys"),
+        ("AUTH_MODE", "none", "AUTH_MODE=none"),
+        ("ADMIN_API_KEY", "short", "ADMIN_API_KEY=(hidden)"),
+        ("MIGRATION_DATABASE_URL", "host=x", "MIGRATION_DATABASE_URL"),
         ("AI_BUDGET_TIMEZONE", "Mars/Base", "AI_BUDGET_TIMEZONE=Mars/Base"),
     ],
 )
