@@ -57,8 +57,10 @@ audit-verify: .venv/run.stamp ## Is every audit entry there, and as it was writt
 archive: .venv/run.stamp ## A closed month's attempts into a file, out of the ledger: make archive MONTH=2026-10
 	@PYTHONPATH=layers/core/python $(BIN)/python -m local.archive
 
+# The laptop's platform is tested in one process without threads: it is about signals, which go to any thread.
 test: lint types .venv-infra/stamp ## Lint, types, then every test
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -q tests/integration/local
+	$(BIN)/python -m pytest -n auto --dist loadfile --ignore tests/integration/local
 
 lint: .venv/dev.stamp ## Style and format, changing nothing
 	$(BIN)/ruff check .

@@ -27,6 +27,8 @@ ADMIN = "a-key-of-24-characters-or-more"
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in (("REGION", "eu-central-1"), ("ACCESS_KEY_ID", "k"), ("SECRET_ACCESS_KEY", "s")):
         monkeypatch.setenv(f"AWS_{name}" if name != "REGION" else "AWS_DEFAULT_REGION", value)
+    # Another test of this process may have had a credential refused, by the real clock.
+    monkeypatch.setattr("fusewire.ai.failures._refused_at", 0.0)
     with mock_aws():
         yield
 
