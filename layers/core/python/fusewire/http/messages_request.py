@@ -112,7 +112,9 @@ class CustomTool(Asked):
     eager_input_streaming: bool | None = None
     defer_loading: Annotated[Literal[False] | None, refused(_ELSEWHERE)] = None
     allowed_callers: list[Literal["direct"]] | None = None
-    input_examples: Annotated[list[Any] | None, refused("other vendors have no such thing"), _NONE_YET] = None
+    input_examples: Annotated[Annotated[list[Any], _NONE_YET] | None, refused("other vendors have no such thing")] = (
+        None
+    )
 
 
 class ToolChoice(Asked):
@@ -165,6 +167,6 @@ class MessagesRequest(Asked):
     speed: Literal["standard"] | None = None
     context_management: JsonObject | None = None
     container: Annotated[None, refused(_ELSEWHERE)] = None
-    mcp_servers: Annotated[list[Any] | None, refused(_ELSEWHERE), _NONE_YET] = None
+    mcp_servers: Annotated[Annotated[list[Any], _NONE_YET] | None, refused(_ELSEWHERE)] = None
     inference_geo: Annotated[None, refused("where a model runs is for the operator's settings to say")] = None
     diagnostics: Annotated[None, refused(_ELSEWHERE)] = None

@@ -1,7 +1,7 @@
 """What the admin routes' query strings hold: days, moments, pages."""
 
 import re
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
 
@@ -40,7 +40,8 @@ def _moment(text: Any) -> date | datetime:  # noqa: ANN401
         if found.tzinfo is None:
             raise ValueError("must be a day, YYYY-MM-DD, or a time with its offset, such as 2026-11-25T09:00:00Z")
         _possible(found.date())
-        return found
+        # In UTC, because Postgres reads offsets up to 16 hours only.
+        return found.astimezone(UTC)
     return _day(text)
 
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from fusewire import logs, metrics
 from fusewire.config import Settings
 from fusewire.errors import FusewireError, InvalidRequestError, LedgerUnavailableError, RequestTooLargeError
+from fusewire.http import weight
 from fusewire.http.errors import body_of, from_validation, headers_of
 from fusewire.http.identity import Identity, Scope, identity_of
 from fusewire.json import dumps
@@ -154,10 +155,11 @@ class Resolver(APIGatewayRestResolver):
         headers = self.current_event.raw_event.get("headers") or {}
         return next((value for key, value in headers.items() if key.lower() == wanted), None)
 
-    def body(self, model: type[_Model], *, empty: str | None = None) -> _Model:
+    def body(self, model: type[_Model], *, empty: str | None = None, most_values: int = weight.MOST_VALUES) -> _Model:
         """The request's body as `model`.
 
         :param empty: what an absent body stands for; None where one is needed
+        :param most_values: how many values it may hold
         :raises InvalidRequestError: naming the field, the value and what is allowed
         :raises RequestTooLargeError: over 6 MB, what Lambda takes
         """
@@ -166,18 +168,40 @@ class Resolver(APIGatewayRestResolver):
             raise RequestTooLargeError(f"The body is larger than {_LARGEST_BODY_BYTES:,} bytes.")
         if not content:
             raise InvalidRequestError("The body is empty; a JSON object is expected.")
+        self._check_encoding()
+        if weight.is_heavier(content, most_values):
+            raise InvalidRequestError(f"The body holds more than {most_values:,} values. Send fewer at once.")
         try:
             return model.model_validate_json(content)
         except ValidationError as error:
             raise from_validation(error) from None
+
+    def _check_encoding(self) -> None:
+        """What is compressed is never unpacked, so no body grows on the way in.
+
+        :raises InvalidRequestError: for a body that says that it is something else than plain JSON
+        """
+        packed = (self.header("content-encoding") or "identity").strip().lower()
+        if packed != "identity":
+            told = f"Content-Encoding {packed[:40]!r} isn't supported. Send the body as it is."
+            raise InvalidRequestError(told, param="Content-Encoding")
+        kind = (self.header("content-type") or "").partition(";")[0].strip().lower()
+        # The type of a form is what curl and others send unasked.
+        if kind not in ("", "application/json", "application/x-www-form-urlencoded") and not kind.endswith("+json"):
+            told = f"Content-Type must be application/json, not {kind[:40]!r}."
+            raise InvalidRequestError(told, param="Content-Type")
 
     def query(self, model: type[_Model]) -> _Model:
         """The request's query string as `model`.
 
         :raises InvalidRequestError: naming the parameter, the value and what is allowed
         """
+        event = self.current_event.raw_event
+        for name, values in (event.get("multiValueQueryStringParameters") or {}).items():
+            if len(values) > 1:
+                raise InvalidRequestError(f"{name[:100]} is there more than once. Send it once.", param=name[:100])
         try:
-            return model.model_validate(self.current_event.raw_event.get("queryStringParameters") or {})
+            return model.model_validate(event.get("queryStringParameters") or {})
         except ValidationError as error:
             raise from_validation(error) from None
 

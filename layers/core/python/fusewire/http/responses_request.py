@@ -199,7 +199,7 @@ class ResponsesRequest(Asked):
         Literal[False] | None, refused("nothing is stored here, so there would be no way to fetch the answer")
     ] = None
     background_options: Annotated[None, refused(_ELSEWHERE)] = None
-    context_management: Annotated[list[Any] | None, refused(_ELSEWHERE), _NONE_YET] = None
+    context_management: Annotated[Annotated[list[Any], _NONE_YET] | None, refused(_ELSEWHERE)] = None
     max_tool_calls: Annotated[None, refused("it counts OpenAI's own tools, of which there are none here")] = None
     top_logprobs: Annotated[Literal[0] | None, refused("an answer's probabilities have no place here")] = None
     access_programs: Annotated[None, refused(_ELSEWHERE)] = None

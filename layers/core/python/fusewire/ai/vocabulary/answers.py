@@ -6,7 +6,7 @@ So an application can't tell who answered. Source of the shapes: OpenAI's API re
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from fusewire.ai.vocabulary.shapes import Answered, JsonObject, TokenCount
 
@@ -30,7 +30,7 @@ class Usage(Answered):
     total_tokens: TokenCount = 0
     prompt_tokens_details: PromptTokensDetails | None = None
     completion_tokens_details: CompletionTokensDetails | None = None
-    cost: Decimal | None = None
+    cost: Annotated[Decimal, WithJsonSchema({"type": "number"})] | None = None
     """USD, booked in the ledger; set by fusewire, never by a vendor."""
 
 
