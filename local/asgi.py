@@ -18,6 +18,11 @@ def header_of(scope: Mapping[str, Any], name: bytes) -> str | None:
     return next((value.decode("latin-1") for found, value in scope["headers"] if found == name), None)
 
 
+def trailer_of(scope: Mapping[str, Any], name: bytes) -> str | None:
+    """The first trailer of that name, which is in lower case, once the body has been read."""
+    return next((value.decode("latin-1") for found, value in scope.get("trailers", ()) if found == name), None)
+
+
 async def body_parts(receive: Receive) -> AsyncIterator[bytes]:
     """The request's body as it comes.
 
@@ -36,3 +41,9 @@ async def body_parts(receive: Receive) -> AsyncIterator[bytes]:
 async def send_whole(send: Send, status: int, headers: RawHeaders, body: bytes) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def error_body(status: int, code: str, message: str) -> dict[str, object]:
+    """An error of the gateway's own, in OpenAI's shape."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": message, "type": kind, "code": code, "param": None}}

@@ -1,5 +1,6 @@
 """API Gateway for a laptop: an ASGI application that routes requests to functions' pools."""
 
+import asyncio
 import json
 import logging
 import re
@@ -8,14 +9,27 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fusewire import logs
-from local.asgi import DisconnectedError, Message, RawHeaders, Receive, Send, body_parts, header_of, send_whole
+from local.asgi import (
+    DisconnectedError,
+    Message,
+    RawHeaders,
+    Receive,
+    Send,
+    body_parts,
+    error_body,
+    header_of,
+    send_whole,
+)
 from local.authorizer import RefusedError, caller_of
 from local.invocation import Invocation, InvocationError, TooManyRequestsError
 from local.pool import Pool
 from local.proxy import answer_of, request_event
+from local.request_line import HEAD_TOO_LARGE, LARGEST_HEAD_BYTES, TOO_SLOW, fault_of, head_bytes, hides_a_slash
 from local.template import Refusal, Route
 
 _LARGEST_BODY_BYTES: Final = 10 * 1024 * 1024  # API Gateway's limit
+_BODY_SECONDS: Final = 60.0
+_LAST: Final = (b"connection", b"close")  # of a client that doesn't speak as it should nothing more is read
 _PREFLIGHT_SECONDS: Final = b"600"
 
 
@@ -50,7 +64,10 @@ class Gateway:
         self._patterns.append((pattern, {}))
         return self._patterns[-1][1]
 
-    def _match(self, path: str) -> tuple[dict[str, Route], dict[str, str]]:
+    def _match(self, scope: Message) -> tuple[dict[str, Route], dict[str, str]]:
+        path = scope["path"]
+        if hides_a_slash(scope):
+            return {}, {}
         if methods := self._literal.get(path):
             return methods, {}
         for pattern, methods in self._patterns:
@@ -71,33 +88,38 @@ class Gateway:
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         request_id = str(uuid.uuid4())
         extra = [*self._cross_origin(scope), (b"x-request-id", request_id.encode())]
-        methods, parameters = self._match(scope["path"])
-        method = scope["method"]
-        if method == "OPTIONS" and methods:
-            await send_whole(send, 204, [*extra, *self._preflight(methods, scope)], b"")
-            return
-        body = await _body(receive)
-        if self.closing:
-            await _refuse(send, 503, "shutting_down", "The gateway is stopping.", [*extra, (b"retry-after", b"5")])
-        elif body is None:
-            await _refuse(send, 413, "request_too_large", "The body is larger than 10 MB.", extra)
-        elif not methods:
-            await _refuse(send, 404, "route_not_found", f"There is no route {scope['path'][:200]}.", extra)
-        elif method not in methods:
-            allowed = ", ".join(sorted(methods))
-            told = f"{method} isn't allowed here, only {allowed}."
-            await _refuse(send, 405, "method_not_allowed", told, [*extra, (b"allow", allowed.encode())])
-        else:
-            route = methods[method]
-            event = request_event(scope, body, route.path, parameters, request_id)
-            try:
-                if route.authorizer is not None:
-                    event["requestContext"]["authorizer"] = await caller_of(self._pools[route.authorizer], event)
-            except RefusedError as error:
-                await self._turn_away(error, route, request_id, send, extra)
+        methods, parameters = self._match(scope)
+        try:
+            _screen(scope)
+            if scope["method"] == "OPTIONS" and methods:
+                await send_whole(send, 204, [*extra, *self._preflight(methods, scope)], b"")
                 return
-            payload = json.dumps(event, separators=(",", ":")).encode()
-            await self._forward(route, Invocation(request_id, payload), send, extra)
+            body = await _body(receive)
+            route = self._route(methods, scope)
+        except _TurnedDownError as no:
+            await _refuse(send, no.status, no.code, str(no), [*extra, *no.headers])
+            return
+        event = request_event(scope, body, route.path, parameters, request_id)
+        try:
+            if route.authorizer is not None:
+                event["requestContext"]["authorizer"] = await caller_of(self._pools[route.authorizer], event)
+        except RefusedError as error:
+            await self._turn_away(error, route, request_id, send, extra)
+            return
+        payload = json.dumps(event, separators=(",", ":")).encode()
+        await self._forward(route, Invocation(request_id, payload), send, extra)
+
+    def _route(self, methods: Mapping[str, Route], scope: Message) -> Route:
+        """:raises _TurnedDownError: where there is none"""
+        if self.closing:
+            raise _TurnedDownError(503, "shutting_down", "The gateway is stopping.", (b"retry-after", b"5"))
+        if not methods:
+            raise _TurnedDownError(404, "route_not_found", f"There is no route {scope['path'][:200]}.")
+        if scope["method"] not in methods:
+            allowed = ", ".join(sorted(methods))
+            told = f"{scope['method']} isn't allowed here, only {allowed}."
+            raise _TurnedDownError(405, "method_not_allowed", told, (b"allow", allowed.encode()))
+        return methods[scope["method"]]
 
     async def _turn_away(
         self, refused: RefusedError, route: Route, request_id: str, send: Send, extra: RawHeaders
@@ -156,24 +178,47 @@ class BrokenAnswerError(Exception):
     """Ends a connection whose answer can't be finished."""
 
 
-async def _body(receive: Receive) -> bytes | None:
-    """The request's body; None when it is too large, after it has been read, so that the client reads the answer.
+class _TurnedDownError(Exception):
+    """The gateway's own answer to what no function gets to see."""
+
+    def __init__(self, status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.headers = headers
+
+
+def _screen(scope: Message) -> None:
+    """:raises _TurnedDownError: for a head that can't be taken"""
+    if head_bytes(scope) > LARGEST_HEAD_BYTES:
+        raise _TurnedDownError(431, "request_headers_too_large", HEAD_TOO_LARGE, _LAST)
+    if (fault := fault_of(scope)) is not None:
+        raise _TurnedDownError(400, "invalid_request_error", fault, _LAST)
+
+
+async def _body(receive: Receive) -> bytes:
+    """The request's body. One that is too large is read to its end, so that the client reads the answer.
 
     :raises DisconnectedError: when the client hangs up before its end
+    :raises _TurnedDownError: when it is too large, or doesn't come in time
     """
     parts, size = [], 0
-    async for part in body_parts(receive):
-        size += len(part)
-        if size <= _LARGEST_BODY_BYTES:
-            parts.append(part)
-    return b"".join(parts) if size <= _LARGEST_BODY_BYTES else None
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for part in body_parts(receive):
+                size += len(part)
+                if size <= _LARGEST_BODY_BYTES:
+                    parts.append(part)
+    except TimeoutError:
+        raise _TurnedDownError(408, "request_timeout", TOO_SLOW, _LAST) from None
+    if size > _LARGEST_BODY_BYTES:
+        raise _TurnedDownError(413, "request_too_large", "The body is larger than 10 MB.")
+    return b"".join(parts)
 
 
 async def _refuse(send: Send, status: int, code: str, message: str, headers: RawHeaders) -> None:
     """An error of the gateway's own, in OpenAI's body."""
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    error = {"message": message, "type": kind, "code": code, "param": None}
-    body = json.dumps({"error": error}).encode()
+    body = json.dumps(error_body(status, code, message)).encode()
     head = [*headers, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send_whole(send, status, head, body)
 

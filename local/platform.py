@@ -9,6 +9,7 @@ from typing import Any, Final
 import uvicorn
 
 from fusewire.http.resolver import log_unexpected
+from local.connection import Connection
 from local.gateway import BrokenAnswerError, Gateway
 from local.pool import Pool
 from local.schedule import run_schedule
@@ -54,7 +55,7 @@ class Platform:
         config = uvicorn.Config(
             self._application,
             loop="uvloop",
-            http="httptools",
+            http=Connection,
             ws="none",
             interface="asgi3",
             lifespan="off",

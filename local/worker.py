@@ -13,7 +13,7 @@ from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from local.asgi import DisconnectedError, Receive, Send, body_parts, header_of, send_whole
+from local.asgi import DisconnectedError, Receive, Send, body_parts, header_of, send_whole, trailer_of
 from local.invocation import DeadlineExceededError, FunctionCrashedError, Invocation, InvocationError
 from local.template import Function
 
@@ -204,8 +204,7 @@ class Worker:
             return
         async for part in body_parts(receive):
             invocation.write(part)
-        # The parser adds trailers to the headers of the request that they belong to.
-        failed = header_of(scope, _ERROR_TRAILER)
+        failed = trailer_of(scope, _ERROR_TRAILER)
         self._end(invocation, InvocationError(f"The function failed in mid-answer: {failed}.") if failed else None)
 
 

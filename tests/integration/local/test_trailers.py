@@ -1,4 +1,4 @@
-"""uvicorn with httptools adds a request's trailers to its headers; `local.worker` learns of broken streams that way."""
+"""A request's trailers are kept apart from its headers; `local.worker` learns of broken streams by them."""
 
 import asyncio
 import socket
@@ -9,7 +9,8 @@ import pytest
 import uvicorn
 import uvloop
 
-from local.asgi import Message, Receive, Send, body_parts, header_of, send_whole
+from local.asgi import Message, Receive, Send, body_parts, header_of, send_whole, trailer_of
+from local.connection import Connection
 
 _HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n"
 _BODY = b"3\r\none\r\n3\r\ntwo\r\n0\r\n"
@@ -26,16 +27,17 @@ class Seen:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         parts = body_parts(receive)
         first = await anext(parts)
-        self.at_first.append(header_of(scope, b"x-late"))
+        self.at_first.append(trailer_of(scope, b"x-late"))
         self.bodies.append(first + b"".join([part async for part in parts]))
-        self.at_last.append(header_of(scope, b"x-late"))
+        self.at_last.append(trailer_of(scope, b"x-late"))
+        assert header_of(scope, b"x-late") is None
         await send_whole(send, 200, [(b"content-length", b"2")], b"{}")
 
 
 @asynccontextmanager
 async def served(seen: Seen) -> AsyncIterator[int]:
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(seen, http="httptools", ws="none", lifespan="off", interface="asgi3", log_config=None)
+    config = uvicorn.Config(seen, http=Connection, ws="none", lifespan="off", interface="asgi3", log_config=None)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:

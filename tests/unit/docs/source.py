@@ -205,7 +205,7 @@ def other_codes() -> set[str]:
     """Codes that no exception of the tree carries: of streams, of unknown routes, of the gateway."""
     found = set(invocation_codes())
     for called, call in _calls(*_files()):
-        place = {"_refuse": 2, "_error": 1}.get(called)
+        place = {"_refuse": 2, "_error": 1, "_TurnedDownError": 1, "_hang_up": 1}.get(called)
         if place is not None and len(call.args) > place:
             found |= set(_constants(call.args[place]))
     resolver = PROJECT / "layers/core/python/fusewire/http/resolver.py"

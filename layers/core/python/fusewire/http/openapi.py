@@ -9,6 +9,7 @@ from fusewire import VERSION
 from fusewire.ai.vocabulary import ChatRequest, ChatResponse, EmbeddingRequest, EmbeddingResponse
 from fusewire.http.budget import ResetRequest
 from fusewire.http.messages_request import MessagesRequest
+from fusewire.http.openapi_gateway import screen
 from fusewire.http.openapi_keys import KEY_BODIES, SECURITY, SECURITY_SCHEMES, guard, key_paths
 from fusewire.http.openapi_reports import report_paths
 from fusewire.http.responses_request import ResponsesRequest
@@ -188,6 +189,7 @@ def document() -> dict[str, Any]:
         "/api/v1/health": {"get": _get("health", "Database and version", _OBJECT)},
         "/api/v1/openapi.json": {"get": _get("openapi", "This document", _OBJECT)},
     }
+    screen(paths, _ref("Error"), _ref("AnthropicError"))
     guard(paths, _ref("Error"), _ref("AnthropicError"))
     return {
         "openapi": "3.1.0",
