@@ -1,6 +1,6 @@
 # Everything goes through the project's own .venv and the locked requirements: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-infra run logs backup restore audit-verify archive test lint types format bench build deploy destroy lock clean
+.PHONY: help setup setup-dev setup-infra run logs backup restore audit-verify archive test fuzz lint types format bench build deploy destroy lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -61,6 +61,9 @@ archive: .venv/run.stamp ## A closed month's attempts into a file, out of the le
 test: lint types .venv-infra/stamp ## Lint, types, then every test
 	$(BIN)/python -m pytest -q tests/integration/local
 	$(BIN)/python -m pytest -n auto --dist loadfile --ignore tests/integration/local
+
+fuzz: .venv/dev.stamp ## Schemathesis over the whole OpenAPI document, with every scope and none (EXAMPLES=30 SEED=)
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),30) FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -v tests/e2e/test_openapi_is_kept.py
 
 lint: .venv/dev.stamp ## Style and format, changing nothing
 	$(BIN)/ruff check .
