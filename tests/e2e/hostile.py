@@ -81,6 +81,7 @@ BODIES: Final[dict[str, tuple[bytes, dict[str, str]]]] = {
     "a form": (b"model=sota", {"content-type": "application/x-www-form-urlencoded"}),
     "parts": (chat(), {"content-type": "multipart/form-data; boundary=x"}),
     "a long type": (chat(), {"content-type": "a/" + "b" * 5_000}),
+    "an empty classification": (chat(), PLAIN | {"x-fusewire-classification": ""}),
     "an unknown classification": (chat(), PLAIN | {"x-fusewire-classification": "public, confidential"}),
 }  # fmt: skip
 

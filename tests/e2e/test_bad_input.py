@@ -98,6 +98,13 @@ def test_what_is_only_odd_is_answered(gateway: Gateway) -> None:
             assert answer.status_code == 200, (query, answer.text)
 
 
+def test_of_two_classifications_none_counts(gateway: Gateway) -> None:
+    """Whichever was taken, the other could be the one that was meant."""
+    for words in (("confidential", "public"), ("public", "confidential")):
+        headers = [("x-fusewire-classification", word) for word in words]
+        refused(httpx.post(f"{gateway.base}/chat/completions", json=CHAT, headers=headers, timeout=30))
+
+
 def test_of_two_fields_of_one_name_the_last_counts(gateway: Gateway) -> None:
     """As JSON's readers do, OpenAI's among them; the books say which it was."""
     body = b'{"model":"nobody/nothing","messages":[],' + httpx.Request("POST", "http://x", json=CHAT).content[1:]

@@ -173,7 +173,6 @@ def test_embeddings_of_a_tier_never_fall_over_because_vectors_differ() -> None:
     ("header", "expected"),
     [
         (None, "internal"),
-        ("", "internal"),
         ("public", "public"),
         ("Confidential", "confidential"),
         (" INTERNAL ", "internal"),
@@ -183,7 +182,7 @@ def test_classification_is_read_from_its_header(header: str | None, expected: st
     assert classification_of(header) == expected
 
 
-@pytest.mark.parametrize("header", ["secret", "confidential, public", "confidentiel", "x" * 1000])
+@pytest.mark.parametrize("header", ["", " ", "secret", "confidential, public", "confidentiel", "x" * 1000])
 def test_a_classification_is_never_guessed(header: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         classification_of(header)

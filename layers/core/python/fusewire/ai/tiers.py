@@ -42,12 +42,12 @@ EVERYTHING: Final = Allowance()
 def classification_of(header: str | None, allowance: Allowance = EVERYTHING) -> Classification:
     """`x-fusewire-classification`; unset means internal, or the strictest that the key may use instead.
 
-    :raises InvalidRequestError: for any other word: guessing could send secrets to the wrong place
+    :raises InvalidRequestError: for any other word, or none: guessing could send secrets to the wrong place
     :raises PermissionDeniedError: for one that the key may not use
     """
     allowed = [c for c in CLASSIFICATIONS if allowance.classifications is None or c in allowance.classifications]
     unset = "internal" if "internal" in allowed or not allowed else allowed[-1]
-    word = (header or unset).strip().lower()
+    word = (unset if header is None else header).strip().lower()
     for known in CLASSIFICATIONS:
         if word == known:
             if known not in allowed:

@@ -15,6 +15,7 @@ from fusewire.http.openapi_reports import report_paths
 from fusewire.http.responses_request import ResponsesRequest
 
 _REF: Final = "#/components/schemas/{model}"
+_EVENTS: Final = {"description": "Server-sent events, as the format's own API reference has them."}
 _MONEY: Final = {"type": "number", "description": "USD, exact"}
 _TIME: Final = {"type": "string", "format": "date-time"}
 _TEXT: Final = {"type": "string"}
@@ -150,7 +151,7 @@ def document() -> dict[str, Any]:
         messages["responses"][str(status)]["content"] = {"application/json": {"schema": _ref("AnthropicError")}}
     responses = _post("responses", "OpenAI's Responses, stateless", ResponsesRequest, _RESPONSE, _MODEL_STATUSES)
     for door in (chat, messages, responses):
-        door["responses"]["200"]["content"]["text/event-stream"] = {"schema": _TEXT}
+        door["responses"]["200"]["content"]["text/event-stream"] = {"schema": _EVENTS}
         door["parameters"] = [
             {
                 "name": "x-fusewire-classification",

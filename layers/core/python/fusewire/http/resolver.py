@@ -150,9 +150,12 @@ class Resolver(APIGatewayRestResolver):
         return (context.get("identity") or {}).get("sourceIp")
 
     def header(self, name: str) -> str | None:
-        """A request header, whatever its case."""
-        wanted = name.lower()
-        headers = self.current_event.raw_event.get("headers") or {}
+        """A request header, whatever its case; one that came more than once as a list with commas, as HTTP has it."""
+        wanted, event = name.lower(), self.current_event.raw_event
+        for key, values in (event.get("multiValueHeaders") or {}).items():
+            if key.lower() == wanted and len(values) > 1:
+                return ", ".join(values)
+        headers = event.get("headers") or {}
         return next((value for key, value in headers.items() if key.lower() == wanted), None)
 
     def body(self, model: type[_Model], *, empty: str | None = None, most_values: int = weight.MOST_VALUES) -> _Model:
