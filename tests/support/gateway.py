@@ -55,7 +55,8 @@ class Gateway:
 
     def lines(self) -> list[dict[str, Any]]:
         """The functions' log so far; fails when a line isn't JSON."""
-        return [json.loads(line) for line in self._out.read_text().splitlines()]
+        # Not by splitlines(), to which U+2028 in somebody's text would be the end of a line.
+        return [json.loads(line) for line in self._out.read_text().split("\n") if line]
 
     @property
     def log(self) -> str:
