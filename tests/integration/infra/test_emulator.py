@@ -136,23 +136,29 @@ def test_a_refusal_and_a_database_that_is_away(functions: Functions) -> None:
 def test_a_call_that_is_killed_at_the_functions_timeout_loses_no_cent(
     functions: Functions, database_url: str, books: Books
 ) -> None:
-    """Postgres does what it is asked and falls silent, for longer than the function may run."""
+    """Postgres does what it is asked and falls silent, for longer than the function may run.
+
+    The emulator starts the function within a call's own time, so on a busy machine a first call may find too little.
+    """
     with (
         postgres_proxy(database_url) as proxy,
-        functions("complete", timeout=4, DATABASE_URL=proxy.url(), AI_RESERVATION_TTL_SECONDS="0.5") as complete,
+        functions("complete", timeout=5, DATABASE_URL=proxy.url(), AI_RESERVATION_TTL_SECONDS="0.5") as complete,
     ):
-        assert answered(complete.invoke(sample("complete")))[0] == 200
+        eventually(lambda: _answered_well(complete))
         proxy.silent.set()
-        assert b"timed out after 4.00 seconds" in complete.invoke(sample("complete"))
+        assert b"timed out after 5.00 seconds" in complete.invoke(sample("complete"))
         proxy.silent.clear()
         eventually(lambda: _settled_at_bound(complete, books))
     assert books.spent() > 0
 
 
+def _answered_well(complete: Emulated) -> bool:
+    return b'"statusCode": 200' in complete.invoke(sample("complete"))
+
+
 def _settled_at_bound(complete: Emulated, books: Books) -> bool:
-    """Whether a call, which is answered, finds what the lost one left behind."""
-    assert answered(complete.invoke(sample("complete")))[0] == 200
-    return ("openai", "settled", "bound", "expired") in books.ends()
+    """Whether a call finds what the lost one left behind."""
+    return _answered_well(complete) and ("openai", "settled", "bound", "expired") in books.ends()
 
 
 def test_a_crash_in_mid_call_loses_no_cent(functions: Functions, upstream: Upstream, books: Books) -> None:
