@@ -1,66 +1,15 @@
 """`make run` with AUTH_MODE=keys: both vendors' SDKs with keys of their own, in front of a vendor that bills."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import anthropic
 import httpx
 import openai
 import pytest
 
-from tests.support.gateway import Books, Gateway, running_gateway
+from tests.support.gateway import Books
+from tests.support.guarded import ADMIN, ask, guarded
 from tests.support.upstream import Upstream
-
-ADMIN = "bootstrap-key-0123456789abcdef"
-INPUT_USD, OUTPUT_USD = Decimal("0.0001"), Decimal("0.0003")
-PRICES = '{"openai/m": {"input_mtok": 100, "output_mtok": 300}}'
-
-
-class Admin:
-    """Whoever holds ADMIN_API_KEY."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._base = f"{gateway.base}/admin"
-
-    def __call__(self, method: str, path: str, body: object = None, *, key: str = ADMIN) -> httpx.Response:
-        headers = {"authorization": f"Bearer {key}"}
-        return httpx.request(method, self._base + path, json=body, headers=headers, timeout=30)
-
-    def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        answer = self(method, path, body)
-        assert answer.is_success, answer.text
-        told: dict[str, Any] = answer.json()
-        return told
-
-    def make(self, **fields: object) -> dict[str, Any]:
-        return self.ask("POST", "/keys", {"name": "team", "scopes": ["complete"]} | fields)
-
-
-@contextmanager
-def guarded(home: Path, upstream: Upstream, database_url: str, **variables: str) -> Iterator[tuple[Gateway, Admin]]:
-    """A gateway that asks for keys, over one vendor."""
-    settings = {
-        "AUTH_MODE": "keys",
-        "ADMIN_API_KEY": ADMIN,
-        "AI_MODE": "cloud",
-        "AI_FALLBACK_CHAIN": "openai",
-        "OPENAI_API_KEY": "sk-x",
-        "OPENAI_BASE_URL": upstream.url,
-        "OPENAI_SOTA_MODEL": "m",
-        "AI_PRICE_OVERRIDES": PRICES,
-        "DATABASE_URL": database_url,
-    }
-    with running_gateway(home / "run", **settings | variables) as gateway:
-        yield gateway, Admin(gateway)
-
-
-def ask(client: openai.OpenAI, text: str = "Hello", **fields: Any) -> Any:  # noqa: ANN401 - an answer or a stream
-    return client.chat.completions.create(
-        model="sota", messages=[{"role": "user", "content": text}], max_completion_tokens=5, **fields
-    )
 
 
 def test_both_vendors_sdks_with_keys(tmp_path: Path, upstream: Upstream, database_url: str) -> None:
