@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,7 @@ def test_completions_and_streams_by_the_loop_and_in_one_piece_without(functions:
         ("embed", "embed", {"object": "list"}),
         ("admin_budget", "admin_budget", {"state": "CLOSED"}),
         ("admin_providers", "admin_providers", {"chain": ["openai"]}),
+        ("admin_keys", "admin_keys", {"rows": []}),
     ],
 )
 def test_the_other_functions(functions: Functions, name: str, event: str, has: dict[str, Any]) -> None:
@@ -113,6 +115,40 @@ def test_the_other_functions(functions: Functions, name: str, event: str, has: d
         status, body = answered(function.invoke(sample(event)))
     assert status == 200, body
     assert has.items() <= body.items()
+
+
+def test_what_was_spent_one_calls_story_and_the_audit(functions: Functions, books: Books) -> None:
+    with functions("complete") as complete:
+        answered(complete.invoke(sample("complete")))
+    with functions("admin_budget") as admin:
+        answered(admin.invoke(sample("admin_budget_reset")))
+    with functions("admin_usage") as admin:
+        told = {
+            name: answered(admin.invoke(sample(name)))
+            for name in ("admin_usage", "admin_usage_calls", "admin_usage_call", "admin_usage_audit")
+        }
+    assert {status for status, _ in told.values()} == {200}
+    usage, calls, call, audit = (body for _, body in told.values())
+    request_id = sample("complete")["requestContext"]["requestId"]
+    assert Decimal(str(usage["total"]["cost_usd"])) == books.spent() > 0
+    assert [row["request_id"] for row in calls["rows"]] == [call["request_id"]] == [request_id]
+    assert [row["action"] for row in audit["rows"]] == ["budget.reset"]
+
+
+def test_a_key_is_made_and_let_in_and_no_other_is(functions: Functions) -> None:
+    with functions("admin_keys") as admin:
+        status, made = answered(admin.invoke(sample("admin_keys_create")))
+    assert status == 201, made
+    event = sample("authorizer")
+    with functions("authorizer") as authorizer:
+        refused = json.loads(authorizer.invoke(event))
+        # API Gateway answers 401 to this very word and 500 to any other.
+        assert refused["errorMessage"] == "Unauthorized"
+        event["headers"] = {"Authorization": f"Bearer {made['key']}"}
+        policy = json.loads(authorizer.invoke(event))
+    [statement] = policy["policyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Resource"]) == ("Allow", event["methodArn"])
+    assert policy["context"]["key_id"] == made["id"]
 
 
 def test_resets_by_hand_and_by_schedule(functions: Functions, books: Books) -> None:
