@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import boto3  # type: ignore[import-untyped]
 import psycopg
@@ -40,17 +41,20 @@ def empty_url(postgres: str, database_url: str) -> Iterator[str]:
 
 
 def kept(name: str, **login: str) -> str:
-    arn: str = boto3.client("secretsmanager").create_secret(Name=name, SecretString=json.dumps(login))["ARN"]
+    arn: str = boto3.client("secretsmanager").create_secret(Name=f"{name}-{uuid4()}", SecretString=json.dumps(login))[
+        "ARN"
+    ]
     return arn
 
 
-def deployment(url: str, **app: str) -> Settings:
+def deployment(url: str, *, iam: str = "false", **app: str) -> Settings:
     told = {"username": "fusewire_app", "password": PASSWORD} | app
     return load_settings(
         {
             "DATABASE_URL": url,
             "FUSEWIRE_DATABASE_SECRET_ARN": kept("owner", username="postgres", password="o"),  # noqa: S106
             "FUSEWIRE_APP_SECRET_ARN": kept("app", **told),
+            "FUSEWIRE_APP_IAM": iam,
         }
     )
 
@@ -74,6 +78,34 @@ def test_two_deployments_at_once(empty_url: str) -> None:
     with ThreadPoolExecutor(4) as threads:
         done = list(threads.map(lambda _: bring_up_to_date(settings), range(4)))
     assert sorted(done) == [[], [], [], NAMES]
+
+
+@pytest.fixture
+def rds_iam(postgres: str) -> Iterator[None]:
+    """The role that RDS has; dropping it takes it away from everybody that it was granted to."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE ROLE rds_iam")
+        yield
+        connection.execute("DROP ROLE rds_iam")
+
+
+def takes_tokens(url: str) -> bool:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT pg_has_role('fusewire_app', 'rds_iam', 'MEMBER')").fetchone()
+    return bool(row and row[0])
+
+
+@pytest.mark.usefixtures("rds_iam")
+def test_rds_takes_tokens_from_the_role_where_it_is_told_so_and_passwords_again_later(empty_url: str) -> None:
+    by_password, by_token = deployment(empty_url), deployment(empty_url, iam="true")
+    for settings, expected in ((by_password, False), (by_token, True), (by_token, True), (by_password, False)):
+        bring_up_to_date(settings)
+        assert takes_tokens(empty_url) is expected
+
+
+def test_tokens_for_a_server_that_knows_none_are_refused(empty_url: str) -> None:
+    with pytest.raises(LedgerUnavailableError, match="UndefinedObject"):
+        bring_up_to_date(deployment(empty_url, iam="true"))
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ run "recommended" {
       database_name             = "fusewire"
       database_user             = "fusewire_app"
       database_iam_auth         = "false"
+      database_app_iam          = "false"
       database_connect_arn      = "arn:aws:rds-db:eu-central-1:123456789012:dbuser:prx-0123456789abcdef0/fusewire_app"
       database_instance_id      = "fusewire-test"
       database_proxy_name       = "fusewire-test"
@@ -171,8 +172,8 @@ run "smallest" {
   }
 
   assert {
-    condition     = aws_db_instance.this.iam_database_authentication_enabled && output.parameters.database_iam_auth == "true"
-    error_message = "The role connects with a token."
+    condition     = aws_db_instance.this.iam_database_authentication_enabled && output.parameters.database_iam_auth == "true" && output.parameters.database_app_iam == "true"
+    error_message = "The role connects with a token, and Postgres itself takes it."
   }
 }
 
@@ -207,8 +208,8 @@ run "widest" {
   }
 
   assert {
-    condition     = one(aws_db_proxy.this[0].auth).iam_auth == "REQUIRED" && aws_db_instance.this.iam_database_authentication_enabled
-    error_message = "The proxy wants a token."
+    condition     = one(aws_db_proxy.this[0].auth).iam_auth == "REQUIRED" && aws_db_instance.this.iam_database_authentication_enabled && output.parameters.database_app_iam == "false"
+    error_message = "The proxy wants a token, and Postgres the password from the proxy."
   }
 
   assert {
@@ -267,6 +268,22 @@ run "not_together" {
   }
 
   expect_failures = [var.availability_zones, var.max_allocated_storage_gb, var.interface_endpoints]
+}
+
+run "a_password_that_nobody_is_asked_for" {
+  command = plan
+
+  module {
+    source = "./modules/aws"
+  }
+
+  variables {
+    proxy_enabled              = false
+    database_iam_auth          = true
+    app_password_rotation_days = 30
+  }
+
+  expect_failures = [var.app_password_rotation_days]
 }
 
 run "no_way_to_the_secrets" {

@@ -169,7 +169,7 @@ def test_every_setting_that_is_told_exists(template: dict[str, Any]) -> None:
 def test_every_setting_can_be_told() -> None:
     told = transformed(TEMPLATE)["Resources"]["CompleteFunction"]["Properties"]["Environment"]["Variables"]
     fields = {name.upper() for name in Settings.model_fields} - {"ENVIRONMENT"}
-    of_others = {"FUSEWIRE_APP_SECRET_ARN", "ADMIN_API_KEY"}  # of migrate, and in a secret
+    of_others = {"FUSEWIRE_APP_SECRET_ARN", "FUSEWIRE_APP_IAM", "ADMIN_API_KEY"}  # of migrate, and in a secret
     assert fields - told.keys() - of_others == set()
 
 

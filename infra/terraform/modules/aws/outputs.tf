@@ -20,6 +20,7 @@ locals {
     database_name             = local.database_name
     database_user             = local.app_user
     database_iam_auth         = tostring(var.database_iam_auth)
+    database_app_iam          = tostring(var.database_iam_auth && !var.proxy_enabled)
     database_connect_arn      = "arn:${local.host_arn[1]}:rds-db:${local.host_arn[3]}:${local.host_arn[4]}:dbuser:${local.resource_id}/${local.app_user}"
     database_instance_id      = aws_db_instance.this.identifier
     database_proxy_name       = var.proxy_enabled ? aws_db_proxy.this[0].name : "none"

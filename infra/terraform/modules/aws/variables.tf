@@ -199,4 +199,9 @@ variable "app_password_rotation_days" {
     condition     = var.app_password_rotation_days >= 0 && var.app_password_rotation_days <= 365 && floor(var.app_password_rotation_days) == var.app_password_rotation_days
     error_message = "app_password_rotation_days is a whole number from 0 to 365."
   }
+
+  validation {
+    condition     = var.app_password_rotation_days == 0 || var.proxy_enabled || !var.database_iam_auth
+    error_message = "Where the app role comes to the instance itself with IAM tokens, Postgres takes no password from it: there is nothing to rotate."
+  }
 }

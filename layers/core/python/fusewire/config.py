@@ -126,6 +126,8 @@ class Settings(BaseModel):
     fusewire_database_secret_arn: str | None = None
     fusewire_app_secret_arn: str | None = None
     fusewire_database_iam: Literal["true", "false"] = "false"
+    fusewire_app_iam: Literal["true", "false"] = "false"
+    """Whether `migrate` has RDS itself take tokens from the functions' role, and not a proxy before it."""
     fusewire_metrics_namespace: Annotated[str, Field(pattern="^[A-Za-z0-9._/#:-]+$", max_length=255)] | None = None
     """The CloudWatch namespace of the metric lines; None prints none."""
     fusewire_streaming: Literal["on", "off"] = "on"

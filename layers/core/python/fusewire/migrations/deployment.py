@@ -15,7 +15,7 @@ _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('fusewire.migrate'))"
 
 
 def bring_up_to_date(settings: Settings) -> list[str]:
-    """Apply what is missing; then give the role in `FUSEWIRE_APP_SECRET_ARN` its password.
+    """Apply what is missing; then let in the role in `FUSEWIRE_APP_SECRET_ARN`, by its password or by IAM tokens.
 
     :return: the names of the migrations that this run applied, in order
     :raises LedgerUnavailableError: when a secret or Postgres can't be reached, or Postgres refuses; what was applied
@@ -29,14 +29,14 @@ def bring_up_to_date(settings: Settings) -> list[str]:
     try:
         applied = migrate(url)
         if login is not None:
-            _let_in(url, **login)
+            _let_in(url, **login, by_token=settings.fusewire_app_iam == "true")
     except psycopg.Error as error:
         # Its text may hold the address, and in a syntax error the statement.
         raise LedgerUnavailableError(type(error).__name__) from None
     return applied
 
 
-def _let_in(url: str, user: str, password: str) -> None:
+def _let_in(url: str, user: str, password: str, *, by_token: bool) -> None:
     with psycopg.connect(url, connect_timeout=10) as connection:
         connection.execute(_LOCK)
         # Encrypted here: the server's log may show statements.
@@ -44,3 +44,8 @@ def _let_in(url: str, user: str, password: str) -> None:
         connection.execute(
             sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(user), sql.Literal(encrypted))
         )
+        # RDS asks a member of this role for a token and nobody else, whatever password it has. Other servers lack it.
+        if by_token:
+            connection.execute(sql.SQL("GRANT rds_iam TO {}").format(sql.Identifier(user)))
+        elif connection.execute("SELECT FROM pg_roles WHERE rolname = 'rds_iam'").rowcount:
+            connection.execute(sql.SQL("REVOKE rds_iam FROM {}").format(sql.Identifier(user)))
