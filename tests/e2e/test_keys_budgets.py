@@ -4,7 +4,7 @@ import csv
 import io
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +13,6 @@ from pathlib import Path
 from threading import Barrier
 
 import openai
-import pytest
 
 from tests.integration.budget.books import Clock
 from tests.support.gateway import Books
@@ -27,13 +26,6 @@ COMPANY = Decimal(4)
 TEAMS = {11: Decimal("1.8"), 13: Decimal("1.8"), 17: Decimal("0.6"), 19: Decimal("0.4")}
 CALLERS = 32
 DAYS = ("2026-11-15", "2026-11-16")
-
-
-@pytest.fixture
-def clock(database_url: str) -> Iterator[Clock]:
-    made = Clock(database_url, datetime.fromisoformat(f"{DAYS[0]}T12:00:00Z"))
-    yield made
-    made.close()
 
 
 def call(client: openai.OpenAI, question: str, number: int, cap: int) -> str | None:
@@ -84,11 +76,13 @@ def crossings(spent: Decimal, limit: Decimal) -> list[str]:
 
 
 def test_32_callers_over_four_keys_pass_no_budget_and_the_books_are_the_vendors_bill(
-    tmp_path: Path, upstream: Upstream, database_url: str, clock: Clock
+    tmp_path: Path, upstream: Upstream, database_url: str
 ) -> None:
     assert sum(TEAMS.values()) > COMPANY
     variables = {"AI_PRICE_OVERRIDES": PRICES, "AI_MONTHLY_BUDGET_USD": str(COMPANY)}
     with guarded(tmp_path, upstream, database_url, **variables) as (gateway, admin):
+        # After the start, which migrates: what is made under this clock is made in its schema.
+        clock = Clock(database_url, datetime.fromisoformat(f"{DAYS[0]}T12:00:00Z"))
         made = {length: admin.make(monthly_budget_usd=float(limit)) for length, limit in TEAMS.items()}
         keys = {length: str(key["id"]) for length, key in made.items()}
         clients = {length: gateway.openai(key=key["key"]) for length, key in made.items()}
@@ -158,3 +152,4 @@ def test_32_callers_over_four_keys_pass_no_budget_and_the_books_are_the_vendors_
             (event, name) for name, limit in limits.items() for event in crossings(spent[name], limit)
         )
         assert len(told) == books.one("SELECT count(*) FROM budget_crossing")
+        clock.close()

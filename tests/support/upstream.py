@@ -16,6 +16,8 @@ from typing import Any
 
 Reply = Callable[["_Handler", dict[str, Any]], None]
 
+_LONGEST_WAIT_SECONDS = 60
+
 
 @dataclass
 class Upstream:
@@ -32,6 +34,11 @@ class Upstream:
     billed: list[tuple[int, int]] = field(default_factory=list)
     """(input tokens, output tokens) of every answer that was served whole."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+    going_on: threading.Event = field(default_factory=threading.Event)
+    """While it is cleared, answers wait before their first byte and streams after their first word."""
+
+    def __post_init__(self) -> None:
+        self.going_on.set()
 
     @property
     def url(self) -> str:
@@ -130,6 +137,7 @@ def answer(handler: _Handler, body: dict[str, Any]) -> None:
     """A whole answer, billed."""
     upstream = handler.upstream
     time.sleep(upstream.delay)
+    upstream.going_on.wait(_LONGEST_WAIT_SECONDS)
     usage = _usage(upstream, body)
     _bill(upstream, usage)
     message: dict[str, Any] = {"role": "assistant", "content": "".join(upstream.words)}
@@ -176,6 +184,7 @@ def stream(handler: _Handler, body: dict[str, Any]) -> None:
     for word in upstream.words:
         time.sleep(upstream.delay / len(upstream.words))
         handler.event(chunk(model, {"content": word}))
+        upstream.going_on.wait(_LONGEST_WAIT_SECONDS)
     handler.event(chunk(model, {}, "stop"))
     if (body.get("stream_options") or {}).get("include_usage"):
         handler.event(chunk(model, {}) | {"choices": [], "usage": usage})
