@@ -156,6 +156,17 @@ def test_a_function_a_folder() -> None:
     assert {each.folder.name for each in read_template(TEMPLATE, {}).functions} == _FOLDERS
 
 
+def test_tracing_is_switched_by_one_parameter_from_the_api_to_each_statement(template: dict[str, Any]) -> None:
+    assert template["Conditions"]["Traces"] == {"Fn::Equals": [{"Ref": "Tracing"}, "on"]}
+    [stage] = of_type(template, "ApiGateway::Stage").values()
+    assert stage["TracingEnabled"] == {"Fn::If": ["Traces", True, False]}
+    for name, function in of_type(template, "Lambda::Function").items():
+        assert function["TracingConfig"] == {"Mode": {"Fn::If": ["Traces", "Active", "PassThrough"]}}, name
+        assert function["Environment"]["Variables"]["FUSEWIRE_TRACING"] == {"Ref": "Tracing"}, name
+        allowed = json.dumps(template["Resources"][f"{name}Role"]["Properties"]["ManagedPolicyArns"])
+        assert "AWSXrayWriteOnlyAccess" in allowed, name
+
+
 def test_every_setting_that_is_told_exists(template: dict[str, Any]) -> None:
     runtimes_own = {"AWS_LAMBDA_EXEC_WRAPPER"}
     for name, function in of_type(template, "Lambda::Function").items():

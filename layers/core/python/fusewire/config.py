@@ -130,6 +130,8 @@ class Settings(BaseModel):
     """Whether `migrate` has RDS itself take tokens from the functions' role, and not a proxy before it."""
     fusewire_metrics_namespace: Annotated[str, Field(pattern="^[A-Za-z0-9._/#:-]+$", max_length=255)] | None = None
     """The CloudWatch namespace of the metric lines; None prints none."""
+    fusewire_tracing: Literal["on", "off"] = "off"
+    """Whether requests that X-Ray samples are told apart into attempts and statements."""
     fusewire_streaming: Literal["on", "off"] = "on"
     """Read by layers/core/bin/stream, before any of this runs; here so that another word stops the start."""
 
@@ -229,6 +231,14 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     for vendor in VENDORS:
         settings.key_expiry(vendor)
     return settings
+
+
+def invocations_trace() -> tuple[str, str]:
+    """X-Ray's header of the invocation that is under way, and its daemon's address; blank where there is none.
+
+    No settings: Lambda's runtime sets them anew for each invocation.
+    """
+    return os.environ.get("_X_AMZN_TRACE_ID", ""), os.environ.get("AWS_XRAY_DAEMON_ADDRESS", "")
 
 
 @cache

@@ -17,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.types.json import set_json_loads
 from pydantic import SecretStr
 
+from fusewire import tracing
 from fusewire.errors import LedgerUnavailableError
 from fusewire.json import dumps
 
@@ -77,21 +78,25 @@ class Database:
         :raises StatementRefusedError: when it will never take this argument
         """
         try:
-            if self._connection is not None:
-                try:
-                    return self._run(self._connection, statement, argument)
-                except (psycopg.OperationalError, psycopg.InterfaceError):
-                    if not self._connection.closed:
-                        raise  # it answered, and said no: a lock that it waited for too long
-                    self.close()
-                    argument = {**argument, "resent": True}
-            return self._run(self._connect(), statement, argument)
+            with tracing.statement(statement):
+                return self._sent(statement, argument)
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             raise StatementRefusedError(type(error).__name__) from error
         except psycopg.Error as error:
             self.close()
             # The class, not the text: a connection error's text holds the address and the user.
             raise LedgerUnavailableError(type(error).__name__) from error
+
+    def _sent(self, statement: LiteralString, argument: Mapping[str, object]) -> Any:  # noqa: ANN401 - as above
+        if self._connection is not None:
+            try:
+                return self._run(self._connection, statement, argument)
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                if not self._connection.closed:
+                    raise  # it answered, and said no: a lock that it waited for too long
+                self.close()
+                argument = {**argument, "resent": True}
+        return self._run(self._connect(), statement, argument)
 
     def close(self) -> None:
         """Drop the connection; the next call opens another."""

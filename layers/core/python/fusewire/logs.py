@@ -10,7 +10,7 @@ from typing import Any, Final
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 
-from fusewire import metrics
+from fusewire import metrics, tracing
 from fusewire.json import dumps
 
 SERVICE: Final = "fusewire"
@@ -60,6 +60,7 @@ def start_request(request_id: str, level: str) -> None:
     logger.append_keys(request_id=request_id)
     logger.setLevel(level)
     metrics.begin()
+    tracing.begin(request_id)
 
 
 def end_request() -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import SecretStr
 from snapshot_restore_py import register_before_snapshot  # type: ignore[import-untyped]
 
-from fusewire import logs, metrics
+from fusewire import logs, metrics, tracing
 from fusewire.ai.registry import Registry
 from fusewire.ai.router import Router
 from fusewire.ai.tiers import Tiers
@@ -139,6 +139,7 @@ def services() -> Services:
     made = assemble(settings)
     logs.logger.setLevel(settings.log_level)
     metrics.into(settings.fusewire_metrics_namespace)
+    tracing.switch(settings.fusewire_tracing == "on")
     if not settings.fusewire_secret_arns:
         warn_of_expiring_keys(made.registry)
     register_before_snapshot(made.import_sdks)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
-from fusewire import logs
-from fusewire.ai.failures import FailureKind, ProviderFailure, Settle
+from fusewire import logs, tracing
+from fusewire.ai.failures import FailureKind, Health, ProviderFailure, Settle
 from fusewire.ai.provider import AIProvider, Timeouts
 from fusewire.ai.verdicts import callers_error, cooling_down, verdict_on
 from fusewire.ai.vocabulary import PromptTokensDetails, Usage
@@ -95,6 +95,7 @@ class Attempts:
         self._confidential = confidential
         self._outcomes: list[ProviderOutcome] = []
         self._reservation: Reservation | None = None
+        self._traced: tracing.Subsegment | None = None
         self._started = time.monotonic()
         self.option = options[0]
         self.number = 0
@@ -158,7 +159,7 @@ class Attempts:
         whole = usage is not None and (limit_output == 0 or "completion_tokens" in usage.model_fields_set)
         counts = token_counts(usage) if usage and whole else None
         cost = self.option.price.cost(counts) if counts else None
-        reservation = self._held()
+        reservation = self._held(None)
         booked = self._ledger.end(
             Ending(
                 reservation,
@@ -209,7 +210,7 @@ class Attempts:
     def abandon(self) -> None:
         """Something of our own failed in mid-call: what the provider did is unknown, so it is settled at its bound."""
         if self._reservation is not None:
-            ending = Ending(self._held(), "bound", "abandoned")
+            ending = Ending(self._held("abandoned"), "bound", "abandoned")
             self._log(
                 "ledger.settled_at_bound",
                 logging.WARNING,
@@ -243,6 +244,7 @@ class Attempts:
         place = _candidates(self._left).index(reservation.candidate)
         self.option = self._left[place]
         del self._left[: place + 1]
+        self._traced = tracing.attempt(self.option.provider.id, self.option.model, self.number)
         return self.option
 
     def _nobody_left(self, last: FailureKind | None) -> FusewireError:
@@ -275,16 +277,22 @@ class Attempts:
 
     def _ended_by(self, failure: ProviderFailure) -> Ending:
         release = failure.consequence.settle is Settle.RELEASE
+        flag: tracing.Flag = "error" if failure.consequence.health is Health.UNTOUCHED else "fault"
         return Ending(
-            self._held(),
+            self._held(failure.kind.value, "throttle" if failure.kind is FailureKind.RATE_LIMITED else flag),
             "release" if release else "bound",
             failure.kind.value,
             verdict=verdict_on(self.option.provider.id, failure),
         )
 
-    def _held(self) -> Reservation:
-        if self._reservation is None:
+    def _held(self, outcome: str | None, flag: tracing.Flag = "fault") -> Reservation:
+        """The reservation, to be ended; the attempt itself is over.
+
+        :param outcome: what went wrong, None for nothing
+        """
+        if self._reservation is None or self._traced is None:
             raise RuntimeError("no attempt has been reserved")
+        self._traced.end(outcome, flag)
         reservation, self._reservation = self._reservation, None
         return reservation
 

@@ -1,0 +1,131 @@
+"""X-Ray: how much of a traced request was spent in each attempt at a provider and in each statement of the ledger.
+
+Lambda traces an invocation as one piece, the segment. What is sent from here are subsegments below it, each a datagram
+to the daemon that Lambda runs beside a function, in the format that AWS documents. AWS's SDK, which Powertools' Tracer
+needs, would cost more to import than the rest of a function (docs/decisions/0010-tracing.md). Where tracing is off, or
+a request isn't sampled, nothing is made, opened or sent.
+
+A subsegment says who, what and how long; like the log it never holds content, a key or an address.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, Literal, LiteralString
+
+from fusewire.config import invocations_trace
+from fusewire.json import dumps
+
+Flag = Literal["fault", "error", "throttle"]
+"""X-Ray's words for what failed: the other side, the caller's request, or too many requests at once."""
+
+_HEADER: Final = b'{"format": "json", "version": 1}\n'
+_LONGEST_VALUE: Final = 250
+
+
+@dataclass(frozen=True, slots=True)
+class _Trace:
+    """A request that is sampled."""
+
+    id: str
+    segment: str
+    """The id of Lambda's segment of this invocation, the parent of all that is sent here."""
+    request_id: str
+    daemon: tuple[str, int]
+
+
+class Subsegment:
+    """Work that is under way; `end` sends it, once. Without a trace it does nothing."""
+
+    __slots__ = ("_annotations", "_began", "_clock", "_name", "_sql", "_trace")
+
+    def __init__(
+        self, trace: _Trace | None, name: str, annotations: Mapping[str, object], sql: Mapping[str, str] | None = None
+    ) -> None:
+        """:param annotations: what traces can be searched by"""
+        self._trace = trace
+        self._name = name
+        self._annotations = annotations
+        self._sql = sql
+        self._began, self._clock = time.time(), time.perf_counter()
+
+    def end(self, outcome: str | None = None, flag: Flag = "fault") -> None:
+        """:param outcome: what went wrong, None for nothing; `flag` says whose doing it was"""
+        trace, self._trace = self._trace, None
+        if trace is None:
+            return
+        annotations = {"request_id": trace.request_id, **self._annotations}
+        document: dict[str, object] = {
+            "name": self._name,
+            "id": os.urandom(8).hex(),
+            "trace_id": trace.id,
+            "parent_id": trace.segment,
+            "type": "subsegment",
+            "namespace": "remote",
+            "start_time": self._began,
+            "end_time": self._began + time.perf_counter() - self._clock,
+            "annotations": annotations,
+        }
+        if self._sql is not None:
+            document["sql"] = self._sql
+        if outcome is not None:
+            annotations["outcome"] = outcome
+            document[flag] = True
+        # A trace is never worth a request: what can't be sent at once is lost.
+        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            out.setblocking(False)
+            out.sendto(_HEADER + dumps(document).encode(), trace.daemon)
+
+
+_on = False
+_trace: _Trace | None = None
+
+
+def switch(on: bool) -> None:
+    """Whether this process traces what is sampled."""
+    global _on
+    _on = on
+
+
+def begin(request_id: str) -> None:
+    """A request starts, and may be sampled; what the one before left unended is forgotten."""
+    global _trace
+    _trace = _sampled(request_id, *invocations_trace()) if _on else None
+
+
+def attempt(provider: str, model: str, number: int) -> Subsegment:
+    """From here on it is the provider's time."""
+    if _trace is None:
+        return _NONE
+    return Subsegment(_trace, provider, {"model": model[:_LONGEST_VALUE], "attempt": number})
+
+
+@contextmanager
+def statement(sql: LiteralString) -> Iterator[None]:
+    """While the ledger's Postgres is asked; connecting is in it, where that has to be done."""
+    if _trace is None:
+        yield
+        return
+    traced = Subsegment(_trace, "ledger", {}, {"sanitized_query": sql, "database_type": "PostgreSQL"})
+    try:
+        yield
+    except Exception as error:
+        traced.end(type(error).__name__)
+        raise
+    traced.end()
+
+
+def _sampled(request_id: str, header: str, daemon: str) -> _Trace | None:
+    """The trace that `Root=...;Parent=...;Sampled=1` names; None where nobody wants to know."""
+    told = dict(part.partition("=")[::2] for part in header.split(";"))
+    addresses = [each.removeprefix("udp:") for each in daemon.split() if not each.startswith("tcp:")]
+    if told.get("Sampled") != "1" or not (told.get("Root") and told.get("Parent") and addresses):
+        return None
+    host, _, port = addresses[0].rpartition(":")
+    return _Trace(told["Root"], told["Parent"], request_id, (host, int(port))) if port.isdigit() else None
+
+
+_NONE: Final = Subsegment(None, "", {})

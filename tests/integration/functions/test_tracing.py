@@ -1,0 +1,187 @@
+"""What X-Ray's daemon is sent of a sampled request, held against AWS's "segment documents" and "sending trace data"."""
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from fusewire import tracing
+from tests.integration.functions.conftest import Functions, StreamingContext, asked, sample
+from tests.support.upstream import Upstream, cut_stream, status
+
+ROOT: Final = "1-67891233-abcdef012345678912345678"
+SEGMENT: Final = "53995c3f42cd8ad8"
+SAMPLED: Final = f"Root={ROOT};Parent={SEGMENT};Sampled=1;Lineage=1:a87bd80c:0"
+REQUEST_ID: Final = sample("complete")["requestContext"]["requestId"]
+SECRETS: Final = "sentinel|Capital|capital|France"
+
+
+class Daemon:
+    """Receives what Lambda's would, on a port of this test's own."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self._socket = listening
+        host, port = listening.getsockname()
+        self.address = f"{host}:{port}"
+
+    def received(self) -> list[dict[str, Any]]:
+        """Every document so far: a datagram on the same machine has come when `sendto` returns."""
+        found = []
+        while True:
+            try:
+                found.append(document(self._socket.recv(65_536)))
+            except BlockingIOError:
+                return found
+
+
+def document(datagram: bytes) -> dict[str, Any]:
+    """The subsegment in a datagram, once all that AWS's documentation asks of one has been checked."""
+    header, _, body = datagram.partition(b"\n")
+    assert json.loads(header) == {"format": "json", "version": 1}
+    assert len(body) < 64_000
+    told: dict[str, Any] = json.loads(body)
+    required = {"name", "id", "start_time", "end_time", "trace_id", "parent_id", "type"}
+    optional = {"namespace", "annotations", "sql", "fault", "error", "throttle"}
+    assert required <= told.keys() <= required | optional
+    assert re.fullmatch(r"[\w\s.:/%&#=+\\@-]{1,200}", told["name"])
+    assert re.fullmatch("[0-9a-f]{16}", told["id"])
+    assert (told["trace_id"], told["parent_id"], told["type"]) == (ROOT, SEGMENT, "subsegment")
+    assert told["namespace"] in ("aws", "remote")
+    assert 1.7e9 < told["start_time"] <= told["end_time"] < told["start_time"] + 60, "seconds since 1970"
+    for name, value in told["annotations"].items():
+        assert re.fullmatch("[A-Za-z0-9_]+", name)
+        assert isinstance(value, str | int | float)
+    assert told.get("sql", {}).keys() <= {"sanitized_query", "database_type"}
+    assert all(told[flag] is True for flag in ("fault", "error", "throttle") if flag in told)
+    assert not re.search(SECRETS, body.decode())
+    return told
+
+
+@pytest.fixture
+def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    """Tracing as it is on Lambda: an address, and a header that says whether this invocation is sampled."""
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", SAMPLED)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.setblocking(False)
+        yield Daemon(listening)
+    tracing.switch(False)
+
+
+@pytest.fixture
+def traced(functions: Functions, daemon: Daemon) -> Functions:
+    functions.set(FUSEWIRE_TRACING="on", AWS_XRAY_DAEMON_ADDRESS=daemon.address)
+    return functions
+
+
+def shapes(documents: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Name, statement or attempt, and what went wrong, of each."""
+    return [
+        (
+            each["name"],
+            re.sub(r"SELECT (\w+)\(.*", r"\1", each["sql"]["sanitized_query"])
+            if "sql" in each
+            else each["annotations"]["attempt"],
+            each["annotations"].get("outcome"),
+            *sorted({"fault", "error", "throttle"} & each.keys()),
+        )
+        for each in documents
+    ]
+
+
+RESERVE: Final = ("ledger", "ledger_reserve", None)
+END: Final = ("ledger", "ledger_end", None)
+
+
+def test_a_trace_tells_the_vendors_time_from_ours(traced: Functions, daemon: Daemon, upstream: Upstream) -> None:
+    upstream.delay = 0.2
+    assert traced("complete", sample("complete"))["statusCode"] == 200
+    documents = daemon.received()
+    assert shapes(documents) == [RESERVE, ("azure", 1, None), END]
+    reserve, attempt, end = documents
+    assert attempt["end_time"] - attempt["start_time"] >= 0.2
+    # Each begins by the wall's clock, which is set now and then, and lasts by one that isn't.
+    assert reserve["end_time"] <= attempt["start_time"] + 0.01
+    assert attempt["end_time"] <= end["start_time"] + 0.01
+    assert attempt["annotations"] == {"request_id": REQUEST_ID, "model": "first", "attempt": 1}
+    assert len({each["id"] for each in documents}) == 3
+
+
+def test_each_attempt_is_told_with_what_became_of_it(traced: Functions, daemon: Daemon, upstream: Upstream) -> None:
+    upstream.script += [status(500), status(429)]
+    for _ in range(2):
+        assert traced("complete", sample("complete"))["statusCode"] == 200
+    served = [RESERVE, ("azure", 1, "server_error", "fault"), RESERVE, ("openai", 2, None), END]
+    limited = [RESERVE, ("azure", 1, "rate_limited", "throttle"), RESERVE, ("openai", 2, None), END]
+    assert shapes(daemon.received()) == served + limited
+
+
+def test_the_callers_own_mistake_is_no_fault_of_the_vendor(
+    traced: Functions, daemon: Daemon, upstream: Upstream
+) -> None:
+    upstream.script.append(status(400))
+    assert traced("complete", sample("complete"))["statusCode"] == 400
+    assert shapes(daemon.received()) == [RESERVE, ("azure", 1, "rejected_request", "error"), END]
+
+
+def test_a_stream_is_the_vendors_until_its_last_chunk(traced: Functions, daemon: Daemon, upstream: Upstream) -> None:
+    answer = traced.stream("complete", asked(stream=True))
+    assert shapes(daemon.received()) == [RESERVE]
+    assert list(answer.chunks)[-1] == b"data: [DONE]\n\n"
+    assert shapes(daemon.received()) == [("azure", 1, None), END]
+    upstream.script.append(cut_stream(2))
+    list(traced.stream("complete", asked(stream=True)).chunks)
+    assert shapes(daemon.received()) == [RESERVE, ("azure", 1, "stream_broken_late", "fault"), END]
+
+
+def test_a_ledger_that_is_away_is_a_fault(traced: Functions, daemon: Daemon) -> None:
+    traced.set(DATABASE_URL="host=127.0.0.1 port=1 user=x dbname=x")
+    assert traced("complete", sample("complete"))["statusCode"] == 503
+    assert shapes(daemon.received()) == [("ledger", "ledger_reserve", "OperationalError", "fault")]
+
+
+@pytest.mark.parametrize(
+    ("header", "on"),
+    [
+        (SAMPLED.replace("Sampled=1", "Sampled=0"), "on"),
+        (f"Root={ROOT}", "on"),
+        ("", "on"),
+        ("Sampled=1", "on"),
+        # Where tracing is off, whoever calls can't switch it on by a header.
+        (SAMPLED, "off"),
+    ],
+)
+def test_what_is_not_to_be_traced_makes_and_sends_nothing(
+    traced: Functions, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, header: str, on: str
+) -> None:
+    traced.set(FUSEWIRE_TRACING=on)
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", header)
+    assert traced("complete", sample("complete"))["statusCode"] == 200
+    assert tracing._trace is None
+    assert daemon.received() == []
+
+
+@pytest.mark.parametrize("address", ["", "nonsense", "127.0.0.1:port", "127.0.0.1:1", "tcp:127.0.0.1:2000"])
+def test_a_daemon_that_is_not_there_costs_no_answer(traced: Functions, address: str) -> None:
+    traced.set(AWS_XRAY_DAEMON_ADDRESS=address)
+    assert traced("complete", sample("complete"))["statusCode"] == 200
+
+
+def test_a_daemons_address_comes_in_two_forms(traced: Functions, daemon: Daemon) -> None:
+    traced.set(AWS_XRAY_DAEMON_ADDRESS=f"tcp:127.0.0.1:1 udp:{daemon.address}")
+    assert traced("admin_budget", sample("admin_budget"))["statusCode"] == 200
+    assert shapes(daemon.received()) == [("ledger", "ledger_budget", None)]
+
+
+def test_one_requests_trace_is_not_the_nexts(
+    traced: Functions, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = StreamingContext()
+    traced("complete", sample("complete"), context)
+    assert len(daemon.received()) == 3
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "")
+    traced("complete", sample("complete"), context)
+    assert daemon.received() == []
