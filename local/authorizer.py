@@ -39,6 +39,7 @@ async def caller_of(pool: Pool, event: Mapping[str, Any]) -> dict[str, str]:
         told = json.loads(await _whole(invocation))
         allowed = _allows(told["policyDocument"]["Statement"], resource)
         context = {name: _text(value) for name, value in (told.get("context") or {}).items()}
+        context["principalId"] = _text(told["principalId"])
     except InvocationError as error:
         if error.reason == "Unauthorized":
             raise RefusedError("UNAUTHORIZED") from error
@@ -48,7 +49,7 @@ async def caller_of(pool: Pool, event: Mapping[str, Any]) -> dict[str, str]:
         raise RefusedError("AUTHORIZER_FAILURE", failure) from error
     if not allowed:
         raise RefusedError("ACCESS_DENIED")
-    return context | {"principalId": _text(told["principalId"])}
+    return context
 
 
 def _request(event: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -77,7 +78,9 @@ def _allows(statements: list[dict[str, Any]] | dict[str, Any], resource: str) ->
 
 
 def _matches(patterns: str | list[str], name: str) -> bool:
-    return any(fnmatchcase(name, each) for each in ([patterns] if isinstance(patterns, str) else patterns))
+    # IAM knows * and ?, and brackets, which a path may hold, mean nothing to it.
+    texts = [patterns] if isinstance(patterns, str) else patterns
+    return any(fnmatchcase(name, each.replace("[", "[[]")) for each in texts)
 
 
 def _text(value: object) -> str:

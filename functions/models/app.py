@@ -1,4 +1,4 @@
-"""GET /api/v1/models: OpenAI's list, with the tiers, each configured provider's models, and their prices."""
+"""GET /api/v1/models: OpenAI's list of what the caller may ask for: tiers, models, and their prices."""
 
 from typing import Any
 
@@ -15,7 +15,8 @@ app = Resolver(_core.settings)
 @app.get("/api/v1/models")
 def list_models() -> Response[str]:
     app.require()
-    return json_response(200, {"object": "list", "data": models(_core.registry, _core.tiers, _core.prices)})
+    listed = models(_core.registry, _core.tiers, _core.prices, app.identity.allowance)
+    return json_response(200, {"object": "list", "data": listed})
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamedAnswer:

@@ -82,6 +82,17 @@ def test_a_key_gets_only_the_models_and_the_data_that_it_may(with_keys: Function
     assert with_keys("complete", as_caller(caller, asked(model="sota")))["headers"]["x-fusewire-provider"] == "openai"
 
 
+def test_a_key_lists_what_it_may_ask_for(with_keys: Functions) -> None:
+    def listed(*allowed: str) -> list[str]:
+        caller = Identity("key_team", frozenset({"complete"}), Allowance(allowed or None))
+        return [model["id"] for model in read(with_keys("models", as_caller(caller, sample("models"))))["data"]]
+
+    assert listed() == ["sota", "azure/first", "azure/first-embedding", "openai/second"]
+    assert listed("sota") == ["sota"]
+    assert listed("openai/*") == ["sota", "openai/second"]
+    assert listed("nothing-there-is") == []
+
+
 def shown(answer: dict[str, Any]) -> tuple[str, str | None]:
     headers = answer["headers"]
     return headers["x-fusewire-budget-state"], headers.get("x-fusewire-budget-remaining-usd")

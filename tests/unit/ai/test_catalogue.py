@@ -1,13 +1,17 @@
 """What `GET /models` lists: tiers with who serves them in order, models with prices, nobody whom the mode forbids."""
 
+from contextlib import nullcontext
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from fusewire.ai.catalogue import models
 from fusewire.ai.registry import Registry
-from fusewire.ai.tiers import Tiers
+from fusewire.ai.tiers import EVERYTHING, Allowance, Tiers
 from fusewire.budget.pricing import PriceBook
 from fusewire.config import load_settings
+from fusewire.errors import PermissionDeniedError
 
 VARIABLES = {
     "OPENAI_API_KEY": "k",
@@ -20,11 +24,11 @@ VARIABLES = {
 }
 
 
-def listed(**variables: str) -> dict[str, dict[str, Any]]:
+def listed(allowance: Allowance = EVERYTHING, /, **variables: str) -> dict[str, dict[str, Any]]:
     settings = load_settings(VARIABLES | variables)
     registry = Registry(settings)
     prices = PriceBook(overrides={}, aliases={}, local_providers={"ollama", "vllm"})
-    return {str(model["id"]): model for model in models(registry, Tiers(settings, registry), prices)}
+    return {str(model["id"]): model for model in models(registry, Tiers(settings, registry), prices, allowance)}
 
 
 def test_tiers_come_first_with_their_providers_in_order() -> None:
@@ -52,3 +56,38 @@ def test_what_the_mode_forbids_is_not_listed() -> None:
 
 def test_a_tier_that_nobody_serves_is_not_listed() -> None:
     assert "cost_effective" not in listed(AI_MODE="local")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "shown"),
+    [
+        (("sota",), {"sota"}),
+        (("gpt-4o",), {"sota", "openai/gpt-4o"}),
+        (("openai/gpt-4o",), {"sota", "openai/gpt-4o"}),
+        (("ollama/*",), {"sota", "ollama/smol"}),
+        (("cost_effective", "text-embedding-3-small"), {"cost_effective", "openai/text-embedding-3-small"}),
+        (("openai/somebody-elses",), set()),
+    ],
+)
+def test_a_key_is_shown_what_it_may_ask_for(allowed: tuple[str, ...], shown: set[str]) -> None:
+    assert set(listed(Allowance(allowed), AI_MODE="hybrid")) == shown
+    settings = load_settings(VARIABLES | {"AI_MODE": "hybrid"})
+    tiers = Tiers(settings, Registry(settings))
+    for name in listed(AI_MODE="hybrid"):
+        with nullcontext() if name in shown else pytest.raises(PermissionDeniedError):
+            tiers.chat(name, "internal", Allowance(allowed))
+
+
+def test_a_tier_is_served_to_a_key_by_the_models_that_it_may_use() -> None:
+    everything = listed(AI_MODE="hybrid")["sota"]["served_by"]
+    assert set(everything) == {"openai/gpt-4o", "ollama/smol"}
+    assert listed(Allowance(("ollama/*",)), AI_MODE="hybrid")["sota"]["served_by"] == ["ollama/smol"]
+    assert listed(Allowance(("sota", "gpt-4o")), AI_MODE="hybrid")["sota"]["served_by"] == everything
+
+
+def test_a_key_for_confidential_data_alone_is_shown_who_may_see_it() -> None:
+    only = Allowance(classifications=("confidential",))
+    assert set(listed(only, AI_MODE="hybrid")) == {"sota", "ollama/smol"}
+    assert set(listed(only, AI_MODE="cloud")) == set()
+    both = Allowance(classifications=("internal", "confidential"))
+    assert set(listed(both, AI_MODE="hybrid")) == set(listed(AI_MODE="hybrid"))

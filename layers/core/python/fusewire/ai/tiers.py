@@ -35,6 +35,11 @@ class Allowance:
         """Whether this model may answer a request that asked for `asked`."""
         return self.models is None or not {asked, model, f"{provider}/{model}", f"{provider}/*"}.isdisjoint(self.models)
 
+    @property
+    def only_confidential(self) -> bool:
+        """Whether every request under this is confidential."""
+        return self.classifications is not None and set(self.classifications) == {"confidential"}
+
 
 EVERYTHING: Final = Allowance()
 

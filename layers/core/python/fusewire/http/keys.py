@@ -106,7 +106,7 @@ def key_body(key: Key, secret: str | None = None) -> dict[str, object]:
         "current_spend_usd": budget.window.spent if budget else Decimal(0),
         "reserved_usd": budget.window.reserved if budget else Decimal(0),
         "remaining_usd": budget.remaining if budget else key.limit,
-        "state": budget.state if budget else "CLOSED",
+        "state": budget.state if budget else "OPEN" if key.limit == 0 else "CLOSED",
         "window": {
             "id": budget.window.id,
             "opened_at": budget.window.opened_at.isoformat(),
