@@ -1,6 +1,6 @@
 # Everything goes through the project's own .venv and the locked requirements: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-infra run logs backup restore audit-verify archive test fuzz lint types format bench build deploy destroy lock clean
+.PHONY: help setup setup-dev setup-infra run logs backup restore audit-verify archive test fuzz prove lint types format bench build deploy destroy lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -64,6 +64,10 @@ test: lint types .venv-infra/stamp ## Lint, types, then every test
 
 fuzz: .venv/dev.stamp ## Schemathesis over the whole OpenAPI document, with every scope and none (EXAMPLES=30 SEED=)
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),30) FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -v tests/e2e/test_openapi_is_kept.py
+
+prove: .venv/dev.stamp ## Break each rule about money on purpose; the ledger against its model, at length (minutes)
+	FUSEWIRE_PROVE=1 $(BIN)/python -m pytest -v -n auto --dist load tests/integration/test_mutations.py \
+		tests/integration/budget/test_reference.py tests/integration/budget/test_histories.py
 
 lint: .venv/dev.stamp ## Style and format, changing nothing
 	$(BIN)/ruff check .

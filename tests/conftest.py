@@ -43,13 +43,16 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def template(postgres: str) -> str:
-    """The name of a migrated database to clone."""
+def template(postgres: str) -> Iterator[str]:
+    """The name of a migrated database to clone; this run's own, since others may use the same server."""
+    name = f"fusewire_template_{os.getpid()}"
     with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS fusewire_template WITH (FORCE)")
-        connection.execute("CREATE DATABASE fusewire_template")
-    migrate(make_conninfo(postgres, dbname="fusewire_template"))
-    return "fusewire_template"
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    migrate(make_conninfo(postgres, dbname=name))
+    yield name
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture

@@ -119,15 +119,21 @@ class Reference:
         tokens: int = 0,
         key_id: str | None = None,
         after: "tuple[UUID, How, Decimal, int] | None" = None,
+        *,
+        in_slot: bool = False,
     ) -> Refused | None:
-        """:param after: the arguments of `end` for the failed attempt before this one"""
+        """
+        :param after: the arguments of `end` for the failed attempt before this one
+        :param in_slot: it was admitted without the window's lock: what has expired is left to those who take it
+        """
         window = self._open_window("global")
         if after is not None:
             self.end(*after)
         own = None if key_id is None else self._open_window(key_id)
-        self._expire(window)
-        for each in filter(None, (window, own)):
-            self._record(each)
+        if not in_slot:
+            self._expire(window)
+            for each in filter(None, (window, own)):
+                self._record(each)
         minute = self._minute(own)
         refused = self._refusal(window, own, bound, tokens, minute, after is None)
         if refused == ("reserved", key_id):
@@ -146,8 +152,11 @@ class Reference:
         self.entries[entry_id] = entry
         return None
 
-    def end(self, entry_id: UUID, how: How, cost: Decimal, tokens: int = 0) -> Entry:
-        """:param tokens: what an `actual` settlement says was used"""
+    def end(self, entry_id: UUID, how: How, cost: Decimal, tokens: int = 0, *, in_slot: bool = False) -> Entry:
+        """
+        :param tokens: what an `actual` settlement says was used
+        :param in_slot: it was booked without the window's lock: a state that another limit changed is left as recorded
+        """
         entry = self.entries[entry_id]
         if entry.status == "reserved" or entry.expired:
             entry.expired = False
@@ -161,7 +170,8 @@ class Reference:
                 if minute.began is not None and entry.reserved_at >= minute.began:
                     entry.key_window.minute = replace(minute, tokens=minute.tokens + used - entry.tokens)
             for window in entry.windows:
-                self._record(window)
+                if window is not entry.window or not in_slot:
+                    self._record(window)
         return entry
 
     def budget(self) -> Window:

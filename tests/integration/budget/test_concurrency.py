@@ -9,14 +9,17 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from threading import Barrier
 from typing import LiteralString
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from psycopg.rows import TupleRow
 
+from fusewire.budget.breaker import sql_settings
 from fusewire.budget.ledger import AllCoolingError, Ending, How, Ledger, Reservation, Verdict
 from fusewire.errors import BudgetExceededError, BudgetReservedError
+from fusewire.json import dumps
+from tests.conftest import CoreFactory
 from tests.integration.budget.books import Books, Events, a_call, at_bound, candidate, released, settled
 from tests.integration.budget.conftest import OpenLedger
 from tests.integration.budget.keys import Keys
@@ -193,6 +196,28 @@ def test_failovers_resets_reads_and_expiry_never_wait_for_each_other_in_a_circle
     assert events.count()["circuit_breaker.manual_reset"] == 60
     crashed = sum(how is None for e in environments for how, _ in e.told.entries.values())
     assert events.count()["ledger.settled_at_bound"] >= crashed > 0
+
+
+def test_a_reservation_waits_for_one_under_way_and_counts_it(
+    open_ledger: OpenLedger, core: CoreFactory, books: Books, database_url: str
+) -> None:
+    """However long the other one's commit takes: the sums that decide are those of after it."""
+    ledger = open_ledger()
+    ledger.end(released(ledger.reserve(a_call(), [candidate("0.1")])))  # swept, so that no sweep is what waits
+    argument = {
+        "settings": sql_settings(core.settings(AI_MONTHLY_BUDGET_USD="1")),
+        "entry": {"id": str(uuid4()), "request_id": "slow", "attempt": 1, "operation": "chat", "tier": None},
+        "candidates": [{"provider": "openai", "model": "gpt", "bound": Decimal("0.6")}],
+        "probe_seconds": 30,
+    }
+    with psycopg.connect(database_url) as slow, ThreadPoolExecutor(1) as pool:
+        slow.execute("SELECT ledger_reserve(%s::jsonb)", (dumps(argument),))
+        quick = pool.submit(lambda: ledger.reserve(a_call(), [candidate("0.6")]))
+        wait_for_a_lock(books)
+        slow.commit()
+        with pytest.raises(BudgetReservedError):
+            quick.result(timeout=30)
+    assert books.only_window(limit=LIMIT).reserved == Decimal("0.6")
 
 
 def test_a_failover_waits_for_its_old_window_before_it_locks_the_open_one(

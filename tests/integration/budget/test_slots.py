@@ -131,6 +131,19 @@ def test_under_a_lowered_limit_no_slot_of_the_old_one_serves(
     assert len(held) == 5
 
 
+def test_a_slot_of_one_limit_serves_nobody_under_another(open_ledger: OpenLedger, books: Books) -> None:
+    """Two processes that have both called before, when the limit is lowered: the slots are the first one's."""
+    lower, higher = (open_ledger(AI_LEDGER_SLOTS=str(SLOTS), AI_MONTHLY_BUDGET_USD=limit) for limit in ("0.1", "1"))
+    for ledger in (lower, higher):
+        ledger.end(released(ledger.reserve(a_call(), [candidate("0.001")])))
+    assert granted(books) > Decimal("0.1")
+    for _ in range(5):
+        lower.reserve(a_call(), [candidate("0.02")])
+    with pytest.raises(BudgetReservedError):
+        lower.reserve(a_call(), [candidate("0.001")])
+    assert books.only_window(limit=Decimal("0.1")).reserved == Decimal("0.1")
+
+
 def test_a_key_is_held_to_its_budget_in_every_slot(
     ledger: Ledger, books: Books, database_url: str, events: Events
 ) -> None:
