@@ -1,6 +1,6 @@
 # Everything goes through the project's own .venv and the locked requirements: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-infra run logs backup restore audit-verify archive test fuzz prove lint types format bench build deploy destroy lock clean
+.PHONY: help setup setup-dev setup-infra run logs books backup restore audit-verify archive test fuzz prove lint types format bench build deploy destroy lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -44,6 +44,9 @@ run: .venv/run.stamp ## Serve http://127.0.0.1:8000 (PORT=) with Postgres and a 
 
 logs: .venv/run.stamp ## Ask a log: make -s logs Q=spend LOG=fusewire.log (no Q: the questions)
 	@$(BIN)/python -m local.logs "$(Q)" "$(LOG)" "$(ID)"
+
+books: .venv/run.stamp ## What the ledger holds, and whether its sums agree: make -s books
+	@PYTHONPATH=layers/core/python $(BIN)/python -m local.books
 
 backup: .venv/run.stamp ## The ledger as SQL on standard output: make -s backup > FILE
 	@PYTHONPATH=layers/core/python $(BIN)/python -m local.backup backup

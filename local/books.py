@@ -1,0 +1,121 @@
+"""`make books`: what the ledger holds, table by table, and whether its sums agree. Equal books print equal text.
+
+For before and after: a restore, an upgrade, a failover. Each table is one line with its rows, its sums in USD and a
+SHA-256 over all that it holds, however it is stored; one snapshot, so calls may go on meanwhile.
+"""
+
+import hashlib
+import signal
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, Final, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from fusewire.errors import usd
+from local import StartError
+from local.ledger import ledger_session
+
+_SUMS: Final[dict[LiteralString, LiteralString]] = {
+    "budget_window": "sum(spent) AS spent, sum(reserved) AS reserved",
+    "budget_slot": "sum(spent) AS spent, sum(reserved) AS reserved",
+    "budget_crossing": "",
+    "ledger": "sum(cost) FILTER (WHERE status = 'settled') AS settled, "
+    "sum(bound) FILTER (WHERE status = 'reserved') AS reserved",
+    "usage_rollup": "sum(cost) AS booked",
+    "api_key": "",
+    "api_key_secret": "",
+    "audit": "",
+}
+"""The tables that are books, and what is added up of each."""
+
+# What every server writes alike, whatever its own settings and its order of letters are.
+_ALIKE: Final = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'; SET LOCAL bytea_output = 'hex'"
+_ROWS: Final = sql.SQL('COPY (SELECT t::text FROM {} t ORDER BY t::text COLLATE "C") TO STDOUT')
+
+# A window of the company against the usage that is rolled up from it, and against its attempts until they are archived;
+# then each key's windows together against its usage.
+_DISAGREEING: Final = """
+    WITH w AS (
+        SELECT id, budget, archived_at IS NULL AS has_attempts, spent + COALESCE(s.slots_spent, 0) AS spent,
+               reserved + COALESCE(s.slots_reserved, 0) AS reserved
+        FROM budget_window
+        LEFT JOIN (SELECT window_id, sum(spent) AS slots_spent, sum(reserved) AS slots_reserved
+                   FROM budget_slot GROUP BY 1) s ON s.window_id = id),
+    r AS (SELECT window_id, sum(cost) AS cost FROM usage_rollup GROUP BY 1),
+    l AS (SELECT window_id, COALESCE(sum(cost) FILTER (WHERE status = 'settled'), 0) AS cost,
+                 COALESCE(sum(bound) FILTER (WHERE status = 'reserved'), 0) AS held FROM ledger GROUP BY 1)
+    SELECT 'window ' || id, spent, COALESCE(r.cost, 0), COALESCE(l.cost, 0), reserved, COALESCE(l.held, 0)
+    FROM w LEFT JOIN r ON r.window_id = id LEFT JOIN l ON l.window_id = id
+    WHERE budget = 'global' AND (spent <> COALESCE(r.cost, 0)
+        OR has_attempts AND (spent, reserved) <> (COALESCE(l.cost, 0), COALESCE(l.held, 0)))
+    UNION ALL
+    SELECT k.id, COALESCE(k.spent, 0), COALESCE(u.cost, 0), 0, 0, 0
+    FROM (SELECT api_key.id, sum(w.spent) AS spent FROM api_key LEFT JOIN w ON w.budget = api_key.id GROUP BY 1) k
+    LEFT JOIN (SELECT key_id, sum(cost) AS cost FROM usage_rollup GROUP BY 1) u ON u.key_id = k.id
+    WHERE COALESCE(k.spent, 0) <> COALESCE(u.cost, 0)
+    ORDER BY 1
+"""
+
+Session = psycopg.Connection[Any]
+
+
+def books(connection: Session) -> Iterator[str]:
+    """One line for each table, then one for each sum that isn't what it is made of.
+
+    :param connection: in autocommit
+    """
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        connection.execute(_ALIKE)
+        for table, sums in _SUMS.items():
+            yield _line(connection, table, sums)
+        for what, spent, used, attempts, reserved, held in connection.execute(_DISAGREEING):
+            yield (
+                f"BROKEN: {what} has {usd(spent)} spent and {usd(reserved)} reserved; its usage is {usd(used)}, its "
+                f"attempts {usd(attempts)} and {usd(held)}"
+            )
+
+
+def _line(connection: Session, table: LiteralString, sums: LiteralString) -> str:
+    digest, rows = hashlib.sha256(), 0
+    with connection.cursor() as cursor, cursor.copy(_ROWS.format(sql.Identifier(table))) as copy:
+        for block in copy:
+            digest.update(block)
+            rows += bytes(block).count(b"\n")
+    line = f"{table:<15} {rows:>8} rows  sha256 {digest.hexdigest()[:16]}"
+    if not sums:
+        return line
+    found = connection.execute(sql.SQL("SELECT {} FROM {}").format(sql.SQL(sums), sql.Identifier(table)))
+    names = [column.name for column in found.description or ()]
+    [values] = found
+    return f"{line}  " + ", ".join(
+        f"{usd(value or Decimal(0))} {name}" for name, value in zip(names, values, strict=True)
+    )
+
+
+def main() -> int:
+    """:return: 0 when the sums agree, 1 when they don't, 2 when it can't be told"""
+    broken = False
+    try:
+        with ledger_session() as (connection, _):
+            for line in books(connection):
+                broken = broken or line.startswith("BROKEN")
+                sys.stdout.write(f"{line}\n")
+    except KeyboardInterrupt:
+        return 130
+    except (StartError, psycopg.Error) as error:
+        reason = error if isinstance(error, StartError) else f"{type(error).__name__}."
+        sys.stderr.write(f"The books can't be read. {reason}\n")
+        return 2
+    if not broken:
+        sys.stdout.write("The sums agree.\n")
+    return int(broken)
+
+
+if __name__ == "__main__":
+    # So that a server that was started for this is stopped again.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main())
