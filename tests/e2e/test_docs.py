@@ -4,22 +4,20 @@
 once. A block that can't be run here says above it what it needs: `<!-- needs: ... -->`.
 """
 
-import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
-from tests.support.documents import DOCUMENTS, OPERATIONS, PROJECT, Block, blocks
+from tests.support.documents import DOCUMENTS, OPERATIONS, PROJECT, Block, assert_shown, blocks
 from tests.support.gateway import eventually, free_port
 
 ENGLISH, JAPANESE = OPERATIONS
@@ -41,8 +39,6 @@ _TROUBLE: Final = (
     "curl -s http://localhost:8000/api/v1/chat/completions"
     """ -d '{"model": "vllm/down", "messages": [{"role": "user", "content": "Hello"}]}'"""
 )
-# Of these only the type is the same from run to run.
-_VARYING: Final = {"id", "opened_at", "resets_at", "closed_at", "request_count"}
 
 
 def commands(document: Path) -> list[Block]:
@@ -157,12 +153,6 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Path, Rea
             reader.stop()
 
 
-def shown_after(block: Block) -> Block | None:
-    """The output that the document shows for a block: what comes next, when that is no command."""
-    later = [other for other in blocks(block.document) if other.line > block.line]
-    return later[0] if later and later[0].language in ("json", "text") else None
-
-
 @pytest.mark.parametrize("block", list(chain(*map(commands, FOLLOWED))), ids=lambda block: block.place)
 def test_a_command_works_and_prints_what_is_shown(block: Block, readers: dict[Path, Reader]) -> None:
     for document, reader in readers.items():
@@ -174,34 +164,7 @@ def test_a_command_works_and_prints_what_is_shown(block: Block, readers: dict[Pa
     assert told.stdout or _SILENT.search(block.text), "it prints nothing"
     if block.language == "python":
         assert "Paris" in told.stdout
-    shown = shown_after(block)
-    if shown and shown.language == "json":
-        assert_within(_parsed(shown.text), _parsed(told.stdout))
-    elif shown:
-        printed = [line.split() for line in told.stdout.splitlines()]
-        for line in shown.text.splitlines():
-            assert line.split() in printed, told.stdout
-
-
-def _parsed(text: str) -> Any:  # noqa: ANN401 - JSON is anything
-    return json.loads(text, parse_float=Decimal)
-
-
-def assert_within(shown: object, real: object, key: str = "") -> None:
-    """What is shown is a part of what is real."""
-    if isinstance(shown, dict):
-        assert isinstance(real, dict), key
-        for name, value in shown.items():
-            assert name in real, name
-            assert_within(value, real[name], name)
-    elif isinstance(shown, list):
-        assert isinstance(real, list) and len(shown) <= len(real), key
-        for here, there in zip(shown, real, strict=False):
-            assert_within(here, there, key)
-    elif key in _VARYING:
-        assert type(shown) is type(real), f"{key}: {shown} and {real}"
-    else:
-        assert shown == real, key
+    assert_shown(block, told.stdout)
 
 
 def test_every_command_is_followed_or_says_what_it_needs() -> None:

@@ -1,11 +1,13 @@
 """The project's documents as tests read them: blocks, headings, links, tables."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from textwrap import dedent
-from typing import Final
+from typing import Any, Final
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 DOCUMENTS: Final = tuple(
@@ -97,12 +99,12 @@ def rows(text: str) -> Iterator[tuple[str, ...]]:
 
 def table(document: Path, columns: int, *, under: str) -> list[tuple[str, ...]]:
     """The rows with so many columns whose first cell holds code, in the section whose heading's anchor is `under`."""
-    found = [row for row in rows(_section(document, under)) if len(row) == columns and code(row[0])]
+    found = [row for row in rows(section(document, under)) if len(row) == columns and code(row[0])]
     assert found, f"{document} has no such table under {under}"
     return found
 
 
-def _section(document: Path, under: str) -> str:
+def section(document: Path, under: str) -> str:
     """The text from a heading to the next of its level or above."""
     text = prose(document)
     marks = [(found.start(), len(found[1]), anchor(found[2])) for found in _HEADING.finditer(text)]
@@ -111,3 +113,50 @@ def _section(document: Path, under: str) -> str:
             ends: Sequence[int] = [start for start, other, _ in marks[place + 1 :] if other <= level]
             return text[start : ends[0] if ends else len(text)]
     raise AssertionError(f"{document} has no heading {under}")
+
+
+# --- what a block is said to print -------------------------------------------------------------------------------
+
+# Of these only the type is the same from run to run.
+_VARYING: Final = {"id", "opened_at", "resets_at", "closed_at", "request_count"}
+
+
+def _shown_after(block: Block) -> Block | None:
+    """The output that the document shows for a block: what comes next, when that is no command."""
+    later = [other for other in blocks(block.document) if other.line > block.line]
+    return later[0] if later and later[0].language in ("json", "text") else None
+
+
+def assert_shown(block: Block, printed: str) -> None:
+    """What the document shows for a block is what it printed: JSON as a part of it, text line by line.
+
+    :raises AssertionError: when it isn't
+    """
+    shown = _shown_after(block)
+    if shown and shown.language == "json":
+        _assert_within(_parsed(shown.text), _parsed(printed))
+    elif shown:
+        lines = [line.split() for line in printed.splitlines()]
+        for line in shown.text.splitlines():
+            assert line.split() in lines, printed
+
+
+def _parsed(text: str) -> Any:  # noqa: ANN401 - JSON is anything
+    return json.loads(text, parse_float=Decimal)
+
+
+def _assert_within(shown: object, real: object, key: str = "") -> None:
+    """What is shown is a part of what is real."""
+    if isinstance(shown, dict):
+        assert isinstance(real, dict), key
+        for name, value in shown.items():
+            assert name in real, name
+            _assert_within(value, real[name], name)
+    elif isinstance(shown, list):
+        assert isinstance(real, list) and len(shown) <= len(real), key
+        for here, there in zip(shown, real, strict=False):
+            _assert_within(here, there, key)
+    elif key in _VARYING:
+        assert type(shown) is type(real), f"{key}: {shown} and {real}"
+    else:
+        assert shown == real, key

@@ -1,0 +1,253 @@
+"""A tired engineer follows the operations manual on AWS: every command that an account is needed for, in its order.
+
+The AWS CLI talks to moto, a stand-in for AWS, and `curl` to a gateway of `make run` that asks for keys: the stack's
+output names it. What costs money or takes Terraform isn't run here: those blocks say that the account is billed, and
+what they print is held against scripts/deploy.py in tests/unit/scripts.
+"""
+
+import json
+import os
+import re
+import subprocess
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+from threading import Thread
+from typing import Any, Final
+from urllib.request import Request, urlopen
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+import yaml
+from moto.server import ThreadedMotoServer
+
+from scripts.deploy import parameters_of
+from tests.support.aws_cli import aws_cli
+from tests.support.documents import OPERATIONS, PROJECT, assert_shown, blocks, code, table
+from tests.support.gateway import running_gateway
+from tests.support.upstream import running_upstream
+
+_BLOCKS: Final = [block for block in blocks(OPERATIONS[0]) if block.needs == "an AWS account"]
+# The terminal, which the manual's other sections refer to, comes first; then all of them as they stand.
+_FIRST: Final = next(place for place, block in enumerate(_BLOCKS) if "told()" in block.text)
+FOLLOWED: Final = [*_BLOCKS[_FIRST:], *_BLOCKS[:_FIRST]]
+ADMIN: Final = "sentinel-admin-key-of-forty-eight-characters-000"
+_TRUST: Final = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda"}, "Action": "sts:AssumeRole"}]}
+
+
+class Account:
+    """What Terraform and SAM leave behind, as far as the manual's commands ask for it."""
+
+    def __init__(self, endpoint: str, base_url: str) -> None:
+        self._endpoint = endpoint
+        database = self._database()
+        secrets = self._client("secretsmanager")
+        app = json.dumps({"username": "fusewire_app", "password": "before"})
+        arns = {
+            "provider_keys_secret_arn": secrets.create_secret(Name="keys")["ARN"],  # nobody has filled it
+            "admin_api_key_secret_arn": secrets.create_secret(
+                Name="admin", SecretString=json.dumps({"ADMIN_API_KEY": ADMIN})
+            )["ARN"],
+            "database_app_secret_arn": secrets.create_secret(Name="app", SecretString=app)["ARN"],
+            "database_user": "fusewire_app",
+        }
+        for name, value in arns.items():
+            self._client("ssm").put_parameter(Name=f"/fusewire/prod/{name}", Type="String", Value=value)
+        self.arns, self.database = arns, database
+        topic = self._client("sns").create_topic(Name="alarms")["TopicArn"]
+        self.outputs = {"BaseUrl": base_url, "Migrate": self._migrate(), "AlarmTopic": topic}
+
+    def secret(self, name: str) -> dict[str, str]:
+        """What a secret holds by now."""
+        found = self._client("secretsmanager").get_secret_value(SecretId=self.arns[name])
+        told: dict[str, str] = json.loads(found["SecretString"])
+        return told
+
+    def instances(self) -> list[str]:
+        return [each["DBInstanceIdentifier"] for each in self._client("rds").describe_db_instances()["DBInstances"]]
+
+    def _client(self, name: str) -> Any:  # noqa: ANN401 - boto3 has no types
+        return boto3.client(
+            name,
+            endpoint_url=self._endpoint,
+            region_name="eu-central-1",
+            aws_access_key_id="x",
+            aws_secret_access_key="x",  # noqa: S106 - moto asks for some
+        )
+
+    def _database(self) -> str:
+        ec2, rds = self._client("ec2"), self._client("rds")
+        vpc = ec2.create_vpc(CidrBlock="10.42.0.0/16")["Vpc"]["VpcId"]
+        subnets = [
+            ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.42.{zone}.0/24")["Subnet"]["SubnetId"] for zone in range(2)
+        ]
+        group = ec2.create_security_group(GroupName="database", Description="d", VpcId=vpc)["GroupId"]
+        rds.create_db_subnet_group(DBSubnetGroupName="fusewire-prod", DBSubnetGroupDescription="d", SubnetIds=subnets)
+        rds.create_db_parameter_group(
+            DBParameterGroupName="fusewire-prod-postgres17", DBParameterGroupFamily="postgres17", Description="d"
+        )
+        made = rds.create_db_instance(
+            DBInstanceIdentifier="fusewire-prod",
+            Engine="postgres",
+            DBInstanceClass="db.t4g.small",
+            AllocatedStorage=20,
+            MasterUsername="fusewire_owner",
+            ManageMasterUserPassword=True,
+            MultiAZ=True,
+            DBSubnetGroupName="fusewire-prod",
+            DBParameterGroupName="fusewire-prod-postgres17",
+            VpcSecurityGroupIds=[group],
+        )
+        return str(made["DBInstance"]["DBInstanceIdentifier"])
+
+    def _migrate(self) -> str:
+        self._tell("config", {"lambda": {"use_docker": False}})
+        self._tell("static/lambda-simple/response", {"results": ['{"applied": []}'], "region": "eu-central-1"})
+        role = self._client("iam").create_role(RoleName="migrate", AssumeRolePolicyDocument=json.dumps(_TRUST))
+        packed = BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("app.py", "")
+        made = self._client("lambda").create_function(
+            FunctionName="migrate",
+            Runtime="python3.13",
+            Handler="app.handler",
+            Role=role["Role"]["Arn"],
+            Code={"ZipFile": packed.getvalue()},
+        )
+        return str(made["FunctionArn"])
+
+    def _tell(self, what: str, value: object) -> None:
+        asked = Request(f"{self._endpoint}/moto-api/{what}", json.dumps(value).encode(), method="POST")  # noqa: S310
+        asked.add_header("Content-Type", "application/json")
+        urlopen(asked, timeout=10).close()  # noqa: S310 - our own server
+
+
+class _Stacks(BaseHTTPRequestHandler):
+    """CloudFormation's DescribeStacks, for which moto would need a dozen packages more."""
+
+    outputs: Mapping[str, str]
+
+    def do_POST(self) -> None:
+        members = "".join(
+            f"<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>"
+            for key, value in self.outputs.items()
+        )
+        stack = f"<member><StackName>fusewire-prod</StackName><Outputs>{members}</Outputs></member>"
+        answer = f"<R><DescribeStacksResult><Stacks>{stack}</Stacks></DescribeStacksResult></R>".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def stacks(outputs: Mapping[str, str]) -> Iterator[str]:
+    """An endpoint that knows one stack."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Stacks", (_Stacks,), {"outputs": outputs}))
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class Followed:
+    """One terminal in which all of it was typed, what each block printed, and where it was."""
+
+    def __init__(self, account: Account, folder: Path, printed: dict[int, str], said: str) -> None:
+        self.account, self.folder, self.printed, self.said = account, folder, printed, said
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Followed]:
+    folder = tmp_path_factory.mktemp("aws")
+    (folder / "infra").mkdir()
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    variables = {
+        "AUTH_MODE": "keys",
+        "ADMIN_API_KEY": ADMIN,
+        "AI_MODE": "cloud",
+        "OPENAI_API_KEY": "sk-x",
+        "OPENAI_SOTA_MODEL": "gpt-4o",
+        "LOCAL_CONCURRENCY": "1",
+    }
+    try:
+        endpoint = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+        with running_upstream() as vendor:
+            with running_gateway(folder / "home", OPENAI_BASE_URL=vendor.url, **variables) as gateway:
+                account = Account(endpoint, gateway.base)
+                with stacks(account.outputs) as cloudformation, aws_cli(tmp_path_factory.mktemp("cli")) as programs:
+                    places = {"AWS_ENDPOINT_URL": endpoint, "AWS_ENDPOINT_URL_CLOUDFORMATION": cloudformation}
+                    yield _typed(account, folder, programs, places)
+    finally:
+        server.stop()
+
+
+def _typed(account: Account, folder: Path, programs: Path, places: Mapping[str, str]) -> Followed:
+    # The terminal puts .venv-infra first on the PATH.
+    (folder / ".venv-infra").mkdir()
+    (folder / ".venv-infra/bin").symlink_to(programs)
+    script = "".join(f"{{\n{block.text}\n}} > printed.{place}\n" for place, block in enumerate(FOLLOWED))
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    aws = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_CONFIG_FILE": str(folder / "none"), **places}
+    done = subprocess.run(  # noqa: S603 - what our own manual says
+        ["bash", "-e", "-o", "pipefail", "-c", script],  # noqa: S607
+        cwd=folder,
+        env=kept | aws,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    printed = {place: (folder / f"printed.{place}").read_text() for place in range(len(FOLLOWED))
+               if (folder / f"printed.{place}").exists()}  # fmt: skip
+    return Followed(account, folder, printed, f"{done.returncode}: {done.stderr}")
+
+
+@pytest.mark.parametrize("place", range(len(FOLLOWED)), ids=lambda place: FOLLOWED[place].place)
+def test_a_command_works_and_prints_what_is_shown(place: int, followed: Followed) -> None:
+    assert followed.said == "0: ", followed.said + "\n".join(followed.printed.values())
+    assert '"error"' not in followed.printed[place]
+    assert_shown(FOLLOWED[place], followed.printed[place])
+
+
+def test_what_was_typed_has_been_done(followed: Followed) -> None:
+    account = followed.account
+    assert account.secret("provider_keys_secret_arn") == {"OPENAI_API_KEY": "put-the-key-here"}
+    assert set(account.secret("admin_api_key_secret_arn")) == {"ADMIN_API_KEY"}
+    assert re.fullmatch("[A-Za-z0-9]{48}", account.secret("admin_api_key_secret_arn")["ADMIN_API_KEY"])
+    app = account.secret("database_app_secret_arn")
+    assert app["username"] == "fusewire_app" and re.fullmatch("[A-Za-z0-9]{48}", app["password"])
+    assert account.instances() == ["fusewire-prod"], "the restored one is gone"
+    left = {path.name for path in followed.folder.iterdir() if not path.name.startswith("printed")}
+    assert left == {"infra", ".venv-infra", "home", "migrated.json"}, "no secret stays in a file"
+    settings = parameters_of(
+        (PROJECT / "infra/template.yaml").read_text(), (followed.folder / "infra/prod.env").read_text()
+    )
+    assert settings["AlarmEmail"] == "oncall@example.com" and settings["AiMonthlyBudgetUsd"] == "100"
+
+
+def test_what_is_asked_for_by_name_is_what_terraform_and_sam_write() -> None:
+    manual = OPERATIONS[0].read_text()
+    readme = PROJECT / "infra/terraform/README.md"
+    parameters = {name for row in table(readme, 2, under="what-terraform-tells-the-template") for name in code(row[0])}
+    assert set(re.findall(r"[(`]told (\w+)", manual)) <= parameters
+    template = yaml.load((PROJECT / "infra/template.yaml").read_text(), Loader=yaml.BaseLoader)  # noqa: S506 - strings only
+    assert set(re.findall(r"\(output (\w+)", manual)) <= set(template["Outputs"])
+
+
+def test_what_needs_an_account_is_followed_here_or_is_billed() -> None:
+    asking = re.compile(r"^\s*(?:aws|terraform|make deploy|make destroy)\b", re.MULTILINE)
+    for block in blocks(OPERATIONS[0]):
+        if block.language == "bash" and asking.search(block.text):
+            billed = "make deploy" in block.text or "make destroy" in block.text
+            assert block.needs == "an AWS account" + " that is billed" * billed, block.place

@@ -1,0 +1,153 @@
+"""The operations manual on AWS: its sums, the resources that it counts, and what `make deploy` says as it goes."""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from scripts import deploy
+from scripts.deploy import Target
+from tests.support.documents import PROJECT, blocks, code, rows, section
+from tests.unit.docs.test_operations import BOTH, ENGLISH, JAPANESE
+
+COST: Final = {ENGLISH: "9-cost-of-the-idle-stack", JAPANESE: "9-アイドル時の費用"}
+_PRODUCT: Final = re.compile(r"([\d.]+(?: x [\d.]+)+) = ([\d.]+)")
+# What costs nothing by itself: what it is used for is counted elsewhere, or by the call.
+_FREE_IN_TERRAFORM: Final = {
+    "aws_db_parameter_group", "aws_db_proxy_default_target_group", "aws_db_proxy_target", "aws_db_subnet_group",
+    "aws_default_security_group", "aws_iam_role", "aws_iam_role_policy", "aws_internet_gateway", "aws_kms_alias",
+    "aws_route", "aws_route_table", "aws_route_table_association", "aws_security_group", "aws_ssm_parameter",
+    "aws_subnet", "aws_vpc", "aws_vpc_security_group_egress_rule", "aws_vpc_security_group_ingress_rule",
+    "terraform_data",
+}  # fmt: skip
+_FREE_IN_THE_STACK: Final = {
+    "AWS::ApiGateway::Account", "AWS::IAM::ManagedPolicy", "AWS::IAM::Role", "AWS::Logs::QueryDefinition",
+    "AWS::SNS::Subscription", "AWS::SNS::Topic", "AWS::SNS::TopicPolicy", "AWS::SQS::Queue", "AWS::Serverless::Api",
+    "AWS::Serverless::LayerVersion", "AWS::WAFv2::WebACLAssociation",
+}  # fmt: skip
+
+
+def costs(manual: Path) -> list[tuple[str, ...]]:
+    return [row for row in rows(section(manual, COST[manual])) if len(row) == 5]
+
+
+def resources() -> dict[str, Any]:
+    template = yaml.load((PROJECT / "infra/template.yaml").read_text(), Loader=_Template)  # noqa: S506 - a safe one
+    found: dict[str, Any] = template["Resources"]
+    return found
+
+
+class _Template(yaml.SafeLoader):
+    """CloudFormation's short forms are nothing here."""
+
+
+_Template.add_multi_constructor("!", lambda loader, suffix, node: suffix)
+
+
+def _of(kind: str) -> list[dict[str, Any]]:
+    return [each for each in resources().values() if each["Type"] == kind]
+
+
+@BOTH
+def test_every_product_and_both_sums_are_right(manual: Path) -> None:
+    *items, total = costs(manual)[1:]
+    for column in (3, 4):
+        added = Decimal(0)
+        for row in items:
+            if not row[column]:
+                continue
+            found = _PRODUCT.fullmatch(row[column])
+            assert found, row
+            factors, said = found.groups()
+            assert round(prod(map(Decimal, factors.split(" x "))), 2) == Decimal(said), row
+            prices = {Decimal(each) for each in re.findall(r"\d+\.\d+", row[2])}
+            assert prices & set(map(Decimal, factors.split(" x "))), f"{row}: at none of the prices"
+            added += Decimal(said)
+        assert total[column] == f"**{added}**"
+    text = section(manual, COST[manual])
+    for factors, said in _PRODUCT.findall(text):
+        assert round(prod(map(Decimal, factors.split(" x "))), 2) == Decimal(said)
+
+
+@BOTH
+def test_whatever_terraform_and_sam_make_is_counted_or_free(manual: Path) -> None:
+    counted = {name for row in costs(manual) for name in code(row[1])}
+    module = (PROJECT / "infra/terraform/modules/aws").glob("*.tf")
+    made = {kind for path in module for kind in re.findall(r'^resource "(\w+)"', path.read_text(), re.MULTILINE)}
+    assert {name for name in counted if "::" not in name} == made - _FREE_IN_TERRAFORM
+    stack = {each["Type"] for each in resources().values()}
+    assert {name for name in counted if "::" in name} == stack - _FREE_IN_THE_STACK
+    assert made >= _FREE_IN_TERRAFORM and stack >= _FREE_IN_THE_STACK
+
+
+def test_the_numbers_that_are_multiplied_are_the_templates() -> None:
+    alarms = [each["Properties"] for each in _of("AWS::CloudWatch::Alarm")]
+    metrics = sum(len([m for m in each["Metrics"] if "MetricStat" in m]) if "Metrics" in each else 1 for each in alarms)
+    by_kind = {code(row[1])[-1]: row for row in costs(ENGLISH)[1:-1]}
+    assert by_kind["AWS::CloudWatch::Alarm"][0] == f"alarms, {len(alarms)} over {metrics} metrics"
+    assert by_kind["AWS::CloudWatch::Alarm"][3].startswith(f"{metrics} x ")
+    globals_ = yaml.load((PROJECT / "infra/template.yaml").read_text(), Loader=_Template)["Globals"]["Function"]  # noqa: S506
+    functions = _of("AWS::Serverless::Function")
+    assert globals_["SnapStart"] == {"ApplyOn": "PublishedVersions"} and globals_["VersionDeletionPolicy"] == "Delete"
+    assert not any({"SnapStart", "MemorySize"} & set(each["Properties"]) for each in functions)
+    gigabytes = Decimal(globals_["MemorySize"]) / 1024
+    assert by_kind["AWS::Serverless::Function"][3].startswith(f"{len(functions)} x {gigabytes} x {730 * 3600} x ")
+    assert by_kind["AWS::KMS::Key"][3].startswith(f"{1 + len(_of('AWS::KMS::Key'))} x ")
+
+
+def test_decision_6_has_the_same_sums() -> None:
+    said = (PROJECT / "docs/decisions/0006-database-on-aws.md").read_text()
+    for sum_ in (costs(ENGLISH)[-1][3], costs(ENGLISH)[-1][4]):
+        assert sum_.strip("*") in said
+
+
+# --- make deploy -------------------------------------------------------------------------------------------------
+
+
+def after(*commands: str) -> list[str]:
+    """The lines that the manual shows for the billed block that is just these commands."""
+    told = blocks(ENGLISH)
+    [place] = [place for place, block in enumerate(told) if block.text.splitlines() == [*commands]]
+    assert told[place].needs == "an AWS account that is billed" and told[place + 1].language == "text"
+    return told[place + 1].text.splitlines()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_make_deploy_says_is_what_the_manual_shows(
+    first: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scripts.deploy.subprocess.run", lambda *arguments, **named: None)
+    monkeypatch.setattr(deploy, "hash_of", lambda *arguments: "0" * 64)
+    monkeypatch.setattr(deploy, "_places", lambda *arguments: {})
+    answers = {"Migrate": "arn", "Build": "0" * 64, "BaseUrl": "https://abc123.execute-api.eu-central-1.amazonaws.com"}
+    monkeypatch.setattr(deploy, "_outputs", lambda *arguments: answers)
+    monkeypatch.setattr(
+        deploy, "_migrate", lambda *arguments: deploy._say(f"migrate: {'0001.sql' if first else 'nothing to do'}")
+    )
+    target = Target("prod", "eu-central-1", "fusewire-prod", "bucket", "on")
+    deploy._say(f"base_url: {deploy.deploy(deploy._run, target, None)}/live/api/v1")
+    printed = capsys.readouterr().err.splitlines()
+    shown = after("make deploy") if first else after("git checkout v0.1.0", "make deploy")
+    assert_in_order(shown, printed)
+
+
+def test_what_make_destroy_says_is_what_the_manual_shows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scripts.deploy.subprocess.run", lambda *arguments, **named: None)
+    deploy.destroy(deploy._run, Target("prod", "eu-central-1", "fusewire-prod", "bucket", "on"))
+    down = next(block.text for block in blocks(ENGLISH) if block.text.endswith("make destroy"))
+    assert_in_order(after(*down.splitlines()), capsys.readouterr().err.splitlines())
+
+
+def assert_in_order(shown: Sequence[str], printed: Sequence[str]) -> None:
+    """Each line that is shown comes after the one before; "..." stands for anything."""
+    left = iter(printed)
+    for line in shown:
+        pattern = re.escape(line).replace(r"\.\.\.", ".*")
+        assert any(re.fullmatch(pattern, told) for told in left), f"{line}: {printed}"
