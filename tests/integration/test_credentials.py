@@ -85,7 +85,7 @@ def test_nothing_is_read_before_the_first_call(monkeypatch: pytest.MonkeyPatch) 
 def test_what_the_secrets_hold_are_settings() -> None:
     others = {"ADMIN_API_KEY": ADMIN, "OPENAI_COST_EFFECTIVE_MODEL": "m"}
     made = core(kept({"OPENAI_API_KEY": SECRET}, "one"), kept(others, "two"))
-    assert set(made.registry.configured()) == {"openai"}
+    assert set(made.registry.configured) == {"openai"}
     assert made.registry.get("openai").tier_model("cost_effective") == "m"
     assert (key(made), made.secret("ADMIN_API_KEY")) == (SECRET, made.settings.secret("ADMIN_API_KEY"))
     assert SECRET not in repr(made.settings)
@@ -129,7 +129,7 @@ def test_a_refused_credential_has_them_read_anew(clock: Clock) -> None:
 def test_a_secret_that_nobody_filled_yet_leaves_its_vendors_unconfigured(log: LogLines) -> None:
     arn = boto3.client("secretsmanager").create_secret(Name="empty")["ARN"]
     made = core(arn, kept({"ADMIN_API_KEY": ADMIN}))
-    assert made.registry.configured() == {}
+    assert made.registry.configured == {}
     assert made.secret("ADMIN_API_KEY") is not None
     assert [line["level"] for line in log.events("secrets.empty")] == ["WARNING"]
 

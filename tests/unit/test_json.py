@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusewire.json import dumps
+from fusewire.json import dumps, loads
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,17 @@ def test_everything_else_is_ordinary_json(value: object) -> None:
     text = dumps(value)
     assert json.loads(text) == value
     assert "\n" not in text
+
+
+@pytest.mark.parametrize("text", ['{"cost":0.30000000000000004,"n":3}', b'{"cost":0.30000000000000004,"n":3}'])
+def test_what_is_read_is_exact(text: str | bytes) -> None:
+    assert loads(text) == {"cost": Decimal("0.30000000000000004"), "n": 3}
+
+
+@pytest.mark.parametrize("text", ["", "{", b"\xff", '{"a":1} x'])
+def test_what_is_not_json_is_an_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"Expecting|Extra|decode"):
+        loads(text)
 
 
 def test_text_stays_readable() -> None:

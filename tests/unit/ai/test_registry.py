@@ -49,7 +49,7 @@ def test_a_name_that_is_no_provider_stops_the_start_with_what_is_allowed(variabl
 
 
 def test_a_vendor_of_the_contract_may_be_in_the_chain_before_it_is_configured() -> None:
-    assert registry(AI_FALLBACK_CHAIN="azure,aws,gcp,openai,anthropic,ollama,vllm").chain() == ()
+    assert registry(AI_FALLBACK_CHAIN="azure,aws,gcp,openai,anthropic,ollama,vllm").chain == ()
 
 
 ENDPOINTS = [
@@ -107,7 +107,7 @@ def test_looking_at_every_provider_imports_no_sdk() -> None:
         "from fusewire.config import load_settings\n"
         "from fusewire.ai.registry import Registry\n"
         "found = Registry(load_settings({'OPENAI_API_KEY': 'k', 'OPENAI_SOTA_MODEL': 'm'}))\n"
-        "found.chain(), [found.get(name).missing() for name in found.ids()]\n"
+        "found.chain, [found.get(name).missing() for name in found.ids()]\n"
         "heavy = {'openai', 'anthropic', 'boto3', 'google.auth', 'httpx', 'httpx2', 'psycopg'}\n"
         "print(sorted(heavy & sys.modules.keys()))\n"
     )

@@ -189,7 +189,7 @@ def test_the_settings_that_are_shown_are_enough_for_each_provider() -> None:
         given = {k: v for k, v in dotenv_values(stream=io.StringIO(block.text), interpolate=False).items() if v}
         core = assemble(load_settings(given))
         registry = core.registry
-        assert list(registry.configured()) == [name], block.place
+        assert list(registry.configured) == [name], block.place
         assert core.prices.price(name, registry.get(name).tier_model("sota") or "")
         assert [each for each in registry.ids() if given.keys() & variables_of(registry, each)] == [name]
 

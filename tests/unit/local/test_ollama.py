@@ -23,4 +23,4 @@ def test_wanted(variables: dict[str, str], wanted: bool) -> None:
 def test_its_variables_configure_the_provider() -> None:
     variables = {"AI_MODE": "local", "AUTH_MODE": "open", **ollama.as_variables("http://127.0.0.1:1")}
     core = assemble(load_settings(variables))
-    assert set(core.registry.configured()) == {"ollama"}
+    assert set(core.registry.configured) == {"ollama"}

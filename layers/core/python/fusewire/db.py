@@ -4,11 +4,8 @@ The ledger's statements are PL/pgSQL functions that take and return one jsonb ob
 trip is a call by name. Nothing here pins a proxy's connection: no prepared statements, no session settings.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal
-from functools import partial
 from typing import Any, Final, LiteralString, TypeVar
 
 import psycopg
@@ -19,7 +16,7 @@ from pydantic import SecretStr
 
 from fusewire import tracing
 from fusewire.errors import LedgerUnavailableError
-from fusewire.json import dumps
+from fusewire.json import dumps, loads
 
 _CONNECT_TIMEOUT_SECONDS: Final = 3
 _UNACKNOWLEDGED_MILLISECONDS: Final = 5_000
@@ -139,7 +136,7 @@ def _opened(url: str, credentials: Mapping[str, str]) -> _Connection:
         prepare_threshold=None,
         application_name="fusewire",
     )
-    set_json_loads(partial(json.loads, parse_float=Decimal), connection)
+    set_json_loads(loads, connection)
     return connection
 
 

@@ -1,6 +1,8 @@
 """JSON whose money stays exact: a Decimal is written as a number in plain notation, never by way of a float."""
 
+import json
 from decimal import Decimal
+from typing import Any, Final
 
 import simplejson
 
@@ -14,13 +16,22 @@ def _exact(value: object) -> object:
     return str(value)
 
 
+_ENCODER: Final = simplejson.JSONEncoder(
+    default=_exact,
+    use_decimal=False,
+    ensure_ascii=False,
+    separators=(",", ":"),
+    allow_nan=False,
+)
+_DECODER: Final = json.JSONDecoder(parse_float=Decimal)
+
+
 def dumps(value: object) -> str:
     """One line of JSON in UTF-8; whatever JSON doesn't know (dates, ids) as its `str()`."""
-    return simplejson.dumps(
-        value,
-        default=_exact,
-        use_decimal=False,
-        ensure_ascii=False,
-        separators=(",", ":"),
-        allow_nan=False,
-    )
+    encoded: str = _ENCODER.encode(value)
+    return encoded
+
+
+def loads(text: str | bytes) -> Any:  # noqa: ANN401 - JSON is anything
+    """What a JSON text says, numbers with a fraction as Decimal. :raises ValueError: for text that isn't JSON"""
+    return _DECODER.decode(text if isinstance(text, str) else text.decode())

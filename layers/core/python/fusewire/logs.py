@@ -58,7 +58,8 @@ def start_request(request_id: str, level: str) -> None:
     """Begin the lines of one call: nothing of the call before stays, and every line carries this id."""
     logger.clear_state()
     logger.append_keys(request_id=request_id)
-    logger.setLevel(level)
+    if logging.getLevelName(logger.log_level) != level:  # setting it clears the caches of every logger there is
+        logger.setLevel(level)
     metrics.begin()
     tracing.begin(request_id)
 

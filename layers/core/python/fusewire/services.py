@@ -126,7 +126,7 @@ def assemble(settings: Settings) -> Services:
 def warn_of_expiring_keys(registry: Registry) -> None:
     """Log one line for each provider's key that expires within 14 days, or has."""
     today = datetime.now(UTC).date()
-    for provider in registry.configured().values():
+    for provider in registry.configured.values():
         expires = provider.key_expires_on()
         if expires is not None and expires - today <= _WARN_BEFORE_EXPIRY:
             logs.event("provider.key_expiring", logging.WARNING, provider=provider.id, expires_on=expires.isoformat())

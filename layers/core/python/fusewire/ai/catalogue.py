@@ -26,14 +26,14 @@ def models(
     for tier in TIERS:
         serving = [
             f"{p.id}/{m}"
-            for p in registry.chain()
+            for p in registry.chain
             if tiers.permits(p, confidential=confidential)
             and (m := p.tier_model(tier))
             and allowance.permits_model(tier, p.id, m)
         ]
         if serving:
             listed.append(_model(tier, "fusewire", {"kind": "tier", "served_by": serving}))
-    for provider in registry.configured().values():
+    for provider in registry.configured.values():
         if tiers.permits(provider, confidential=confidential):
             listed += _models_of(provider, prices, allowance)
     return listed

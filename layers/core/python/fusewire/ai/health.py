@@ -28,14 +28,14 @@ def providers_report(core: "Services", *, probe_for: Caller | None) -> dict[str,
     for name in core.registry.ids():
         described = _describe(core.registry.get(name), noted.get(name, {}))
         providers.append(described | ({"probe": probes.get(name)} if probe_for else {}))
-    chain = [p.id for p in core.registry.chain() if core.tiers.permits(p)]
+    chain = [p.id for p in core.registry.chain if core.tiers.permits(p)]
     return {"mode": core.settings.ai_mode, "chain": chain, "providers": providers}
 
 
 def _probes(core: "Services", caller: Caller) -> dict[str, dict[str, object]]:
     """Probes one after the other, each metered, with an even share of the caller's time."""
     end = time.monotonic() + caller.remaining_seconds
-    asked = {name: p for name, p in core.registry.configured().items() if core.tiers.permits(p)}
+    asked = {name: p for name, p in core.registry.configured.items() if core.tiers.permits(p)}
     told: dict[str, dict[str, object]] = {}
     for name, provider in asked.items():
         share = (end - time.monotonic()) / (len(asked) - len(told))

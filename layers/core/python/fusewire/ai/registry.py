@@ -5,6 +5,7 @@ pays for the providers that are configured, and for the SDK of the one that answ
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from importlib import import_module
 from typing import Final, cast
 
@@ -57,16 +58,18 @@ class Registry:
             self._made[name] = _PROVIDER_FACTORIES[name](self._settings)
         return self._made[name]
 
+    @cached_property
     def configured(self) -> dict[str, AIProvider]:
         """The providers whose settings are complete, by id."""
         return {name: self.get(name) for name in self.ids() if not self.get(name).missing()}
 
+    @cached_property
     def chain(self) -> tuple[AIProvider, ...]:
         """The configured providers in the order in which tiers try them.
 
         `AI_DEFAULT_PROVIDER`, then `AI_FALLBACK_CHAIN`; where no chain is set, whatever else is configured comes last.
         """
-        configured = self.configured()
+        configured = self.configured
         order = [self._settings.ai_default_provider, *self._settings.ai_fallback_chain]
         if "ai_fallback_chain" not in self._settings.model_fields_set:
             order += configured

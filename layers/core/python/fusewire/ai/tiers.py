@@ -93,7 +93,7 @@ class Tiers:
         """
         confidential = classification == "confidential"
         if model in TIERS:
-            served = [(p, m) for p in self._registry.chain() if (m := p.tier_model(model))]
+            served = [(p, m) for p in self._registry.chain if (m := p.tier_model(model))]
             return Route(self._allowed(served, confidential, model, allowance), model, confidential)
         served = [self._named(model, embedding=False)]
         return Route(self._allowed(served, confidential, model, allowance), None, confidential)
@@ -113,7 +113,7 @@ class Tiers:
         can't be compared, so another provider's answer would be worse than none."""
         confidential = classification == "confidential"
         if model in TIERS:
-            served = [(p, m) for p in self._registry.chain() if (m := p.embedding_model())]
+            served = [(p, m) for p in self._registry.chain if (m := p.embedding_model())]
             return Route(self._allowed(served, confidential, model, allowance)[:1], model, confidential)
         served = [self._named(model, embedding=True)]
         return Route(self._allowed(served, confidential, model, allowance), None, confidential)
@@ -143,7 +143,7 @@ class Tiers:
         return granted
 
     def _named(self, model: str, *, embedding: bool) -> tuple[AIProvider, str]:
-        configured = self._registry.configured()
+        configured = self._registry.configured
         prefix, _, rest = model.partition("/")
         if rest and prefix in self._registry.ids():
             if prefix in configured:

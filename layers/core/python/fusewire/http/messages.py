@@ -312,7 +312,7 @@ def _model(asked: str, registry: Registry) -> str:
     wanted = _CLAUDE.fullmatch(asked) if asked.startswith("claude-") else None
     if wanted is None:
         return asked
-    served = {(p.id, m) for p in registry.configured().values() for tier in TIERS if (m := p.tier_model(tier))}
+    served = {(p.id, m) for p in registry.configured.values() for tier in TIERS if (m := p.tier_model(tier))}
     if any(model == asked for _, model in served):
         return asked
     found = sorted(f"{provider}/{model}" for provider, model in served if _is_same(wanted, _CLAUDE.fullmatch(model)))
