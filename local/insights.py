@@ -1,9 +1,9 @@
 """CloudWatch Logs Insights on a laptop: as much of its query language as the saved queries use, over JSON lines.
 
-`fields`, `filter`, `stats ... by`, `sort`, `limit`; `and`, `or`, `not`, comparisons, `in`, `like` with a string or a
-/pattern/; the functions in `_AGGREGATES` and `bin`. Anything else is refused rather than guessed at, so that a query
-that passes here is one whose meaning was tried. Fields within objects are named with dots; `@timestamp` and `@message`
-are a line's time and text, as in the cloud.
+`fields`, `filter`, `stats ... by`, `sort`, `limit`; `and`, `or`, `not`, comparisons, `in`, `like` and `not like` with a
+string or a /pattern/; the functions in `_AGGREGATES` and `bin`. Anything else is refused rather than guessed at, so
+that a query that passes here is one whose meaning was tried. Fields within objects are named with dots; `@timestamp`
+and `@message` are a line's time and text, as in the cloud.
 """
 
 import json
@@ -276,9 +276,12 @@ class _Parser:
             among = [self.literal() for _ in self.listed()]
             self.expect("sign", "]")
             return lambda row: value(row) in among
-        if self.took("name", "like"):
+        unlike = self.took("name", "not")
+        if unlike:
+            self.expect("name", "like")
+        if unlike or self.took("name", "like"):
             pattern = self.pattern()
-            return lambda row: pattern.search(str(value(row) or "")) is not None
+            return lambda row: (pattern.search(str(value(row) or "")) is None) is unlike
         compare = _COMPARISONS.get(self.tokens[0][1] if self.tokens else "")
         if compare is None:
             raise QueryError(f"a comparison is missing before {self.rest()!r}")

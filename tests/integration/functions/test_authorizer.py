@@ -29,6 +29,12 @@ def guarded(functions: Functions) -> Functions:
     return functions
 
 
+@pytest.fixture
+def measured(guarded: Functions) -> Functions:
+    guarded.set(FUSEWIRE_METRICS_NAMESPACE="fusewire/test")
+    return guarded
+
+
 def asking(secret: str | None, name: str = "complete", **headers: str) -> dict[str, Any]:
     """The REQUEST event before this sample reaches its function."""
     event = sample(name)
@@ -147,6 +153,37 @@ def test_nobody_is_let_in_while_nobody_can_tell(guarded: Functions, log: LogLine
     with pytest.raises(LedgerUnavailableError):
         guarded("authorizer", asking(SECRET))
     assert len(log.events("ledger.unavailable")) == 1
+
+
+# Lambda's count of errors can't be an alarm here, so what is one is counted by the log's events.
+
+
+def metrics(log: LogLines) -> list[tuple[str, int]]:
+    names = ("LedgerErrors", "FunctionErrors")
+    return [(name, line[name]) for line in log.events("metrics") for name in names if name in line]
+
+
+def test_a_wrong_key_is_no_error_for_an_alarm(measured: Functions, log: LogLines) -> None:
+    for secret in ("fw_wrong", None):
+        with pytest.raises(UnauthorizedError):
+            measured("authorizer", asking(secret))
+    assert metrics(log) == []
+    assert [line for line in log.lines if line["level"] == "ERROR"] == []
+
+
+def test_a_database_that_is_away_is_one_for_the_alarm_on_the_ledger(measured: Functions, log: LogLines) -> None:
+    measured.set(DATABASE_URL="postgresql://127.0.0.1:1/nowhere")
+    with pytest.raises(LedgerUnavailableError):
+        measured("authorizer", asking(SECRET))
+    assert metrics(log) == [("LedgerErrors", 1)]
+
+
+def test_a_bug_is_one_for_the_alarm_on_bugs(measured: Functions, log: LogLines) -> None:
+    with pytest.raises(KeyError):
+        measured("authorizer", {})
+    assert metrics(log) == [("FunctionErrors", 1)]
+    [line] = log.events("function.error")
+    assert line["error_type"] == "KeyError"
 
 
 # --- what is remembered ------------------------------------------------------------------------------------------

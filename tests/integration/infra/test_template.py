@@ -139,6 +139,18 @@ def test_a_new_hash_publishes_new_versions_and_another_of_migrates_alone(tmp_pat
     assert only.startswith("MigrateFunction")
 
 
+def test_a_wrong_key_wakes_nobody(template: dict[str, Any]) -> None:
+    """Lambda counts each 401 as an error of the authorizer's."""
+    watched = [
+        dimension["Value"]["Ref"]
+        for alarm in of_type(template, "CloudWatch::Alarm").values()
+        for each in alarm.get("Metrics", ())
+        if (metric := each.get("MetricStat", {}).get("Metric", {})).get("MetricName") == "Errors"
+        for dimension in metric["Dimensions"]
+    ]
+    assert set(watched) == of_type(template, "Lambda::Function").keys() - {"AuthorizerFunction"}
+
+
 def test_the_month_ends_when_the_budget_says(template: dict[str, Any]) -> None:
     [schedule] = of_type(template, "Scheduler::Schedule").values()
     assert schedule["ScheduleExpressionTimezone"] == {"Ref": "BudgetTimezone"}

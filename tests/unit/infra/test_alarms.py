@@ -132,14 +132,15 @@ def test_the_budgets_alarms_are_at_the_thresholds_that_are_set() -> None:
 
 def test_every_function_is_watched_for_errors_and_throttles() -> None:
     functions = {f"${{{name}}}" for name, each in RESOURCES.items() if each["Type"] == "AWS::Serverless::Function"}
-    for metric in ("Errors", "Throttles"):
+    # A wrong key is an error of the authorizer's, by Lambda's count: nobody is woken for it.
+    for metric, left_out in (("Errors", {"${AuthorizerFunction}"}), ("Throttles", set())):
         watched = [
             dimensions["FunctionName"]
             for alarm in ALARMS.values()
             for _, name, dimensions in of_alarm(alarm)
             if name == metric
         ]
-        assert sorted(watched) == sorted(functions)
+        assert sorted(watched) == sorted(functions - left_out)
 
 
 def test_an_alarm_adds_up_no_more_metrics_than_cloudwatch_takes() -> None:

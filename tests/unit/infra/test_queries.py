@@ -18,6 +18,8 @@ from tests.unit.docs import source
 TEMPLATE = PROJECT / "infra/template.yaml"
 QUERIES = saved_queries(TEMPLATE)
 OF_A_LINE = {"@timestamp", "@message"}
+OF_THE_RUNTIME = {"errorType"}
+"""What AWS's own client logs of an exception that a handler raised."""
 EACH = pytest.mark.parametrize("name", QUERIES)
 
 
@@ -58,8 +60,9 @@ def events() -> set[str]:
 def test_a_query_names_only_fields_that_some_line_has(name: str, fields: set[str]) -> None:
     query = parse(QUERIES[name])
     roots = {field if field.startswith("@") else field.partition(".")[0] for field in query.names}
-    assert roots - OF_A_LINE <= fields | access_fields()
-    assert roots - OF_A_LINE - access_fields() <= {*logs._FIELDS, "timestamp", "level", "event", "request_id"}
+    assert roots - OF_A_LINE - OF_THE_RUNTIME <= fields | access_fields()
+    ours = {*logs._FIELDS, "timestamp", "level", "event", "request_id"}
+    assert roots - OF_A_LINE - OF_THE_RUNTIME - access_fields() <= ours
 
 
 @EACH
@@ -77,6 +80,15 @@ def test_a_query_begins_with_its_question_and_ends(name: str) -> None:
     query = parse(text)
     assert query.columns
     assert len(set(query.columns)) == len(query.columns)
+
+
+def test_trouble_shows_a_function_that_does_not_start_and_no_wrong_key() -> None:
+    """By the lines that AWS's own client writes of what a handler, or its import, raises."""
+    lines = [
+        json.dumps({"timestamp": "2026-11-26T12:00:00Z", "level": "ERROR", "errorType": kind, "errorMessage": text})
+        for kind, text in (("UnauthorizedError", "Unauthorized"), ("Runtime.ImportModuleError", "No module"))
+    ]
+    assert [row["errorType"] for row in parse(QUERIES["trouble"]).run(lines)] == ["Runtime.ImportModuleError"]
 
 
 def test_each_query_is_saved_for_all_logs_under_the_stages_name() -> None:
