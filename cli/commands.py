@@ -7,6 +7,7 @@ from typer import Argument, Option, Typer
 from cli import show
 from cli.api import Api, path_of
 from cli.ask import sure
+from cli.changes import about, changed
 
 Json = Annotated[bool, Option("--json", help="One JSON document, for scripts.")]
 Yes = Annotated[bool, Option("--yes", help="Don't ask.")]
@@ -25,10 +26,10 @@ _PROVIDER: Final = (
     "last_success_at", "last_failure.kind", "key_expires_on", "missing",
 )  # fmt: skip
 _ATTEMPT: Final = (
-    "reserved_at", "request_id", "attempt", "provider", "model", "tier", "key_id", "status", "outcome", "cost_usd",
-    "cost_basis", "input_tokens", "output_tokens",
+    "reserved_at", "request_id", "attempt", "provider", "model", "tier", "key_id", "status", "outcome", "bound_usd",
+    "cost_usd", "cost_basis", "input_tokens", "output_tokens",
 )  # fmt: skip
-_AUDIT: Final = ("n", "at", "actor", "action", "source_ip", "request_id", "before", "after")
+_AUDIT: Final = ("n", "at", "actor", "action", "about", "changed", "source_ip", "request_id")
 NAMES: Final = ("budget", "reset", "usage", "calls", "providers", "audit")
 
 
@@ -72,13 +73,13 @@ def usage(
         show.as_text(api.text("/admin/usage", "text/csv", **asked))
         return
     rows = list(api.rows("/admin/usage", limit, **asked))
-    total = api.get("/admin/usage", limit=1, **asked)["total"]
+    told = api.get("/admin/usage", limit=1, **asked) | {"rows": rows, "next_cursor": None}
     if json:
-        show.as_json({"rows": rows, "total": total})
+        show.as_json(told)
         return
     groups = by.split(",")
     sums = ("cost_usd", "requests", "input_tokens", "output_tokens")
-    show.table(rows, (*groups, *sums), total={groups[0]: "total", **total})
+    show.table(rows, (*groups, *sums), total={groups[0]: "total", **told["total"]})
 
 
 def calls(
@@ -135,7 +136,7 @@ def audit(
     if json:
         show.as_json({"rows": rows})
     else:
-        show.table(rows, _AUDIT)
+        show.table([row | {"about": about(row), "changed": changed(row)} for row in rows], _AUDIT)
 
 
 def show_reset(told: dict[str, Any], json: bool) -> None:

@@ -24,6 +24,7 @@ _SHOWN: Final = (
     "minute.tokens_left", "allowed_models", "allowed_classifications", "tags", "created_at", "created_by", "expires_at",
     "revoked_at",
 )  # fmt: skip
+_FORECAST: Final = ("forecast.month_end_usd", "forecast.exhausted_at")
 
 app = Typer()
 
@@ -69,8 +70,8 @@ def create(
 
 @app.command(name="show")
 def show_key(key: Id, json: Json = False) -> None:
-    """One key, its limits and what is left of them."""
-    _told(Api().get(f"/admin/keys{path_of(key)}"), json)
+    """One key, its limits, what is left of them, and where its spending leads."""
+    _told(Api().get(f"/admin/keys{path_of(key)}"), json, (*_SHOWN, *_FORECAST))
 
 
 @app.command()
@@ -126,11 +127,11 @@ def _made(told: dict[str, Any], json: bool) -> None:
     _told(told, json)
 
 
-def _told(told: dict[str, Any], json: bool) -> None:
+def _told(told: dict[str, Any], json: bool, names: Sequence[str] = _SHOWN) -> None:
     if json:
         show.as_json(told)
     else:
-        show.facts(told, _SHOWN)
+        show.facts(told, names)
 
 
 def _changes(

@@ -34,7 +34,7 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, total: M
     """
     made = Table(box=box.SIMPLE_HEAD, show_footer=False, pad_edge=False)
     for column in columns:
-        made.add_column(_text(_heading(column)), justify="right" if column.endswith(_RIGHT) else "left")
+        made.add_column(_text(column), justify="right" if column.endswith(_RIGHT) else "left")
     shown = list(rows)
     for row in shown:
         made.add_row(*(_text(cell(_found(row, column))) for column in columns))
@@ -87,10 +87,6 @@ def _moment(text: str) -> str:
 
 def _clean(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def _heading(column: str) -> str:
-    return column if column.startswith("tag:") else column.rpartition(".")[2]
 
 
 def _found(row: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401

@@ -81,7 +81,8 @@ def _walk(entries: Iterable[Sequence[Any]], heads: Sequence[Sequence[Any]], seen
     if [tuple(head) for head in heads] != [(place, link)]:
         head = heads[0][0] if heads else None
         if head is not None and head > place:
-            return _broken(place, f"Entries {place + 1} to {head} are missing at the end.")
+            lost = f"Entry {head} is" if head == place + 1 else f"Entries {place + 1} to {head} are"
+            return _broken(place, f"{lost} missing at the end.")
         return _broken(place, f"The head of the chain is {head or 'missing'}, its last entry {place}.")
     if seen is not None and seen.n > place:
         return _broken(place, f"Entry {seen.n} was seen, and the chain ends at {place}.")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,9 @@ def test_a_teams_key_from_its_making_to_its_end(terminal: tuple[Terminal, Upstre
     told = shell.json("usage", "--by", "tag:team")
     assert {"tag:team": "search", "cost_usd": cost}.items() <= told["rows"][0].items()
     assert told["total"]["cost_usd"] == cost
+    month = datetime.now(UTC).strftime("%Y-%m")
+    bill = shell.json("usage", "--month", month)
+    assert bill["total"]["cost_usd"] == sum(window["spent_usd"] for window in bill["windows"]) == cost
     csv = shell.run("usage", "--by", "key", "--csv").stdout.splitlines()
     assert csv[0] == "key,cost_usd,requests,input_tokens,output_tokens" and f"{key},{cost},1," in csv[1]
     assert dict(cells[:2] for cells in shell.shows("budget"))["current_spend_usd"] == str(cost)
@@ -114,6 +118,7 @@ def test_a_teams_key_from_its_making_to_its_end(terminal: tuple[Terminal, Upstre
     changed = shell.json("keys", "update", key, "--budget", "80.000001", "--requests", "none")
     assert changed["requests_per_minute"] is None
     assert shell.json("keys", "show", key)["monthly_budget_usd"] == Decimal("80.000001")
+    assert ["forecast.month_end_usd", "-"] in shell.shows("keys", "show", key)
     rotated = shell.json("keys", "rotate", key, "--overlap", "0")["key"]
     assert shell.call(rotated).status_code == 200
     reset = shell.json("keys", "reset", key, "--reason", "agreed", "--yes")
@@ -130,6 +135,8 @@ def test_a_teams_key_from_its_making_to_its_end(terminal: tuple[Terminal, Upstre
     assert kept == shell.books.rows("SELECT action, actor FROM audit ORDER BY n DESC")
     assert len(kept) == 6 and {actor for _, actor in kept} == {"bootstrap"}
     assert "budget.reset" in shell.shows("audit", "--limit", "1")[1]
+    update = " ".join(shell.shows("audit", "--action", "key.updated")[1])
+    assert f"{key} monthly_budget_usd: 0.5 > 80.000001; requests_per_minute: 600 > - " in update
 
 
 def test_a_probe_asks_each_provider_and_shows_what_it_said(terminal: tuple[Terminal, Upstream]) -> None:

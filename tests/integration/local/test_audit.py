@@ -76,6 +76,7 @@ def test_an_empty_audit_is_whole(database_url: str) -> None:
         ("DELETE FROM audit WHERE n = 4", "Entry 4 is missing."),
         ("DELETE FROM audit WHERE n BETWEEN 4 AND 6", "Entry 4 is missing, and all up to 6."),
         ("DELETE FROM audit WHERE n = 1", "Entry 1 is missing."),
+        ("DELETE FROM audit WHERE n > 12", "Entry 13 is missing at the end."),
         ("DELETE FROM audit WHERE n > 10", "Entries 11 to 13 are missing at the end."),
         ("DELETE FROM audit", "Entries 1 to 13 are missing at the end."),
         ("TRUNCATE audit", "Entries 1 to 13 are missing at the end."),
