@@ -2,7 +2,8 @@
 
 Told by the environment: STAGE (prod), REGION (the AWS profile's own), STACK (fusewire-<stage>), STATE (the bucket of
 Terraform's state, fusewire-state-<account>), STREAMING (on). Settings are read from infra/<stage>.env, by the names of
-docs/operations.md or of the template's parameters. Terraform asks before it changes anything.
+docs/operations.md or of the template's parameters, and Terraform's variables from infra/<stage>.tfvars. Terraform asks
+before it changes anything.
 
 A deployment publishes in two steps. First only migrate is new, and runs: the old versions serve on the new schema. Then
 all functions are.
@@ -25,6 +26,7 @@ _BUILT: Final = PROJECT / ".aws-sam" / "build"
 _TERRAFORM: Final = PROJECT / "infra" / "terraform"
 _VARIABLE: Final = re.compile(r"^        ([A-Z][A-Z0-9_]+): !Ref (\w+)$", re.MULTILINE)
 _PARAMETER: Final = re.compile(r"^  (\w+):\n    Type:", re.MULTILINE)
+_MIGRATE_SECONDS: Final = 910
 _SETTING: Final = re.compile(r"([A-Za-z]\w*)=(.*)")
 
 Run = Callable[[Sequence[str]], None]
@@ -46,6 +48,12 @@ class Target:
 
     def settings_file(self) -> Path:
         return PROJECT / "infra" / f"{self.stage}.env"
+
+    def terraform_variables(self) -> list[str]:
+        """Terraform's arguments for its variables."""
+        file = PROJECT / "infra" / f"{self.stage}.tfvars"
+        more = [f"-var-file={file}"] if file.exists() else []
+        return [f"-var=stage={self.stage}", f"-var=region={self.region}", *more]
 
 
 def parameters_of(template: str, settings: str) -> dict[str, str]:
@@ -110,11 +118,7 @@ def deploy(run: Run, target: Target, session: Any) -> str:  # noqa: ANN401 - bot
     parameters = parameters_of(_TEMPLATE.read_text(encoding="utf-8"), settings)
     parameters |= {"Stage": target.stage, "Streaming": target.streaming}
     build(run, target)
-    terraform = ["terraform", f"-chdir={_TERRAFORM}"]
-    backend = {"bucket": target.state, "key": f"{target.stage}.tfstate", "region": target.region}
-    told = [f"-backend-config={name}={value}" for name, value in backend.items()]
-    run([*terraform, "init", "-input=false", "-reconfigure", *told])
-    run([*terraform, "apply", f"-var=stage={target.stage}", f"-var=region={target.region}"])
+    _terraform(run, target, "apply")
     new = hash_of(_BUILT, parameters, _places(session, target))
     old = _outputs(session, target).get("Build", new)
     _publish(run, target, parameters | {"MigrationHash": new, "BuildHash": old})
@@ -127,7 +131,15 @@ def deploy(run: Run, target: Target, session: Any) -> str:  # noqa: ANN401 - bot
 def destroy(run: Run, target: Target) -> None:
     """The functions, then what they stand on. The database's deletion protection stops it, unless it was lifted."""
     run(["sam", "delete", "--stack-name", target.stack, "--region", target.region])
-    run(["terraform", f"-chdir={_TERRAFORM}", "destroy", f"-var=stage={target.stage}", f"-var=region={target.region}"])
+    _terraform(run, target, "destroy")
+
+
+def _terraform(run: Run, target: Target, what: str) -> None:
+    terraform = ["terraform", f"-chdir={_TERRAFORM}"]
+    backend = {"bucket": target.state, "key": f"{target.stage}.tfstate", "region": target.region}
+    told = [f"-backend-config={name}={value}" for name, value in backend.items()]
+    run([*terraform, "init", "-input=false", "-reconfigure", *told])
+    run([*terraform, what, *target.terraform_variables()])
 
 
 def _publish(run: Run, target: Target, parameters: Mapping[str, str]) -> None:
@@ -157,7 +169,11 @@ def _outputs(session: Any, target: Target) -> dict[str, str]:  # noqa: ANN401
 
 def _migrate(session: Any, function: str) -> None:  # noqa: ANN401
     """:raises DeployError: when it fails; the functions' old versions serve on"""
-    told = session.client("lambda").invoke(FunctionName=function, Payload=b"{}")
+    from botocore.config import Config  # type: ignore[import-untyped]
+
+    # As long as the function may take, and once: another try would only wait for the first one's lock.
+    patient = Config(read_timeout=_MIGRATE_SECONDS, retries={"total_max_attempts": 1})
+    told = session.client("lambda", config=patient).invoke(FunctionName=function, Payload=b"{}")
     answer = json.loads(told["Payload"].read())
     if "FunctionError" in told:
         raise DeployError(f"migrate failed ({answer.get('errorType')}): {answer.get('errorMessage')}")
@@ -179,25 +195,34 @@ def _run(command: Sequence[str]) -> None:
 def main(what: str, environ: Mapping[str, str]) -> None:
     """:raises DeployError: with one line for the operator"""
     import boto3  # type: ignore[import-untyped]
+    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
     given = {name: value for name, value in environ.items() if value}
-    session = boto3.session.Session(region_name=given.get("REGION"))
+    try:
+        session = boto3.session.Session(region_name=given.get("REGION"))
+        target = _target(what, given, session)
+        if what == "deploy":
+            _say(f"base_url: {deploy(_run, target, session)}")
+        else:
+            {"build": build, "destroy": destroy}[what](_run, target)
+    except (BotoCoreError, ClientError) as error:
+        raise DeployError(f"AWS can't be asked, or refused: {error}") from error
+
+
+def _target(what: str, given: Mapping[str, str], session: Any) -> Target:  # noqa: ANN401
+    """:raises DeployError: when something is missing or wrong"""
     stage, region = given.get("STAGE", "prod"), session.region_name
     if what == "build":
         region = region or "us-east-1"  # it decides nothing: sam wants one
     elif not region:
         raise DeployError("Say where: REGION=eu-central-1 make deploy.")
-    state = given.get("STATE", "")
-    if what == "deploy" and not state:
-        state = f"fusewire-state-{session.client('sts').get_caller_identity()['Account']}"
     streaming = given.get("STREAMING", "on")
     if streaming not in ("on", "off"):
         raise DeployError(f"STREAMING={streaming} must be on or off.")
-    target = Target(stage, region, given.get("STACK", f"fusewire-{stage}"), state, streaming)
-    if what == "deploy":
-        _say(f"base_url: {deploy(_run, target, session)}")
-    else:
-        {"build": build, "destroy": destroy}[what](_run, target)
+    state = given.get("STATE", "")
+    if what != "build" and not state:
+        state = f"fusewire-state-{session.client('sts').get_caller_identity()['Account']}"
+    return Target(stage, region, given.get("STACK", f"fusewire-{stage}"), state, streaming)
 
 
 if __name__ == "__main__":

@@ -233,6 +233,10 @@ def test_what_was_typed_has_been_done(followed: Followed) -> None:
     settings = parameters_of(
         (PROJECT / "infra/template.yaml").read_text(), (followed.folder / "infra/prod.env").read_text()
     )
+    variables = re.findall(r"^(\w+) += ", (followed.folder / "infra/prod.tfvars").read_text(), re.MULTILINE)
+    assert variables and {f'variable "{name}"' for name in variables} <= set(
+        re.findall(r'^variable "\w+"', (PROJECT / "infra/terraform/variables.tf").read_text(), re.MULTILINE)
+    )
     assert settings["AlarmEmail"] == "oncall@example.com" and settings["AiMonthlyBudgetUsd"] == "100"
 
 

@@ -2,11 +2,13 @@
 
 import io
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.config import Config  # type: ignore[import-untyped]
 
 from scripts import deploy
 from scripts.deploy import DeployError, Target, buffered, hash_of, parameters_of
@@ -85,7 +87,10 @@ class Cloud:
             step += f" {self._build[:3]} {json.loads(told['MigrationHash'])[:3]}"
         self.steps.append(step)
 
-    def client(self, name: str) -> "Cloud":
+    def client(self, name: str, config: Config | None = None) -> "Cloud":
+        if name == "lambda":
+            assert config and config.read_timeout > 900, "a migration may take as long as its function"
+            assert config.retries == {"total_max_attempts": 1}
         return self
 
     @property
@@ -144,7 +149,20 @@ def test_a_migration_that_fails_leaves_the_old_versions(new: str) -> None:
 def test_back_goes_the_other_way_round() -> None:
     cloud = Cloud(None)
     deploy.destroy(cloud.run, HERE)
-    assert cloud.steps == ["sam delete", "terraform destroy"]
+    assert cloud.steps == ["sam delete", "terraform init", "terraform destroy"]
+
+
+def test_terraform_gets_the_stages_own_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, new: str) -> None:
+    monkeypatch.setattr(deploy, "PROJECT", tmp_path)
+    (tmp_path / "infra").mkdir()
+    (tmp_path / "infra/trial.tfvars").write_text("multi_az = false\n")
+    told: list[Sequence[str]] = []
+    for stage, has_some in (("prod", False), ("trial", True)):
+        told.clear()
+        deploy.destroy(told.append, Target(stage, "eu-central-1", f"fusewire-{stage}", "bucket", "on"))
+        given = [word for word in told[-1] if word.startswith("-var-file=")]
+        assert given == [f"-var-file={tmp_path}/infra/trial.tfvars"] * has_some
+        assert f"-backend-config=key={stage}.tfstate" in told[-2]
 
 
 def test_a_command_that_fails_stops_it() -> None:
@@ -155,13 +173,20 @@ def test_a_command_that_fails_stops_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "what"), [({}, "REGION=eu-central-1"), ({"REGION": "r", "STREAMING": "no"}, "STREAMING=no")]
+    ("environ", "what"),
+    [
+        ({}, "REGION=eu-central-1"),
+        ({"REGION": "eu-central-1", "STREAMING": "no"}, "STREAMING=no"),
+        ({"REGION": "eu-central-1"}, "AWS can't be asked, or refused: Unable to locate credentials"),
+    ],
 )
-def test_what_is_not_told_is_asked_for(
+def test_what_is_missing_or_wrong_is_told_in_a_line(
     environ: dict[str, str], what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(DeployError, match=what):
         deploy.main("destroy", environ)
