@@ -1,6 +1,6 @@
 """What becomes of a key's calls while something happens to the key: two admins, a reset, its end, its month's end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -131,6 +131,34 @@ def test_a_reset_while_32_calls_are_in_the_house(house: House) -> None:
         assert new == ((32 - WORKERS) * COST, 0, 32 - WORKERS)
     assert house.admin.ask("GET", f"/keys/{key}")["current_spend_usd"] == (32 - WORKERS) * COST
     assert house.booked(key) == [("settled", "actual", COST, "2026-11-15")] * 32
+
+
+def test_every_worker_counts_in_the_same_minute(house: House) -> None:
+    key, client = house.key(requests_per_minute=3)
+
+    def call(number: int) -> Mapping[str, str] | None:
+        """:return: the headers of a refusal, if it was one"""
+        streams = number % 2 == 0
+        try:
+            answer = ask(client, stream=streams)
+            if streams:
+                assert list(answer)[-1].choices[0].finish_reason == "stop"
+        except openai.RateLimitError as error:
+            assert error.code == "rate_limit_exceeded"
+            return error.response.headers
+        return None
+
+    with ThreadPoolExecutor(12) as callers:
+        refused = [headers for headers in callers.map(call, range(12)) if headers is not None]
+    assert len(refused) == 12 - 3
+    for headers in refused:
+        assert (headers["retry-after"], headers["x-should-retry"]) == ("60", "true")
+        assert headers["x-ratelimit-limit-requests"] == "3"
+        assert headers["x-ratelimit-remaining-requests"] == "0"
+        assert headers["x-ratelimit-reset-requests"] == "1m0s"
+    house.clock.advance(seconds=60)
+    assert call(1) is None
+    assert house.admin.ask("GET", f"/keys/{key}")["minute"]["requests_left"] == 2
 
 
 def test_a_key_that_is_revoked_in_mid_stream_gets_this_answer_and_no_other(house: House) -> None:
