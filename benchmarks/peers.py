@@ -28,6 +28,9 @@ CALL_USD: Final = (upstream.INPUT_TOKENS * INPUT_USD_PER_MTOK + upstream.OUTPUT_
 )
 """What every call costs: the vendor counts the same tokens each time."""
 
+FUSEWIRE_KEY: Final = "bench-fusewire"
+"""By which the vendor tells fusewire's calls from the others'."""
+
 _CHAT: Final = "/chat/completions"
 _READY_SECONDS: Final = 120.0
 _STOP_SECONDS: Final = 30.0
@@ -178,19 +181,12 @@ def direct(upstream_port: int) -> Target:
 
 def fusewire(upstream_port: int, folder: Path) -> Server:
     """What `make run` starts, over the OpenAI provider: Postgres, gateway, workers; every call reserved and settled."""
-    port, key = free_port(), "bench-fusewire"
-    price = {"input_mtok": int(INPUT_USD_PER_MTOK), "output_mtok": int(OUTPUT_USD_PER_MTOK)}
-    variables = _plain_environment() | {
+    port = free_port()
+    variables = _plain_environment() | fusewire_settings(upstream_port)
+    variables |= {
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "layers" / "core" / "python"))),
         "PORT": str(port),
         "FUSEWIRE_HOME": str(folder / "home"),
-        "AI_MODE": "cloud",
-        "AI_DEFAULT_PROVIDER": "openai",
-        "OPENAI_API_KEY": key,
-        "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
-        "OPENAI_SOTA_MODEL": upstream.MODEL,
-        "AI_PRICE_OVERRIDES": json.dumps({f"openai/{upstream.MODEL}": price}),
-        "AI_MONTHLY_BUDGET_USD": "1000000",
     }
     return Server(
         "fusewire",
@@ -198,9 +194,23 @@ def fusewire(upstream_port: int, folder: Path) -> Server:
         variables,
         port=port,
         ready_path="/api/v1/health",
-        target=Target(f"http://127.0.0.1:{port}/api/v1{_CHAT}", key, "sota"),
+        target=Target(f"http://127.0.0.1:{port}/api/v1{_CHAT}", FUSEWIRE_KEY, "sota"),
         folder=folder,
     )
+
+
+def fusewire_settings(upstream_port: int) -> dict[str, str]:
+    """The vendor as OpenAI, its price, and a budget that no run uses up."""
+    price = {"input_mtok": int(INPUT_USD_PER_MTOK), "output_mtok": int(OUTPUT_USD_PER_MTOK)}
+    return {
+        "AI_MODE": "cloud",
+        "AI_DEFAULT_PROVIDER": "openai",
+        "OPENAI_API_KEY": FUSEWIRE_KEY,
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
+        "OPENAI_SOTA_MODEL": upstream.MODEL,
+        "AI_PRICE_OVERRIDES": json.dumps({f"openai/{upstream.MODEL}": price}),
+        "AI_MONTHLY_BUDGET_USD": "1000000",
+    }
 
 
 def litellm(upstream_port: int, folder: Path, python: Path, workers: int) -> Server:

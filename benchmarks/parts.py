@@ -1,0 +1,190 @@
+"""`python -m benchmarks.parts`: where one call's time goes, part by part, in one run.
+
+The parts are timed alone (the vendor by itself and by its SDK, reserve and settle, the handler without a platform, the
+platform without a call) beside the whole, in turn, so that the machine's noise hits them alike. What the parts take
+together is the floor of a call in this shape: no code of ours could make it cheaper than the sum of those below it.
+"""
+
+import argparse
+import http.client
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib.util import module_from_spec, spec_from_file_location
+from os import devnull, environ
+from pathlib import Path
+from statistics import median
+from typing import Final
+from unittest.mock import patch
+
+from benchmarks import BenchmarkError, peers, upstream
+from benchmarks.peers import ROOT
+from fusewire import logs
+from fusewire.ai.provider import Timeouts
+from fusewire.ai.vocabulary import ChatRequest
+from fusewire.budget.ledger import Call, Candidate, Ending, Verdict
+from fusewire.budget.pricing import TokenCounts
+from fusewire.config import load_settings
+from fusewire.migrations import migrate
+from fusewire.services import Services, assemble
+from local.postgres import embedded_postgres
+
+_FOLDER: Final = ROOT / ".fusewire-bench" / "parts"
+_CALLS: Final = 40
+_WARM_UP: Final = 100
+_TIMEOUTS: Final = Timeouts(connect=5, first=20, total=20)
+_CAP: Final = 64
+
+
+@dataclass(slots=True)
+class Part:
+    """One thing that is timed: what it is, how to do it once, and what it took."""
+
+    name: str
+    once: Callable[[], object]
+    milliseconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    """Of this process, by call; it says nothing of what other processes do meanwhile."""
+
+    def repeat(self, times: int) -> None:
+        """Do it so often, and note the times."""
+        began = time.process_time()
+        for _ in range(times):
+            at = time.perf_counter()
+            self.once()
+            self.milliseconds.append((time.perf_counter() - at) * 1e3)
+        self.cpu.append((time.process_time() - began) / times * 1e3)
+
+
+def report(parts: Sequence[Part]) -> str:
+    """The table: median milliseconds of each part, and of this process' own processor time where the part is in it."""
+    lines = ["| part | p50, ms | processor, ms |", "| --- | ---: | ---: |"]
+    for part in parts:
+        lines.append(f"| {part.name} | {median(part.milliseconds):.2f} | {median(part.cpu):.2f} |")
+    return "\n".join(lines)
+
+
+def measure(parts: Sequence[Part], rounds: int) -> None:
+    """Warm each up, then time them in turn."""
+    for part in parts:
+        for _ in range(_WARM_UP):
+            part.once()
+    for number in range(rounds):
+        for part in parts if number % 2 else reversed(parts):
+            part.repeat(_CALLS)
+
+
+def _posting(port: int, path: str, body: bytes, key: str, status: int) -> Callable[[], object]:
+    """A call over a connection that is kept, by the standard library's client."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
+
+    def post() -> None:
+        connection.request("POST", path, body, headers)
+        answer = connection.getresponse()
+        told = answer.read()
+        if answer.status != status:
+            raise BenchmarkError(f"{path} answered {answer.status}: {told[:300].decode(errors='replace')}")
+
+    return post
+
+
+def _body(model: str) -> bytes:
+    messages = [{"role": "user", "content": "What is the capital of France?"}]
+    return json.dumps({"model": model, "messages": messages, "max_tokens": _CAP}).encode()
+
+
+def _by_the_sdk(core: Services) -> Callable[[], object]:
+    provider = core.registry.get("openai")
+    request = ChatRequest.model_validate_json(_body("sota"))
+    return lambda: provider.complete(request, upstream.MODEL, _CAP, _TIMEOUTS)
+
+
+def _reserve_and_settle(core: Services) -> Callable[[], object]:
+    candidate = Candidate("openai", upstream.MODEL, peers.CALL_USD * 5, 200)
+    counts = TokenCounts(upstream.INPUT_TOKENS, upstream.OUTPUT_TOKENS)
+    verdict = Verdict("openai", "ok")
+
+    def book() -> None:
+        held = core.ledger.reserve(Call("parts", "chat", "sota", None), [candidate])
+        core.ledger.end(Ending(held, "actual", "success", cost=peers.CALL_USD, counts=counts, verdict=verdict))
+
+    return book
+
+
+def _handler(variables: dict[str, str]) -> Callable[[], object]:
+    """The function, called as the runtime calls it, without the runtime."""
+    spec = spec_from_file_location("benchmarked", ROOT / "functions" / "complete" / "app.py")
+    if spec is None or spec.loader is None:
+        raise BenchmarkError("functions/complete/app.py is gone")
+    module = module_from_spec(spec)
+    with patch.dict(environ, variables):
+        spec.loader.exec_module(module)
+    event = json.loads((ROOT / "events" / "complete.json").read_text(encoding="utf-8"))
+    event["body"] = _body("sota").decode()
+
+    class Context:
+        aws_request_id = "parts"
+
+        @staticmethod
+        def get_remaining_time_in_millis() -> int:
+            return 29_000
+
+    def handle() -> None:
+        answer = module.handler(event, Context())
+        if answer["statusCode"] != 200:
+            raise BenchmarkError(f"the handler answered {answer['statusCode']}: {answer['body'][:300]}")
+
+    return handle
+
+
+@contextmanager
+def _parts() -> Iterator[list[Part]]:
+    shutil.rmtree(_FOLDER, ignore_errors=True)
+    (_FOLDER / "gateway").mkdir(parents=True)
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, _FOLDER, ignore_errors=True)
+        # A call's log line is made and written, only not among the results.
+        nowhere = stack.enter_context(Path(devnull).open("w", encoding="utf-8"))
+        logs.logger.registered_handler.setStream(nowhere)  # type: ignore[attr-defined] # it is a StreamHandler
+        vendor = stack.enter_context(peers.vendor())
+        server = peers.fusewire(vendor, _FOLDER / "gateway")
+        stack.callback(server.stop)
+        server.start()
+        url = stack.enter_context(embedded_postgres(_FOLDER / "postgres", connections=4))
+        migrate(url)
+        variables = peers.fusewire_settings(vendor) | {"DATABASE_URL": url, "AUTH_MODE": "open"}
+        core = assemble(load_settings(variables))
+        stack.callback(core.database.close)
+        chat, key = "/api/v1/chat/completions", server.target.key
+        yield [
+            Part("the vendor, over one connection", _posting(vendor, "/v1/chat/completions", _body("m"), key, 200)),
+            Part("the vendor, by its SDK and into our vocabulary", _by_the_sdk(core)),
+            Part("reserve and settle, two durable commits", _reserve_and_settle(core)),
+            Part("the handler: all of that, validated, priced, logged", _handler(variables)),
+            Part("the platform: gateway, Runtime API, a request refused", _posting(server.port, chat, b"{}", key, 400)),
+            Part("a call through the gateway", _posting(server.port, chat, _body("sota"), key, 200)),
+        ]
+
+
+def main() -> int:
+    """:return: the exit status"""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.parts", description="Where one call's time goes.")
+    parser.add_argument("--rounds", type=int, default=15, help=f"of {_CALLS} calls of each part (default: 15)")
+    options = parser.parse_args()
+    try:
+        with _parts() as parts:
+            measure(parts, options.rounds)
+    except BenchmarkError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"{report(parts)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
