@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -197,9 +197,9 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     yield moment
 
 
-def lets_in(guarded: Functions, secret: str) -> bool:
+def lets_in(guarded: Functions, secret: str, name: str = "complete") -> bool:
     try:
-        return effect(guarded("authorizer", asking(secret))) == "Allow"
+        return effect(guarded("authorizer", asking(secret, name))) == "Allow"
     except UnauthorizedError:
         return False
 
@@ -213,6 +213,29 @@ def test_a_revoked_key_is_let_in_for_a_minute_at_most(guarded: Functions, databa
     assert lets_in(guarded, SECRET)
     now[0] += 0.2
     assert not lets_in(guarded, SECRET)
+
+
+@pytest.mark.usefixtures("now")
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE api_key SET revoked_at = now()",
+        "UPDATE api_key SET scopes = '{complete}'",
+        "UPDATE api_key SET expires_at = now()",
+        "DELETE FROM api_key_secret",  # as a rotation without an overlap does
+    ],
+)
+def test_an_admin_is_looked_up_for_every_admin_call(
+    guarded: Functions, database_url: str, change: LiteralString
+) -> None:
+    """A minute would be time enough to make another key."""
+    make_key(database_url, scopes=["admin", "complete"])
+    for name in ("complete", "admin_keys_create"):
+        assert lets_in(guarded, SECRET, name)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(change)
+    assert not lets_in(guarded, SECRET, "admin_keys_create")
+    assert lets_in(guarded, SECRET, "complete"), "where the ledger is asked, too, the verdict is kept"
 
 
 def test_a_key_is_not_let_in_beyond_its_end(guarded: Functions, database_url: str, now: list[float]) -> None:

@@ -137,13 +137,14 @@ def test_who_is_refused_hears_what_the_template_has_for_it(tmp_path: Path, caplo
     uvloop.run(scenario())
 
 
-def test_a_revoked_key_passes_an_authorizer_that_has_just_seen_it_and_spends_nothing(
+def test_a_revoked_key_passes_an_authorizer_that_has_just_seen_it_and_spends_and_changes_nothing(
     tmp_path: Path, database_url: str
 ) -> None:
-    """The product's own function behind the gateway: a verdict is kept for 60 s, and the ledger is asked each time."""
+    """The product's own function behind the gateway: a verdict is kept for 60 s, but not where a key could be made, and
+    the ledger is asked each time."""
     core = assemble(load_settings({"DATABASE_URL": database_url}))
     act = Act("test", None, "request")
-    fields: dict[str, Any] = {"name": "team", "scopes": ["complete"], "tags": {}}
+    fields: dict[str, Any] = {"name": "team", "scopes": ["complete", "admin"], "tags": {}}
     seen, secret = core.keys.create(fields, act)
     unseen, other = core.keys.create(fields, act)
     variables = {
@@ -159,14 +160,15 @@ def test_a_revoked_key_passes_an_authorizer_that_has_just_seen_it_and_spends_not
     async def scenario() -> None:
         async with serving_template(read_template(TEMPLATE, variables), variables) as client:
 
-            async def models(key: str) -> int:
-                answer = await client.get("/api/v1/models", headers={"x-api-key": key})
+            async def status(key: str, route: str) -> int:
+                answer = await client.get(f"/api/v1/{route}", headers={"x-api-key": key})
                 return answer.status_code
 
-            assert await models(secret) == 200
+            assert (await status(secret, "models"), await status(secret, "admin/keys")) == (200, 200)
             for key in (seen, unseen):
                 core.keys.revoke(key.id, act)
-            assert (await models(secret), await models(other)) == (200, 401)
+            assert (await status(secret, "models"), await status(other, "models")) == (200, 401)
+            assert await status(secret, "admin/keys") == 401
             told = await client.post("/api/v1/chat/completions", json=chat, headers={"x-api-key": secret})
             assert (told.status_code, code_of(told)) == (401, "invalid_api_key")
 

@@ -1,8 +1,9 @@
 """The Lambda authorizer's verdict on a request: who calls, and whether the route is for them.
 
 A verdict on a secret is kept for a minute in this environment, so a revoked key is let in for as long by an environment
-that has just seen it; the ledger, which reads the key with every reservation, spends nothing for it even so. Nothing is
-kept by API Gateway (docs/decisions/0008-authorizer.md).
+that has just seen it; the ledger, which reads the key with every reservation, spends nothing for it even so. For admin
+routes none is kept: a minute is time enough to make another key. Nothing is kept by API Gateway
+(docs/decisions/0008-authorizer.md).
 """
 
 import hashlib
@@ -52,7 +53,7 @@ class Authorizer:
         :raises LedgerUnavailableError: when nobody can tell
         """
         scope = scope_of(event["resource"])
-        identity = self._identified(event)
+        identity = self._identified(event, anew=scope == "admin")
         if identity is None:
             if scope == "admin":
                 self._audit_unknown(event)
@@ -71,13 +72,14 @@ class Authorizer:
             "context": identity.context(),
         }
 
-    def _identified(self, event: Mapping[str, Any]) -> Identity | None:
+    def _identified(self, event: Mapping[str, Any], *, anew: bool) -> Identity | None:
+        """:param anew: whether Postgres has to say that the key is valid now"""
         secret = secret_of(event)
         if secret is None:
             return None
         # What is kept doesn't hold the secret itself.
         digest = hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
-        if (known := self._known.get(digest)) is not None:
+        if not anew and (known := self._known.get(digest)) is not None:
             return known
         bootstrap = self._bootstrap()
         if bootstrap is not None and same_secret(secret, bootstrap.get_secret_value()):
