@@ -1,9 +1,7 @@
-"""The house's rules, held by reading the code: where imports may point, where the environment is read, what a cold
-start pays for, and that a handler is a page."""
+"""The house's rules, held by reading the code: where imports may point, where the environment is read, and that a
+handler is a page."""
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,28 +156,3 @@ def test_every_public_function_has_a_docstring(module: str) -> None:
     tree = ast.parse(MODULES[module].read_text())
     functions = [node for node in public(tree) if isinstance(node, ast.FunctionDef)]
     assert not [node.name for node in functions if not ast.get_docstring(node)]
-
-
-@pytest.mark.parametrize("file", HANDLERS, ids=lambda file: file.parent.name)
-def test_a_cold_start_pays_for_no_sdk_and_opens_nothing(file: Path) -> None:
-    # Powertools imports the bare package `botocore`, for its version; what costs is the SDK within.
-    heavy = VENDOR_SDKS - {"botocore"} | {"botocore.session", "botocore.client"}
-    script = (
-        "import runpy, sys, threading\n"
-        f"runpy.run_path({str(file)!r})\n"
-        f"print(sorted({heavy!r} & sys.modules.keys()), threading.active_count())\n"
-    )
-    variables = {
-        "PYTHONPATH": str(LAYER),
-        "AUTH_MODE": "open",
-        "DATABASE_URL": "postgresql://127.0.0.1:1/nowhere",
-        "OPENAI_API_KEY": "k",
-        "OPENAI_SOTA_MODEL": "gpt-4o",
-        "OLLAMA_BASE_URL": "http://127.0.0.1:1",
-        "OLLAMA_SOTA_MODEL": "smol",
-    }
-    told = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-W", "error", "-c", script], env=variables, capture_output=True, text=True, check=False
-    )
-    assert told.stderr == ""
-    assert told.stdout.strip() == "[] 1"

@@ -1,11 +1,15 @@
 """Money before bytes, and time for every attempt: what is refused sends nothing, what is sent has its share."""
 
+from collections.abc import Callable
 from decimal import Decimal
+from typing import cast
 
 import pytest
 
+from fusewire.ai.failures import FailureKind, ProviderFailure
+from fusewire.ai.provider import Timeouts
 from fusewire.budget.bounds import chat_input_bound, embedding_input_bound
-from fusewire.errors import BudgetExceededError, DeadlineExceededError, ModelNotPricedError
+from fusewire.errors import AllProvidersFailedError, BudgetExceededError, DeadlineExceededError, ModelNotPricedError
 from tests.conftest import CoreFactory
 from tests.integration.ai.contract import chat, embedding
 from tests.integration.ai.observing import Books, LogLines, caller, price_of, two_clouds
@@ -42,6 +46,50 @@ def test_the_settings_cap_is_sent_when_the_caller_names_none(
     services.router.complete(chat(), caller())
     assert upstream.requests[0].get("max_completion_tokens") == 77
     assert books.entries()[0]["bound"] == price_of("azure", chat_input_bound(chat()), 77)
+
+
+ON_AWS = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start", "AUTH_MODE": "keys", "AI_REQUEST_TIMEOUT_SECONDS": "890"}
+
+
+@pytest.mark.parametrize(("variables", "silence"), [(ON_AWS, 285), ({"AI_REQUEST_TIMEOUT_SECONDS": "890"}, 890)])
+def test_on_aws_no_caller_waits_for_a_first_byte_until_api_gateway_gives_up(
+    upstream: Upstream,
+    second_upstream: Upstream,
+    core: CoreFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    silence: float,
+) -> None:
+    services = core(**two_clouds(upstream, second_upstream, **variables))
+    given: list[Timeouts] = []
+    for provider in map(services.registry.get, ("azure", "openai")):
+        monkeypatch.setattr(provider, "complete", _failing(given))
+        monkeypatch.setattr(provider, "stream", _failing(given))
+    for ask in (services.router.complete, services.router.stream):
+        with pytest.raises(AllProvidersFailedError):
+            ask(chat(), caller(900))
+    for times in (given[:2], given[2:]):
+        assert [each.first for each in times] == [pytest.approx(silence / 2, abs=10), pytest.approx(silence, abs=10)]
+        # What flows may take longer: the runtime's comments keep it alive.
+        assert [each.total for each in times] == [pytest.approx(890, abs=10)] * 2
+
+
+def _failing(given: list[Timeouts]) -> Callable[..., object]:
+    def fail(*arguments: object) -> object:
+        given.append(cast("Timeouts", arguments[-1]))
+        raise ProviderFailure(FailureKind.CONNECT_FAILED, "no connection")
+
+    return fail
+
+
+def test_a_caller_is_told_that_it_was_api_gateways_patience(
+    upstream: Upstream, second_upstream: Upstream, core: CoreFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fusewire.config._LONGEST_SILENCE_ON_AWS", 0.5)
+    services = core(**two_clouds(upstream, second_upstream, **ON_AWS))
+    upstream.script.append(hang(3))
+    with pytest.raises(DeadlineExceededError, match="API Gateway"):
+        services.router.complete(chat(model="azure/first"), caller(900))
 
 
 def test_a_model_without_a_price_is_refused_before_a_byte_is_sent(

@@ -15,15 +15,16 @@ from fusewire.db import Database
 from fusewire.errors import DeadlineExceededError
 
 
-def attempts(providers: int, seconds: float) -> Attempts:
+def attempts(providers: int, seconds: float, silence: float = 10_000) -> Attempts:
     settings = load_settings({})
     provider = Registry(settings).get("ollama")
     price = PriceBook(overrides={}, aliases={}, local_providers={"ollama"}).price("ollama", "m")
     option = Option(provider, "m", price, Decimal(0), 0)
     ledger = Ledger(Database(None), settings)
-    deadline = Deadline(time.monotonic() + seconds)
+    now = time.monotonic()
+    until = Deadline(now + seconds), Deadline(now + min(seconds, silence))
     call = Call("r", "chat", "sota")
-    return Attempts(ledger, call, [option] * providers, deadline, pinned=False, confidential=False)
+    return Attempts(ledger, call, [option] * providers, *until, pinned=False, confidential=False)
 
 
 @pytest.mark.parametrize(("providers", "share"), [(1, 500), (3, 250)])
@@ -33,6 +34,12 @@ def test_an_attempt_gets_an_even_share_of_what_is_left(providers: int, share: fl
     assert times.first == pytest.approx(share, abs=5)
     assert times.total == pytest.approx(1000, abs=5)
     assert times.connect == 5
+
+
+def test_where_silence_is_cut_the_first_content_comes_before_and_the_last_may_come_later() -> None:
+    times = attempts(2, 890, silence=285).timeouts()
+    assert times.first == pytest.approx(285 / 3, abs=5)
+    assert times.total == pytest.approx(890, abs=5)
 
 
 def test_a_share_shorter_than_the_connect_limit_is_the_connect_limit() -> None:

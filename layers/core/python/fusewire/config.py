@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from functools import cache
+from math import inf
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -32,6 +33,7 @@ _DEFAULT_CHAIN: Final = ("azure", "aws", "gcp", "ollama")
 _SECRET_NAME: Final = re.compile(r"KEY|SECRET|TOKEN(?!S)|PASSWORD|DATABASE_URL|ENDPOINT|BASE_URL")
 _LARGEST_BUDGET: Final = 10**12
 _SHORTEST_KEY: Final = 24
+_LONGEST_SILENCE_ON_AWS: Final = 285.0  # of 300, less what a start takes before it and settling after it
 _NOT_PUBLIC: Final = {"environment", "database_url", "admin_api_key", "log_level", "cors_origins"}
 _VENDOR_PREFIXES: Final = tuple(f"{vendor.upper()}_" for vendor in VENDORS)
 
@@ -160,12 +162,20 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _keys_on_lambda(self) -> "Settings":
-        # Of the two, a container's image lacks the first. The laptop's workers have neither.
-        there = self.environment.get("AWS_EXECUTION_ENV", "").startswith("AWS_Lambda_")
-        there = there or "AWS_LAMBDA_INITIALIZATION_TYPE" in self.environment
-        if self.auth_mode == "open" and there:
+        if self.auth_mode == "open" and self.on_lambda:
             raise ConfigurationError("AUTH_MODE=open is for a laptop and refused on Lambda: set AUTH_MODE=keys.")
         return self
+
+    @property
+    def on_lambda(self) -> bool:
+        """Whether AWS runs this. Of the two variables, a container's image lacks the first; a laptop has neither."""
+        named = self.environment.get("AWS_EXECUTION_ENV", "").startswith("AWS_Lambda_")
+        return named or "AWS_LAMBDA_INITIALIZATION_TYPE" in self.environment
+
+    @property
+    def longest_silence_seconds(self) -> float:
+        """How long a caller may wait for the first byte: API Gateway gives up on what is silent for 5 minutes."""
+        return _LONGEST_SILENCE_ON_AWS if self.on_lambda else inf
 
     def variable(self, name: str) -> str | None:
         """The value of a provider's variable, None where it is unset or blank."""

@@ -78,12 +78,16 @@ class Attempts:
         call: Call,
         options: Sequence[Option],
         deadline: Deadline,
+        silence: Deadline,
         *,
         pinned: bool,
         confidential: bool,
         downgrade: tuple[str, Sequence[Option]] | None = None,
     ) -> None:
-        """:param downgrade: the tier, and who serves it, that takes over while a budget is HALF_OPEN"""
+        """
+        :param silence: until when the caller must hear something: a stream's first content, or the whole answer
+        :param downgrade: the tier, and who serves it, that takes over while a budget is HALF_OPEN
+        """
         self._ledger = ledger
         self._call = call
         self._left = list(options)
@@ -91,6 +95,7 @@ class Attempts:
         self.downgraded_from: str | None = None
         """The tier that was asked for, where another one serves it."""
         self._deadline = deadline
+        self._silence = silence
         self._pinned = pinned
         self._confidential = confidential
         self._outcomes: list[ProviderOutcome] = []
@@ -105,7 +110,7 @@ class Attempts:
 
         :raises FusewireError: budget, ledger, deadline, or nobody left to try
         """
-        if self._deadline.left() < _SHORTEST_ATTEMPT_SECONDS:
+        if self._silence.left() < _SHORTEST_ATTEMPT_SECONDS:
             raise DeadlineExceededError(
                 "There was no time left to ask a provider. Retry, or raise AI_REQUEST_TIMEOUT_SECONDS."
             )
@@ -130,7 +135,7 @@ class Attempts:
                 failure.retry_after,
             )
         )
-        if not self._left or self._deadline.left() < _SHORTEST_ATTEMPT_SECONDS:
+        if not self._left or self._silence.left() < _SHORTEST_ATTEMPT_SECONDS:
             self._ledger.end(ending)
             raise self._nobody_left(failure.kind)
         return self._reserve(ending)
@@ -148,10 +153,11 @@ class Attempts:
         return self._reservation.key if self._reservation else None
 
     def timeouts(self) -> Timeouts:
-        """What is left of the deadline, divided evenly over this attempt and those that may follow."""
-        left = max(self._deadline.left(), _SHORTEST_ATTEMPT_SECONDS)
-        share = left / (1 + len(self._left))
-        return Timeouts(connect=min(_CONNECT_SECONDS, share), first=share, total=left)
+        """What is left until something must be heard, divided evenly over this attempt and those that may follow."""
+        share = max(self._silence.left(), _SHORTEST_ATTEMPT_SECONDS) / (1 + len(self._left))
+        return Timeouts(
+            min(_CONNECT_SECONDS, share), first=share, total=max(self._deadline.left(), _SHORTEST_ATTEMPT_SECONDS)
+        )
 
     def succeeded(self, usage: Usage | None, *, limit_output: int, dropped: Sequence[str] = ()) -> Booked:
         """Settle at what the usage costs; an answer without usage is settled at its bound."""
@@ -253,9 +259,11 @@ class Attempts:
             error: FusewireError = NoEligibleProviderError(
                 f"No provider that may see confidential data can be reached. {told}. It is never sent elsewhere."
             )
-        elif last in _UNREACHABLE_IS_FINAL and self._deadline.left() < _SHORTEST_ATTEMPT_SECONDS:
+        elif last in _UNREACHABLE_IS_FINAL and self._silence.left() < _SHORTEST_ATTEMPT_SECONDS:
             error = DeadlineExceededError(
                 "The providers didn't answer in time. Retry, or raise AI_REQUEST_TIMEOUT_SECONDS."
+                if self._silence.at == self._deadline.at
+                else "The providers said nothing for as long as API Gateway waits, 5 minutes. Ask for less at once."
             )
         elif last is FailureKind.MODEL_NOT_FOUND and self._pinned and len(self._outcomes) == 1:
             error = ModelNotFoundError(

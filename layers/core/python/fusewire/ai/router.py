@@ -230,11 +230,13 @@ class Router:
         downgrade: tuple[str, Sequence[Option]] | None = None,
     ) -> Attempts:
         seconds = min(self._settings.ai_request_timeout_seconds, caller.remaining_seconds - _KEPT_FOR_SETTLING_SECONDS)
+        now = time.monotonic()
         return Attempts(
             self._ledger,
             call,
             options,
-            Deadline(time.monotonic() + seconds),
+            Deadline(now + seconds),
+            Deadline(now + min(seconds, self._settings.longest_silence_seconds)),
             pinned=route.tier is None,
             confidential=route.confidential,
             downgrade=downgrade,

@@ -1,5 +1,8 @@
 """A comment into every stream of events that falls silent: API Gateway cuts one after 5 minutes, proxies sooner.
 
+Before a stream's first byte there is nothing to comment on, for its status isn't known; that byte, or a whole answer,
+comes before API Gateway gives up (`Settings.longest_silence_seconds`).
+
 The handler's iterator blocks on its provider, so somebody else has to write meanwhile. That is one thread for the life
 of the process, started by its first stream (after a snapshot, never in one) and asleep between streams. A signal's
 handler could do without it, but would interrupt the main thread within a chunk that it is writing, and system calls of

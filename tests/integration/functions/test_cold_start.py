@@ -1,0 +1,71 @@
+"""What INIT pays for, function by function, each in a process of its own.
+
+Counts of modules instead of milliseconds: they are the same on a busy machine. What they cost in time, and what was
+gained by leaving others out, is in docs/decisions/0011-cold-start.md.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.integration.functions.conftest import ROOT
+
+HANDLERS: Final = sorted((ROOT / "functions").glob("*/app.py"))
+# Powertools imports the bare package `botocore`, for its version; what costs is the SDK within.
+SDKS: Final = {"openai", "anthropic", "boto3", "botocore.session", "botocore.client", "google", "httpx", "aws_xray_sdk"}
+PACKAGES: Final = {
+    "annotated_types",
+    "aws_lambda_powertools",
+    "botocore",
+    "fusewire",
+    "jmespath",
+    "psycopg",
+    "psycopg_binary",
+    "pydantic",
+    "pydantic_core",
+    "simplejson",
+    "snapshot_restore_py",
+    "typing_extensions",
+    "typing_inspection",
+}
+MOST_MODULES: Final = 335
+"""Beside Python's own, which differ from version to version. `complete` has most: 323."""
+
+SCRIPT: Final = """
+import json, runpy, sys, threading
+runpy.run_path(sys.argv[1])
+others = [name for name in sys.modules if name.partition(".")[0] not in sys.stdlib_module_names]
+print(json.dumps([others, threading.active_count()]))
+"""
+VARIABLES: Final = {
+    "PATH": os.environ["PATH"],
+    "PYTHONPATH": str(ROOT / "layers/core/python"),
+    "AUTH_MODE": "open",
+    "DATABASE_URL": "postgresql://127.0.0.1:1/nowhere",
+    "OPENAI_API_KEY": "k",
+    "OPENAI_SOTA_MODEL": "gpt-4o",
+    "OLLAMA_BASE_URL": "http://127.0.0.1:1",
+    "OLLAMA_SOTA_MODEL": "smol",
+    "FUSEWIRE_TRACING": "on",
+}
+
+
+@pytest.mark.parametrize("file", HANDLERS, ids=lambda file: file.parent.name)
+def test_init_imports_no_sdk_and_little_else_and_starts_nothing(file: Path) -> None:
+    told = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-W", "error", "-c", SCRIPT, str(file)],
+        env=VARIABLES, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert told.stderr == ""
+    modules, threads = json.loads(told.stdout)
+    assert SDKS & set(modules) == set()
+    # What begins with an underscore, and Cython's runtime, belong to wheels and to the virtual environment.
+    packages = {name.partition(".")[0] for name in modules if not name.startswith(("_", "cython_runtime"))}
+    assert packages <= PACKAGES
+    assert len(modules) <= MOST_MODULES
+    assert threads == 1
