@@ -23,6 +23,7 @@ import boto3  # type: ignore[import-untyped]
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
+from psycopg.conninfo import conninfo_to_dict
 
 from scripts.deploy import parameters_of
 from tests.support.aws_cli import aws_cli
@@ -35,6 +36,8 @@ _BLOCKS: Final = [block for block in blocks(OPERATIONS[0]) if block.needs == "an
 _FIRST: Final = next(place for place, block in enumerate(_BLOCKS) if "told()" in block.text)
 FOLLOWED: Final = [*_BLOCKS[_FIRST:], *_BLOCKS[:_FIRST]]
 ADMIN: Final = "sentinel-admin-key-of-forty-eight-characters-000"
+OWNERS: Final = "a\\b'c$d e"
+"""What RDS may make of a password is whatever can be printed."""
 _TRUST: Final = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda"}, "Action": "sts:AssumeRole"}]}
 
 
@@ -43,7 +46,7 @@ class Account:
 
     def __init__(self, endpoint: str, base_url: str) -> None:
         self._endpoint = endpoint
-        database = self._database()
+        self._make_database()
         secrets = self._client("secretsmanager")
         app = json.dumps({"username": "fusewire_app", "password": "before"})
         arns = {
@@ -56,7 +59,7 @@ class Account:
         }
         for name, value in arns.items():
             self._client("ssm").put_parameter(Name=f"/fusewire/prod/{name}", Type="String", Value=value)
-        self.arns, self.database = arns, database
+        self.arns = arns
         topic = self._client("sns").create_topic(Name="alarms")["TopicArn"]
         self.outputs = {"BaseUrl": base_url, "Migrate": self._migrate(), "AlarmTopic": topic}
 
@@ -78,7 +81,7 @@ class Account:
             aws_secret_access_key="x",  # noqa: S106 - moto asks for some
         )
 
-    def _database(self) -> str:
+    def _make_database(self) -> None:
         ec2, rds = self._client("ec2"), self._client("rds")
         vpc = ec2.create_vpc(CidrBlock="10.42.0.0/16")["Vpc"]["VpcId"]
         subnets = [
@@ -101,7 +104,9 @@ class Account:
             DBParameterGroupName="fusewire-prod-postgres17",
             VpcSecurityGroupIds=[group],
         )
-        return str(made["DBInstance"]["DBInstanceIdentifier"])
+        secret = made["DBInstance"]["MasterUserSecret"]["SecretArn"]
+        login = {"username": "fusewire_owner", "password": OWNERS}
+        self._client("secretsmanager").put_secret_value(SecretId=secret, SecretString=json.dumps(login))
 
     def _migrate(self) -> str:
         self._tell("config", {"lambda": {"use_docker": False}})
@@ -197,6 +202,7 @@ def _typed(account: Account, folder: Path, programs: Path, places: Mapping[str, 
     (folder / ".venv-infra").mkdir()
     (folder / ".venv-infra/bin").symlink_to(programs)
     script = "".join(f"{{\n{block.text}\n}} > printed.{place}\n" for place, block in enumerate(FOLLOWED))
+    script += 'echo "$LIVE_URL" > printed.url\n'
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     aws = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_CONFIG_FILE": str(folder / "none"), **places}
     done = subprocess.run(  # noqa: S603 - what our own manual says
@@ -228,6 +234,8 @@ def test_what_was_typed_has_been_done(followed: Followed) -> None:
     app = account.secret("database_app_secret_arn")
     assert app["username"] == "fusewire_app" and re.fullmatch("[A-Za-z0-9]{48}", app["password"])
     assert account.instances() == ["fusewire-prod"], "the restored one is gone"
+    live = conninfo_to_dict((followed.folder / "printed.url").read_text())
+    assert (live["user"], live["password"]) == ("fusewire_owner", OWNERS)
     left = {path.name for path in followed.folder.iterdir() if not path.name.startswith("printed")}
     assert left == {"infra", ".venv-infra", "home", "migrated.json"}, "no secret stays in a file"
     settings = parameters_of(

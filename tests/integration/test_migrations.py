@@ -122,6 +122,18 @@ def test_what_cannot_be_recorded_is_not_done(empty_url: str, monkeypatch: pytest
     assert "half" not in tables(empty_url)
 
 
+def test_a_release_that_is_gone_back_to_closes_nothing_to_the_newer_one(empty_url: str) -> None:
+    migrate(empty_url)
+    with psycopg.connect(empty_url) as connection:
+        connection.execute("CREATE TABLE of_tomorrow (id int)")
+        connection.execute("GRANT INSERT ON of_tomorrow TO fusewire_app")
+        connection.execute("INSERT INTO schema_migration (name) VALUES ('9999_of_tomorrow.sql')")
+    assert migrate(empty_url) == []
+    with psycopg.connect(empty_url, options="-c role=fusewire_app") as connection:
+        connection.execute("INSERT INTO of_tomorrow VALUES (1)")
+        connection.execute("SELECT ledger_ping('{}'::jsonb)")
+
+
 def test_a_server_that_cannot_be_reached_is_an_error(database_url: str) -> None:
     with pytest.raises(psycopg.OperationalError):
         migrate(make_conninfo(database_url, host="127.0.0.1", port=1))
