@@ -1,13 +1,14 @@
 """A tired engineer follows the operations manual on AWS: every command that an account is needed for, in its order.
 
-The AWS CLI talks to moto, a stand-in for AWS, and `curl` to a gateway of `make run` that asks for keys: the stack's
-output names it. What costs money or takes Terraform isn't run here: those blocks say that the account is billed, and
-what they print is held against scripts/deploy.py in tests/unit/scripts.
+The AWS CLI and boto3 talk to moto, a stand-in for AWS, and `curl` to a gateway of `make run` that asks for keys: the
+stack's output names it. `make deploy` and `make destroy` run as they are over a `terraform`, a `sam` and a `git` that
+only write down what they were told.
 """
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -27,17 +28,22 @@ from psycopg.conninfo import conninfo_to_dict
 
 from scripts.deploy import parameters_of
 from tests.support.aws_cli import aws_cli
-from tests.support.documents import OPERATIONS, PROJECT, assert_shown, blocks, code, table
+from tests.support.documents import OPERATIONS, PROJECT, Block, assert_shown, blocks, code, table
 from tests.support.gateway import running_gateway
 from tests.support.upstream import running_upstream
 
-_BLOCKS: Final = [block for block in blocks(OPERATIONS[0]) if block.needs == "an AWS account"]
+_ACCOUNT: Final = "an AWS account"
+_BILLED: Final = "an AWS account that is billed"
+_BLOCKS: Final = [block for block in blocks(OPERATIONS[0]) if block.needs in (_ACCOUNT, _BILLED)]
 # The terminal, which the manual's other sections refer to, comes first; then all of them as they stand.
 _FIRST: Final = next(place for place, block in enumerate(_BLOCKS) if "told()" in block.text)
 FOLLOWED: Final = [*_BLOCKS[_FIRST:], *_BLOCKS[:_FIRST]]
 ADMIN: Final = "sentinel-admin-key-of-forty-eight-characters-000"
 OWNERS: Final = "a\\b'c$d e"
 """What RDS may make of a password is whatever can be printed."""
+_WRITES_DOWN: Final = """#!/bin/sh
+echo "$(basename "$0")" "$@" >> {told}
+"""
 _TRUST: Final = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda"}, "Action": "sts:AssumeRole"}]}
 
 
@@ -110,7 +116,7 @@ class Account:
 
     def _migrate(self) -> str:
         self._tell("config", {"lambda": {"use_docker": False}})
-        self._tell("static/lambda-simple/response", {"results": ['{"applied": []}'], "region": "eu-central-1"})
+        self._tell("static/lambda-simple/response", {"results": ['{"applied": []}'] * 9, "region": "eu-central-1"})
         role = self._client("iam").create_role(RoleName="migrate", AssumeRolePolicyDocument=json.dumps(_TRUST))
         packed = BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
@@ -164,6 +170,28 @@ def stacks(outputs: Mapping[str, str]) -> Iterator[str]:
         server.server_close()
 
 
+def like_the_projects(folder: Path) -> None:
+    """What `make deploy` needs, all set up; the settings that the manual writes stay in this folder."""
+    for name in ("Makefile", "requirements"):
+        (folder / name).symlink_to(PROJECT / name)
+    for name in ("scripts/deploy.py", "infra/template.yaml"):
+        (folder / name).parent.mkdir()
+        shutil.copy(PROJECT / name, folder / name)
+    for name in (".venv/pyvenv.cfg", ".venv/run.stamp", ".venv/dev.stamp", ".venv-infra/stamp"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+
+
+def put_tools(programs: Path, told: Path) -> None:
+    """The rest of .venv-infra beside the AWS CLI: Python as it is, and tools that do nothing."""
+    (programs / "python").write_text(f'#!/bin/sh\nexec {PROJECT}/.venv-infra/bin/python "$@"\n')
+    for name in ("sam", "terraform", "git"):
+        (programs / name).write_text(_WRITES_DOWN.format(told=told))
+    for file in programs.iterdir():
+        if file.is_file():
+            file.chmod(0o755)
+
+
 class Followed:
     """One terminal in which all of it was typed, what each block printed, and where it was."""
 
@@ -174,7 +202,7 @@ class Followed:
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Followed]:
     folder = tmp_path_factory.mktemp("aws")
-    (folder / "infra").mkdir()
+    like_the_projects(folder)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     variables = {
@@ -198,10 +226,12 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Followed]:
 
 
 def _typed(account: Account, folder: Path, programs: Path, places: Mapping[str, str]) -> Followed:
-    # The terminal puts .venv-infra first on the PATH.
-    (folder / ".venv-infra").mkdir()
-    (folder / ".venv-infra/bin").symlink_to(programs)
-    script = "".join(f"{{\n{block.text}\n}} > printed.{place}\n" for place, block in enumerate(FOLLOWED))
+    put_tools(programs, folder / "told")
+    (folder / ".venv-infra/bin").symlink_to(programs)  # the terminal puts it first on the PATH
+    script = "".join(
+        f"{{\n{block.text}\n}} > printed.{place}{' 2>&1' * (block.needs == _BILLED)}\n"
+        for place, block in enumerate(FOLLOWED)
+    )
     script += 'echo "$LIVE_URL" > printed.url\n'
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     aws = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_CONFIG_FILE": str(folder / "none"), **places}
@@ -223,7 +253,33 @@ def _typed(account: Account, folder: Path, programs: Path, places: Mapping[str, 
 def test_a_command_works_and_prints_what_is_shown(place: int, followed: Followed) -> None:
     assert followed.said == "0: ", followed.said + "\n".join(followed.printed.values())
     assert '"error"' not in followed.printed[place]
-    assert_shown(FOLLOWED[place], followed.printed[place])
+    if FOLLOWED[place].needs == _ACCOUNT:
+        assert_shown(FOLLOWED[place], followed.printed[place])
+    else:
+        assert_in_order(FOLLOWED[place], followed)
+
+
+def assert_in_order(block: Block, followed: Followed) -> None:
+    """Each line that the manual shows for a deployment comes after the one before; "..." stands for anything."""
+    following = next(each for each in blocks(block.document) if each.line > block.line)
+    assert following.language == "text"
+    left = iter(followed.printed[FOLLOWED.index(block)].splitlines())
+    for line in following.text.splitlines():
+        shown = re.sub(r"https://\S+", followed.account.outputs["BaseUrl"], line)
+        pattern = re.escape(shown).replace(r"\.\.\.", ".*")
+        assert any(re.fullmatch(pattern, printed) for printed in left), f"{line}: {followed.printed}"
+
+
+def test_terraform_and_sam_are_told_what_the_manual_wrote_down(followed: Followed) -> None:
+    told = [line for line in (followed.folder / "told").read_text().splitlines() if not line.startswith("git ")]
+    build, init, apply, publish, *_ = told
+    assert build.startswith("sam build ")
+    assert "-backend-config=bucket=fusewire-state-123456789012 -backend-config=key=prod.tfstate" in init
+    assert apply.endswith(f"-var=stage=prod -var=region=eu-central-1 -var-file={followed.folder}/infra/prod.tfvars")
+    assert publish.startswith("sam deploy ")
+    for given in ('AiMonthlyBudgetUsd,ParameterValue="100"', 'AlarmEmail,ParameterValue="oncall@example.com"'):
+        assert f"ParameterKey={given}" in publish
+    assert any(line.startswith("sam delete --stack-name fusewire-prod") for line in told)
 
 
 def test_what_was_typed_has_been_done(followed: Followed) -> None:
@@ -236,8 +292,8 @@ def test_what_was_typed_has_been_done(followed: Followed) -> None:
     assert account.instances() == ["fusewire-prod"], "the restored one is gone"
     live = conninfo_to_dict((followed.folder / "printed.url").read_text())
     assert (live["user"], live["password"]) == ("fusewire_owner", OWNERS)
-    left = {path.name for path in followed.folder.iterdir() if not path.name.startswith("printed")}
-    assert left == {"infra", ".venv-infra", "home", "migrated.json"}, "no secret stays in a file"
+    secret = {path.name for path in followed.folder.iterdir() if path.suffix in (".json", ".key")}
+    assert secret == {"migrated.json"}, "no secret stays in a file"
     settings = parameters_of(
         (PROJECT / "infra/template.yaml").read_text(), (followed.folder / "infra/prod.env").read_text()
     )

@@ -122,6 +122,9 @@ def empty_server(folder: Path) -> Iterator[str]:
 
     server = get_server(folder / "pg", cleanup_mode="delete")
     try:
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
         yield server.get_uri()
     finally:
         server.cleanup()

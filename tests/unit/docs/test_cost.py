@@ -1,18 +1,14 @@
-"""The operations manual on AWS: its sums, the resources that it counts, and what `make deploy` says as it goes."""
+"""The cost of the idle stack, as the operations manual has it: its sums, and the resources that it counts."""
 
 import re
-from collections.abc import Sequence
 from decimal import Decimal
 from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
 import yaml
 
-from scripts import deploy
-from scripts.deploy import Target
-from tests.support.documents import PROJECT, blocks, code, rows, section
+from tests.support.documents import PROJECT, code, rows, section
 from tests.unit.docs.test_operations import BOTH, ENGLISH, JAPANESE
 
 COST: Final = {ENGLISH: "9-cost-of-the-idle-stack", JAPANESE: "9-アイドル時の費用"}
@@ -104,50 +100,3 @@ def test_decision_6_has_the_same_sums() -> None:
     said = (PROJECT / "docs/decisions/0006-database-on-aws.md").read_text()
     for sum_ in (costs(ENGLISH)[-1][3], costs(ENGLISH)[-1][4]):
         assert sum_.strip("*") in said
-
-
-# --- make deploy -------------------------------------------------------------------------------------------------
-
-
-def after(*commands: str) -> list[str]:
-    """The lines that the manual shows for the billed block that is just these commands."""
-    told = blocks(ENGLISH)
-    [place] = [place for place, block in enumerate(told) if block.text.splitlines() == [*commands]]
-    assert told[place].needs == "an AWS account that is billed" and told[place + 1].language == "text"
-    return told[place + 1].text.splitlines()
-
-
-@pytest.mark.parametrize("first", [True, False])
-def test_what_make_deploy_says_is_what_the_manual_shows(
-    first: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("scripts.deploy.subprocess.run", lambda *arguments, **named: None)
-    monkeypatch.setattr(deploy, "hash_of", lambda *arguments: "0" * 64)
-    monkeypatch.setattr(deploy, "_places", lambda *arguments: {})
-    answers = {"Migrate": "arn", "Build": "0" * 64, "BaseUrl": "https://abc123.execute-api.eu-central-1.amazonaws.com"}
-    monkeypatch.setattr(deploy, "_outputs", lambda *arguments: answers)
-    monkeypatch.setattr(
-        deploy, "_migrate", lambda *arguments: deploy._say(f"migrate: {'0001.sql' if first else 'nothing to do'}")
-    )
-    target = Target("prod", "eu-central-1", "fusewire-prod", "bucket", "on")
-    deploy._say(f"base_url: {deploy.deploy(deploy._run, target, None)}/live/api/v1")
-    printed = capsys.readouterr().err.splitlines()
-    shown = after("make deploy") if first else after("git checkout v0.1.0", "make deploy")
-    assert_in_order(shown, printed)
-
-
-def test_what_make_destroy_says_is_what_the_manual_shows(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("scripts.deploy.subprocess.run", lambda *arguments, **named: None)
-    deploy.destroy(deploy._run, Target("prod", "eu-central-1", "fusewire-prod", "bucket", "on"))
-    down = next(block.text for block in blocks(ENGLISH) if block.text.endswith("make destroy"))
-    assert_in_order(after(*down.splitlines()), capsys.readouterr().err.splitlines())
-
-
-def assert_in_order(shown: Sequence[str], printed: Sequence[str]) -> None:
-    """Each line that is shown comes after the one before; "..." stands for anything."""
-    left = iter(printed)
-    for line in shown:
-        pattern = re.escape(line).replace(r"\.\.\.", ".*")
-        assert any(re.fullmatch(pattern, told) for told in left), f"{line}: {printed}"
