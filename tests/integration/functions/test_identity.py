@@ -59,6 +59,18 @@ def test_a_route_is_for_those_with_its_scope(with_keys: Functions, upstream: Ups
             assert len(upstream.requests) == asked_before
 
 
+def test_without_keys_a_page_that_nobody_knows_resets_and_spends_nothing(
+    functions: Functions, upstream: Upstream, books: Books
+) -> None:
+    for name in ("admin_budget_reset", "complete", "complete_messages", "embed"):
+        event = sample(name)
+        event["headers"] = event["headers"] | {"origin": "https://evil.example"}
+        answer = functions(function_of(name), event)
+        assert (answer["statusCode"], "CORS_ORIGINS" in answer["body"]) == (403, True)
+    assert not upstream.requests
+    assert not books.query("SELECT FROM budget_window")
+
+
 def test_a_resets_actor_is_the_callers_key(with_keys: Functions, books: Books) -> None:
     with_keys("admin_budget", as_caller(ADMIN, sample("admin_budget_reset")))
     assert [entry["actor"] for entry in books.query("SELECT actor FROM audit")] == ["bootstrap"]

@@ -8,7 +8,7 @@ import pytest
 from fusewire.ai.tiers import EVERYTHING, Allowance
 from fusewire.config import load_settings
 from fusewire.errors import AuthenticationError, PermissionDeniedError
-from fusewire.http.identity import OPEN, Identity, identity_of
+from fusewire.http.identity import OPEN, Identity, identity_of, refuse_strange_page
 
 KEYS = load_settings({"AUTH_MODE": "keys"})
 SOME = Identity("key_1", frozenset({"complete"}), Allowance(("sota", "openai/*"), ("public",)))
@@ -48,6 +48,25 @@ def test_in_open_mode_everybody_is_an_admin_whatever_the_event_says() -> None:
         assert identity is OPEN
         assert (identity.actor, identity.key_id, identity.is_admin) == ("open", None, True)
         assert identity.allowance == EVERYTHING
+
+
+STRANGE = ["https://evil.example", "null", "http://localhost.evil.example", "http://127.0.0.1.evil.example:8000", "x:["]
+
+
+@pytest.mark.parametrize("origin", STRANGE)
+def test_in_open_mode_a_page_that_nobody_knows_changes_nothing(origin: str) -> None:
+    settings = load_settings({"AUTH_MODE": "open", "CORS_ORIGINS": "https://app.example"})
+    for method in ("POST", "PATCH", "DELETE"):
+        with pytest.raises(PermissionDeniedError, match="CORS_ORIGINS"):
+            refuse_strange_page(method, origin, settings)
+    refuse_strange_page("GET", origin, settings)
+    refuse_strange_page("POST", origin, KEYS)  # no page has a key by itself
+    refuse_strange_page("POST", origin, load_settings({"AUTH_MODE": "open", "CORS_ORIGINS": "*"}))
+
+
+@pytest.mark.parametrize("origin", [None, "https://app.example", "http://localhost:3000", "http://[::1]:8000"])
+def test_known_pages_and_whatever_is_no_browser_may(origin: str | None) -> None:
+    refuse_strange_page("POST", origin, load_settings({"AUTH_MODE": "open", "CORS_ORIGINS": "https://app.example"}))
 
 
 def test_a_scope_is_its_own_and_no_other() -> None:

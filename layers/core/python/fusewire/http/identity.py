@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from fusewire.ai.tiers import EVERYTHING, Allowance
 from fusewire.config import Settings
@@ -54,6 +55,9 @@ class Identity:
         return told
 
 
+_SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
+_THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
+
 OPEN: Final = Identity(None, frozenset(SCOPES))
 
 
@@ -74,6 +78,29 @@ def identity_of(event: Mapping[str, Any], settings: Settings) -> Identity:
         frozenset(json.loads(context["scopes"])),
         Allowance(_names(context, "allowed_models"), _names(context, "allowed_classifications")),
     )
+
+
+def refuse_strange_page(method: str, origin: str | None, settings: Settings) -> None:
+    """Where no key is asked for, a browser would let any web page spend and reset: only those that are known may.
+
+    What pages may read is for CORS; this is about requests that change something, which browsers send without asking.
+
+    :param origin: the request's `Origin`, which browsers send and other clients don't
+    :raises PermissionDeniedError: for a page that is neither of this machine nor in `CORS_ORIGINS`
+    """
+    if settings.auth_mode != "open" or origin is None or method in _SAFE_METHODS:
+        return
+    if {origin, "*"}.isdisjoint(settings.cors_origins) and _host_of(origin) not in _THIS_MACHINE:
+        raise PermissionDeniedError(
+            f"Web pages of {origin[:200]!r} may not call this gateway. CORS_ORIGINS names those that may."
+        )
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).hostname
+    except ValueError:
+        return None
 
 
 def _names(context: Mapping[str, str], name: str) -> tuple[str, ...] | None:

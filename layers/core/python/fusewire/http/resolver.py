@@ -22,7 +22,7 @@ from fusewire.config import Settings
 from fusewire.errors import FusewireError, InvalidRequestError, LedgerUnavailableError, RequestTooLargeError
 from fusewire.http import weight
 from fusewire.http.errors import body_of, from_validation, headers_of
-from fusewire.http.identity import Identity, Scope, identity_of
+from fusewire.http.identity import Identity, Scope, identity_of, refuse_strange_page
 from fusewire.json import dumps
 from fusewire.keys import Act
 
@@ -128,8 +128,9 @@ class Resolver(APIGatewayRestResolver):
 
         :param scope: None where any valid key will do
         :raises AuthenticationError: when nobody has vouched for the caller
-        :raises PermissionDeniedError: when its key doesn't have the scope
+        :raises PermissionDeniedError: when its key doesn't have the scope, or for a web page that nobody knows
         """
+        refuse_strange_page(self.current_event.http_method, self.header("origin"), self.settings)
         identity = self.identity
         if scope is not None:
             identity.require(scope)
