@@ -1,8 +1,8 @@
 """A reader who follows the documents: every command is run, in order, and does what is shown beneath it.
 
 `docs/operations.ja.md` has the very blocks of `docs/operations.md` (tests/unit/docs holds them equal), so they are run
-once. A block that can't be run here says above it what it needs: `<!-- needs: ... -->`. Those of the manual that need an
-AWS account are followed by test_aws_manual.py, those that need a second database by tests/integration/local/test_books.py.
+once. A block that can't be run here says above it what it needs: `<!-- needs: ... -->`. Those of the manual that need
+an AWS account are followed by test_aws_manual.py, those that need a second database by test_books.py.
 """
 
 import os
