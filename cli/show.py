@@ -28,7 +28,8 @@ def as_text(text: str) -> None:
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, total: Mapping[str, Any] | None = None) -> None:
-    """A row for each mapping, with the columns that are named: `window.resets_at` is the window's.
+    """A row for each mapping, with the columns that are named: `window.resets_at` is the window's. On a terminal that is
+    too narrow for them, a line for each value instead.
 
     :param total: a last row, apart from the others
     """
@@ -41,7 +42,12 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, total: M
     if total is not None:
         made.add_section()
         made.add_row(*(_text(cell(_found(total, column))) for column in columns))
-    _print(made)
+    if _fits(made):
+        _print(made)
+    else:
+        for row in [*shown, *([] if total is None else [total])]:
+            _out("")
+            facts(row, columns)
     if not shown:
         _out("(none)")
 
@@ -103,10 +109,19 @@ def _text(text: str) -> Text:
     return Text(text, overflow="fold")
 
 
+def _fits(made: Table) -> bool:
+    """Whether no cell would be folded."""
+    console = _console()
+    return console.measure(made, options=console.options.update_width(_PIPED_WIDTH)).maximum <= console.width
+
+
 def _print(made: Table) -> None:
-    terminal = sys.stdout.isatty()
+    _console().print(made)
+
+
+def _console() -> Console:
     # Into a pipe nothing is folded: a line of the table is a line for grep.
-    Console(file=sys.stdout, width=None if terminal else _PIPED_WIDTH, highlight=False).print(made)
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False)
 
 
 def _out(text: str) -> None:

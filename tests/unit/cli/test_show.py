@@ -51,6 +51,21 @@ def test_a_total_stands_apart_and_a_tags_name_may_have_dots(capsys: pytest.Captu
     assert (lines[2], lines[-1]) == (["a", "0.1"], ["total", "0.1"])
 
 
+def test_a_table_that_is_wider_than_the_terminal_is_a_line_for_each_value(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("cli.show.Console.is_terminal", True)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    rows = [{"name": "x" * 20, "cost_usd": 1}, {"name": "y", "cost_usd": Decimal("0.10")}]
+    show.table(rows, ("name", "cost_usd"), total={"name": "total", "cost_usd": Decimal("1.10")})
+    assert "x" * 20 + "          1" in capsys.readouterr().out
+    show.table([row | {"name": "x" * 50} for row in rows], ("name", "cost_usd"), total={"name": "total"})
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[:4] == [[], ["name", "x" * 50], ["cost_usd", "1"], []]
+    assert lines[-3:] == [[], ["name", "total"], ["cost_usd", "-"]]
+
+
 def test_a_table_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     show.table([], ("name",))
     assert capsys.readouterr().out.endswith("(none)\n")
