@@ -122,8 +122,8 @@ def page(run: dict[str, Any]) -> str:
             f"{run['date']}, commit {run['commit']}. {where['cores']} cores ({where['processor']}), {where['system']}; "
             f"{versions}. The median of {run['rounds']} fresh processes each, in turn, with warm files.",
             "",
-            f"complete takes {base.milliseconds / peer.milliseconds:.2f} of the time, and {base.modules} of "
-            f"{peer.modules} modules, that LiteLLM's proxy takes.",
+            f"complete takes {100 * base.milliseconds / peer.milliseconds:.0f} % of the processor time that LiteLLM's "
+            f"proxy takes to be imported, and {base.modules} modules to its {peer.modules}.",
             "",
             *(f"| {' | '.join(row)} |" for row in rows),
             "",

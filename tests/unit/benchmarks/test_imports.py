@@ -1,0 +1,51 @@
+"""What a cold start imports: the subjects, one sample, and the page that is written of them."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from benchmarks import BenchmarkError
+from benchmarks.imports import Sample, Subject, medians, page, sample, subjects
+from benchmarks.peers import ROOT
+
+PYTHON = Path(sys.executable)
+
+
+def test_every_function_is_a_subject_and_the_peer_runs_by_its_own_python() -> None:
+    each = {subject.name: subject for subject in subjects(Path("/of/its/own"))}
+    assert {file.parent.name for file in (ROOT / "functions").glob("*/app.py")} < each.keys()
+    assert {name for name, subject in each.items() if subject.python != PYTHON} == {"litellm", "litellm's proxy"}
+    assert [name for name, subject in each.items() if not subject.bytecode] == ["complete, without bytecode"]
+
+
+@pytest.mark.parametrize("bytecode", [True, False])
+def test_a_sample_counts_what_an_import_brings(bytecode: bool) -> None:
+    told = sample(Subject("one", PYTHON, "import this; print('and what it prints is passed over')", bytecode))
+    assert told.modules == 1
+    assert told.milliseconds >= 0
+
+
+def test_what_cannot_be_imported_ends_the_run() -> None:
+    with pytest.raises(BenchmarkError, match="no_such_module"):
+        sample(Subject("one", PYTHON, "import no_such_module"))
+
+
+def test_the_page_sets_each_beside_complete() -> None:
+    found = {
+        "complete": [Sample(100, 500), Sample(300, 500), Sample(110, 500)],
+        "litellm's proxy": [Sample(2200, 4000)],
+    }
+    run = {
+        "date": "2026-11-26 07:54 UTC",
+        "commit": "abc",
+        "machine": {"cores": 2, "processor": "P", "system": "Linux"},
+        "versions": {"Python": "3.13"},
+        "rounds": 3,
+        "imports": {name: asdict(medians(each)) for name, each in found.items()},
+    }
+    text = page(run)
+    assert "complete takes 5 % of the processor time that LiteLLM's proxy takes" in text
+    assert "| complete | 110 | 1.00 | 500 |" in text
+    assert "| litellm's proxy | 2200 | 20.00 | 4000 |" in text
