@@ -28,8 +28,9 @@ def as_text(text: str) -> None:
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, total: Mapping[str, Any] | None = None) -> None:
-    """A row for each mapping, with the columns that are named: `window.resets_at` is the window's. On a terminal that is
-    too narrow for them, a line for each value instead.
+    """A row for each mapping, with the columns that are named: `window.resets_at` is the window's.
+
+    A terminal that is too narrow for that gets a line for each value instead.
 
     :param total: a last row, apart from the others
     """
