@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
+from fusewire import credentials, db
 from fusewire.ai.failures import CONSEQUENCES, FailureKind, Health, Settle
 from fusewire.ai.provider import AIProvider
 from fusewire.config import load_settings
+from fusewire.http.authorizer import VERDICT_SECONDS
 from fusewire.metrics import BY_PROVIDER, METRICS
 from fusewire.services import assemble
 from local.environment import read_environment
-from tests.support.documents import OPERATIONS, PROJECT, Block, blocks, code, headings, prose, rows, table
+from tests.support.documents import OPERATIONS, PROJECT, Block, blocks, code, headings, prose, rows, section, table
 from tests.unit.docs import source
 
 ENGLISH, JAPANESE = OPERATIONS
@@ -118,6 +120,18 @@ def test_every_kind_of_failure_that_is_looked_into_exists(manual: Path) -> None:
     under = {ENGLISH: "a-providers-failure-by-its-kind", JAPANESE: "プロバイダー障害の種類"}[manual]
     kinds = {kind for row in table(manual, 3, under=under) for kind in code(row[0])} - {"kind"}
     assert len(kinds) > 5 and kinds <= set(FailureKind)
+
+
+@BOTH
+def test_how_long_callers_wait_for_postgres_and_for_new_secrets_is_told(manual: Path) -> None:
+    failover = section(manual, {ENGLISH: "database-failover", JAPANESE: "データベースのフェイルオーバー"}[manual])
+    refused, silent = (row[1] for row in rows(failover) if "ledger.unavailable" in row[2] and "reason" in row[2])
+    assert f"{db._CONNECT_TIMEOUT_SECONDS} " in refused
+    assert f"{2 * db._ANSWER_SECONDS + db._CONNECT_TIMEOUT_SECONDS:.0f} " in silent
+    rotation = section(manual, {ENGLISH: "rotating-secrets", JAPANESE: "秘密のローテーション"}[manual])
+    vendors, bootstrap, *_ = [row for row in rows(rotation) if len(row) == 3][1:]
+    assert f"{credentials._MAX_AGE_SECONDS // 60} " in vendors[2]
+    assert f"{(credentials._MAX_AGE_SECONDS + VERDICT_SECONDS) / 60:.0f} " in bootstrap[1]
 
 
 @BOTH
