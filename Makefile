@@ -1,6 +1,6 @@
 # Everything goes through the project's own .venv and the locked requirements: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-infra run logs books backup restore audit-verify archive test fuzz prove lint types format bench build deploy destroy lock clean
+.PHONY: help setup setup-dev setup-infra run logs books backup restore audit-verify archive test fuzz prove chaos lint types format bench build deploy destroy lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -71,6 +71,9 @@ fuzz: .venv/dev.stamp ## Schemathesis over the whole OpenAPI document, with ever
 prove: .venv/dev.stamp ## Break each rule about money on purpose; the ledger against its model, at length (minutes)
 	FUSEWIRE_PROVE=1 $(BIN)/python -m pytest -v -n auto --dist load tests/integration/test_mutations.py \
 		tests/integration/budget/test_reference.py tests/integration/budget/test_histories.py
+
+chaos: .venv/dev.stamp ## Kill workers and Postgres under load, end the month, reset; then look for every cent (SECONDS=150)
+	PYTHONPATH=layers/core/python $(BIN)/python -m benchmarks.chaos $(if $(SECONDS),--seconds $(SECONDS))
 
 lint: .venv/dev.stamp ## Style and format, changing nothing
 	$(BIN)/ruff check .

@@ -129,9 +129,13 @@ class Server:
             pss += getattr(taken, "pss", 0)
         return Memory(round(rss / 1e6, 1), round(pss / 1e6, 1) if shares_known else None, count)
 
+    def log(self) -> str:
+        """What it has printed."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
     def last_lines(self) -> str:
-        """The end of what it has printed."""
-        return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES_SHOWN:])
+        """The end of it."""
+        return "\n".join(self.log().splitlines()[-_LOG_LINES_SHOWN:])
 
     def processes(self) -> list[Any]:
         """Its processes; a Postgres that it started as a daemon is found by the pid file in the data's folder."""
