@@ -36,7 +36,7 @@ Tokens = Annotated[str | None, Option("--tokens", metavar="N", help="Per minute;
 Model = Annotated[list[str] | None, Option("--model", help="A tier or model it may use, repeatable; none: any.")]
 Data = Annotated[list[str] | None, Option("--classification", help="Data it may send, repeatable; none: any.")]
 Expires = Annotated[str | None, Option(metavar="TIME", help="With its offset; none: never.")]
-Tag = Annotated[list[str] | None, Option("--tag", metavar="NAME=TEXT", help="Repeatable.")]
+Tag = Annotated[list[str] | None, Option("--tag", metavar="NAME=TEXT", help="Repeatable; none: no tags.")]
 
 
 @app.command(name="list")
@@ -151,10 +151,12 @@ def _changes(
         "allowed_models": list(models or ()),
         "allowed_classifications": list(classifications or ()),
         "expires_at": expires,
-        "tags": dict(_tag(each) for each in tags or ()),
     }
-    kept = {name: value for name, value in named.items() if value not in (None, [], {})}
-    return {name: None if value in (NONE, [NONE]) else value for name, value in kept.items()}
+    kept = {name: value for name, value in named.items() if value not in (None, [])}
+    limits: dict[str, object] = {name: None if value in (NONE, [NONE]) else value for name, value in kept.items()}
+    if tags:
+        limits["tags"] = {} if list(tags) == [NONE] else dict(map(_tag, tags))
+    return limits
 
 
 def _number(option: str, text: str | None) -> Decimal | str | None:
@@ -180,5 +182,5 @@ def _whole(option: str, text: str | None) -> int | str | None:
 def _tag(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise ApiError(f"--tag {text} can't be used: it must be NAME=TEXT")
+        raise ApiError(f"--tag {text} can't be used: it must be NAME=TEXT, or none alone")
     return name, value

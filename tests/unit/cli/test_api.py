@@ -185,6 +185,7 @@ CASES: list[tuple[list[str], Sent]] = [
     (["keys", "update", KEY, "--budget", "none", "--model", "none", "--expires", "none", "--requests", "none"],
      ("PATCH", "/admin/keys/key_1", {
          "monthly_budget_usd": None, "allowed_models": None, "expires_at": None, "requests_per_minute": None})),
+    (["keys", "update", KEY, "--tag", "none"], ("PATCH", "/admin/keys/key_1", {"tags": {}})),
     (["keys", "revoke", KEY, "--yes"], ("DELETE", "/admin/keys/key_1", None)),
     (["keys", "rotate", KEY, "--overlap", "60"], ("POST", "/admin/keys/key_1/rotate", {"overlap_seconds": 60})),
     (["keys", "reset", KEY, "--yes"], ("POST", "/admin/keys/key_1/reset", {})),
@@ -223,6 +224,7 @@ def test_what_cant_be_taken_back_wants_a_yes_where_nobody_can_be_asked(
         (["keys", "create", "x", "--budget", "Infinity"], "--budget"),
         (["keys", "create", "x", "--requests", "1.5"], "--requests"),
         (["keys", "create", "x", "--tag", "a"], "--tag"),
+        (["keys", "update", "key_1", "--tag", "none", "--tag", "a=b"], "--tag"),
         (["keys", "update", KEY], "--budget"),
         (["keys", "show", ""], "an id"),
     ],

@@ -181,7 +181,9 @@ def document() -> dict[str, Any]:
         "/api/v1/messages": {"post": messages},
         "/api/v1/responses": {"post": responses},
         "/api/v1/embeddings": {"post": embed},
-        "/api/v1/models": {"get": _get("listModels", "Tiers and models with prices", _OBJECT)},
+        "/api/v1/models": {
+            "get": _get("listModels", "Tiers and models that the caller may ask for, with prices", _OBJECT)
+        },
         "/api/v1/admin/budget": {"get": _get("showBudget", "The month's budget", _BUDGET)},
         "/api/v1/admin/budget/reset": {"post": reset},
         "/api/v1/admin/providers": {"get": providers},
