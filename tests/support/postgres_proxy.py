@@ -26,6 +26,8 @@ class PostgresProxy:
         self._threads: list[threading.Thread] = []
         self._url = url
         self.connections = 0
+        self.said = bytearray()
+        """What clients have sent, where that isn't encrypted."""
         self.silent_to_new = False
         """Connections are taken, and nothing is passed on."""
         self.silent = threading.Event()
@@ -87,6 +89,8 @@ class PostgresProxy:
     def _pass_on(self, source: socket.socket, to: socket.socket, answers: bool) -> None:
         try:
             while data := source.recv(65536):
+                if not answers:
+                    self.said += data
                 if not (answers and self.silent.is_set()):
                     to.sendall(data)
         except OSError:

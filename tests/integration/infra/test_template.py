@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
-from fusewire.config import Settings
+from fusewire.config import Settings, load_settings
 from fusewire.http import resolver
 from local.schedule import next_time
 from local.template import Schedule, read_template
@@ -84,6 +84,15 @@ def test_the_streaming_routes_really_stream(template: dict[str, Any]) -> None:
             assert integration["timeoutInMillis"] == 900_000
         elif method != "OPTIONS":
             assert integration["uri"]["Fn::Sub"].endswith("/invocations")
+
+
+def test_the_api_is_regional_and_hears_out_a_longer_silence_than_a_first_content_takes(
+    template: dict[str, Any],
+) -> None:
+    # An edge-optimised API gives up after 30 seconds, a regional one after 300.
+    assert template["Resources"][_API]["Properties"]["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
+    on_lambda = load_settings({"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"})
+    assert on_lambda.longest_silence_seconds < 300
 
 
 def test_with_streaming_off_none_does(tmp_path: Path) -> None:
