@@ -4,14 +4,20 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from fusewire import tracing
-from tests.integration.functions.conftest import Functions, StreamingContext, asked, sample
+from fusewire.http.identity import Identity
+from tests.integration.functions.conftest import ROOT as PROJECT
+from tests.integration.functions.conftest import Functions, StreamingContext, as_caller, asked, sample
+from tests.integration.runtime.runtime_api import runtime_api
+from tests.integration.runtime.test_process import runtime
 from tests.support.upstream import Upstream, cut_stream, status
 
+FUNCTIONS: Final = PROJECT / "functions"
 ROOT: Final = "1-67891233-abcdef012345678912345678"
 SEGMENT: Final = "53995c3f42cd8ad8"
 SAMPLED: Final = f"Root={ROOT};Parent={SEGMENT};Sampled=1;Lineage=1:a87bd80c:0"
@@ -174,6 +180,27 @@ def test_a_daemons_address_comes_in_two_forms(traced: Functions, daemon: Daemon)
     traced.set(AWS_XRAY_DAEMON_ADDRESS=f"tcp:127.0.0.1:1 udp:{daemon.address}")
     assert traced("admin_budget", sample("admin_budget"))["statusCode"] == 200
     assert shapes(daemon.received()) == [("ledger", "ledger_budget", None)]
+
+
+def test_each_environment_of_a_snapshot_tells_the_trace_of_its_own_invocation(
+    tmp_path: Path, database_url: str, upstream: Upstream, daemon: Daemon
+) -> None:
+    variables = {
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start",
+        "AWS_XRAY_DAEMON_ADDRESS": daemon.address,
+        "FUSEWIRE_TRACING": "on",
+        "DATABASE_URL": database_url,
+    }
+    code = (FUNCTIONS / "admin_budget/app.py").read_text()
+    with runtime_api() as platform, runtime(tmp_path, platform, code, **variables):
+        platform.frozen()
+        platform.thaw()
+        for number, header in enumerate((SAMPLED, f"Root={ROOT};Parent={SEGMENT};Sampled=0", SAMPLED)):
+            platform.trace = header
+            event = as_caller(Identity("bootstrap", frozenset({"admin"})), sample("admin_budget"))
+            platform.give(event, str(number))
+            assert b'"statusCode": 200' in platform.posted().body
+            assert len(daemon.received()) == (header is SAMPLED)
 
 
 def test_one_requests_trace_is_not_the_nexts(

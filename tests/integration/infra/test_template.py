@@ -254,6 +254,18 @@ def test_what_the_gateway_itself_answers_is_openais_error_body_with_a_known_code
     assert {"UNAUTHORIZED", "ACCESS_DENIED", "THROTTLED", "DEFAULT_4XX", "DEFAULT_5XX"} <= answers.keys()
 
 
+def test_the_firewall_stands_before_the_api_where_it_is_asked_for(template: dict[str, Any]) -> None:
+    assert template["Conditions"]["HasWaf"] == {"Fn::Equals": [{"Ref": "Waf"}, "on"]}
+    made = {name: each for name, each in template["Resources"].items() if each["Type"].startswith("AWS::WAFv2::")}
+    assert len(made) == 2
+    assert {each["Condition"] for each in made.values()} == {"HasWaf"}
+    [stage] = (name for name, each in template["Resources"].items() if each["Type"] == "AWS::ApiGateway::Stage")
+    [association] = of_type(template, "WAFv2::WebACLAssociation").values()
+    assert association["ResourceArn"]["Fn::Sub"].endswith(f"/restapis/${{{_API}}}/stages/${{{stage}}}")
+    # No rule that reads bodies as a website's: it would refuse long prompts, and prompts that look like code.
+    assert "AWSManagedRulesCommonRuleSet" not in json.dumps(made)
+
+
 def test_the_preflight_allows_what_the_functions_allow(template: dict[str, Any]) -> None:
     for (method, path), told in methods(template).items():
         if method == "OPTIONS":

@@ -59,6 +59,8 @@ class RuntimeApiServer:
         self.say_close = False
         self.cut_events = False
         self.restore_status = 200
+        self.trace = ""
+        """X-Ray's header of the events that are given from here on, where a test wants one of its own."""
         self._frozen: SimpleQueue[int] = SimpleQueue()
         self._thawed = threading.Event()
 
@@ -73,7 +75,7 @@ class RuntimeApiServer:
             "Lambda-Runtime-Aws-Request-Id": request_id,
             "Lambda-Runtime-Deadline-Ms": str(int((time.time() + seconds) * 1000)),
             "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:here:0:function:f",
-            "Lambda-Runtime-Trace-Id": f"Root={request_id}",
+            "Lambda-Runtime-Trace-Id": self.trace or f"Root={request_id}",
             "Content-Type": "application/json",
         }
         self._events.put((request_id, json.dumps(event).encode() if raw is None else raw, headers))
