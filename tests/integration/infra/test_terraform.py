@@ -166,6 +166,7 @@ def test_the_readme_shows_what_a_plan_ends_with(planned: dict[str, Any] | None, 
         [shown] = re.findall(r"`Plan: (\d+) to add", _text(folder / "README.md"))
         created = [each["address"] for each in planned["resource_changes"] if each["change"]["actions"] == ["create"]]
         assert int(shown) == len([address for address in created if not _NOT_BY_DEFAULT.search(address)])
+        assert set(re.findall(r"(\d+) things", _text(PROJECT / "docs/operations.md"))) == {shown}
 
 
 # Rotation; what interface endpoints need; the second of each thing that a second gateway brings.
