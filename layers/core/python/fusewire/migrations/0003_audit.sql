@@ -1,4 +1,4 @@
--- An audit that shows what was changed or is missing, and the role that the functions run as, which may only append to it.
+-- An audit that shows what was changed or is missing; the functions' role may only append to it (grants.sql).
 
 -- Each audit entry carries a hash over itself and its predecessor's hash; the head holds the last one's, so that a
 -- changed entry, a gap and a lost end all show. n has no gaps, unlike an identity column after a rollback.
@@ -50,13 +50,4 @@ BEGIN
     RETURNING * INTO made;
     UPDATE audit_head h SET n = made.n, hash = made.hash;
     RETURN made;
-END $$;
-
--- Roles belong to the server, not to the database: another database of it may have made this one already, and
--- an owner who may make none goes on as the only role.
-DO $$
-BEGIN
-    CREATE ROLE fusewire_app NOLOGIN;
-EXCEPTION
-    WHEN duplicate_object OR unique_violation OR insufficient_privilege THEN NULL;
 END $$;

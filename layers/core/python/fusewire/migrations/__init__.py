@@ -14,15 +14,6 @@ _CREATE_TABLE: Final = """
         name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())
 """
 
-# Roles belong to the server: one that a dump was restored on may have none. An owner who may make none goes on as the
-# only role.
-_CREATE_ROLE: Final = """
-    DO $$ BEGIN
-        CREATE ROLE fusewire_app NOLOGIN;
-    EXCEPTION WHEN duplicate_object OR unique_violation OR insufficient_privilege THEN NULL;
-    END $$
-"""
-
 
 def available() -> Iterator[tuple[str, LiteralString]]:
     """Every migration as (file name, SQL), in the order of their numbers."""
@@ -71,6 +62,5 @@ def renew_grants(database_url: str) -> None:
 
 
 def _grant(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-    connection.execute(_CREATE_ROLE)
     with connection.transaction():
         connection.execute(files(__name__).joinpath("grants.sql").read_text(encoding="utf-8"))
