@@ -85,7 +85,7 @@ def _failing(given: list[Timeouts]) -> Callable[..., object]:
 def test_a_caller_is_told_that_it_was_api_gateways_patience(
     upstream: Upstream, second_upstream: Upstream, core: CoreFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fusewire.config._LONGEST_SILENCE_ON_AWS", 0.5)
+    monkeypatch.setattr("fusewire.config._LONGEST_SILENCE_ON_AWS", 1.0)
     services = core(**two_clouds(upstream, second_upstream, **ON_AWS))
     upstream.script.append(hang(3))
     with pytest.raises(DeadlineExceededError, match="API Gateway"):
