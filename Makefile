@@ -86,8 +86,8 @@ format: .venv/dev.stamp ## Format, and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/dev.stamp ## Measure beside the peers; results in benchmarks/results/
-	$(BIN)/python -m benchmarks
+bench: .venv/dev.stamp ## Measure beside the peers (ten minutes); results in benchmarks/results/ and docs/benchmarks.md
+	PYTHONPATH=layers/core/python $(BIN)/python -m benchmarks
 
 # AWS. STAGE, REGION, STACK, STATE and STREAMING are told to scripts/deploy.py by the environment.
 DEPLOY = PATH="$(CURDIR)/$(BIN):$(CURDIR)/.venv-infra/bin:$$PATH" SAM_CLI_TELEMETRY=0 .venv-infra/bin/python scripts/deploy.py

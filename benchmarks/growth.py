@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -259,6 +260,7 @@ def _run(sizes: Sequence[int]) -> list[Measured]:
 
 def _written(all_measured: Sequence[Measured], file: Path) -> None:
     told: Mapping[str, object] = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "machine": machine.described(),
         "commit": machine.commit(),
         "sizes": [

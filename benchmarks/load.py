@@ -8,6 +8,7 @@ no task or thread to wake in between. Every answer is still checked: status, con
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Final, cast
@@ -17,6 +18,8 @@ import httptools
 
 _GRACE_SECONDS: Final = 60.0
 _SHOWN_OF_A_BAD_ANSWER: Final = 300
+_FIRST_TOKEN: Final = re.compile(rb'"content":\s*"The')
+"""What a subject may have written anew: the vendor's first chunk carries a role and no word."""
 
 
 class LoadError(Exception):
@@ -31,6 +34,8 @@ class Target:
     """Of the chat completions route."""
     key: str
     model: str
+    headers: tuple[tuple[str, str], ...] = ()
+    """What the subject wants besides."""
 
     def request(self, *, stream: bool) -> bytes:
         """The whole HTTP request; the same body for every subject but for the model's name."""
@@ -47,8 +52,9 @@ class Target:
             asked |= {"stream": True, "stream_options": {"include_usage": True}}
         body = json.dumps(asked).encode()
         parts = urlsplit(self.url)
+        more = "".join(f"{name}: {value}\r\n" for name, value in self.headers)
         head = (
-            f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {self.key}\r\n"
+            f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {self.key}\r\n{more}"
             f"content-type: application/json\r\naccept: */*\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
@@ -60,8 +66,8 @@ class Timings:
 
     latencies: list[int] = field(default_factory=list)
     """From writing the request to the end of the answer."""
-    first_bytes: list[int] = field(default_factory=list)
-    """From writing the request to the first byte of the answer's body."""
+    first_tokens: list[int] = field(default_factory=list)
+    """From writing the request to the first word of the answer; of a whole answer, to its end."""
     elapsed: int = 0
     """From the first request to the last answer."""
 
@@ -131,15 +137,15 @@ class _Caller(asyncio.Protocol):
             self._round.fail(f"not an HTTP answer: {error}")
 
     def on_body(self, body: bytes) -> None:
-        if not self._first:
-            self._first = perf_counter_ns()
         self._body += body
+        if not self._first and _FIRST_TOKEN.search(self._body):
+            self._first = perf_counter_ns()
 
     def on_message_complete(self) -> None:
         now = perf_counter_ns()
         self._calling = False
         status = self._parser.get_status_code()
-        if status != 200 or not all(mark in self._body for mark in self._round.marks):
+        if status != 200 or not self._first or not all(mark in self._body for mark in self._round.marks):
             shown = self._body[:_SHOWN_OF_A_BAD_ANSWER].decode(errors="replace")
             self._round.fail(f"HTTP {status}: {shown}")
             return
@@ -148,7 +154,7 @@ class _Caller(asyncio.Protocol):
             return
         timings = self._round.timings
         timings.latencies.append(now - self._sent)
-        timings.first_bytes.append(self._first - self._sent)
+        timings.first_tokens.append(self._first - self._sent)
         self.call()
 
     def connection_lost(self, exc: Exception | None) -> None:

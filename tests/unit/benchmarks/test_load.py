@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks import peers, upstream
-from benchmarks.load import LoadError, Target, offer
+from benchmarks.load import LoadError, Target, Timings, offer
 from benchmarks.measure import SCENARIOS, Plan, measure, order, warm_up
 
 
@@ -30,8 +30,8 @@ def _billed(port: int) -> dict[str, int]:
 def test_every_call_is_timed_once_and_billed_once(vendor: int, callers: int, stream: bool) -> None:
     key = f"{callers}-{stream}"
     timings = asyncio.run(offer(_target(vendor, key), callers=callers, stream=stream, seconds=60, most_calls=100))
-    assert timings.calls == len(timings.first_bytes) == _billed(vendor)[key] == 100
-    assert all(0 < first <= whole for first, whole in zip(timings.first_bytes, timings.latencies, strict=True))
+    assert timings.calls == len(timings.first_tokens) == _billed(vendor)[key] == 100
+    assert all(0 < first <= whole for first, whole in zip(timings.first_tokens, timings.latencies, strict=True))
     assert max(timings.latencies) <= timings.elapsed
 
 
@@ -59,7 +59,11 @@ def test_nobody_there_is_an_error() -> None:
         (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", "lost in mid-call"),
         (b"this is no HTTP\r\n\r\n", "not an HTTP answer"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nLondon.", "HTTP 200: London"),
-        (b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 6\r\n\r\nParis.", "keep its connections"),
+        (
+            b'HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 23\r\n\r\n"content": "The (Paris)"',
+            "keep its connections",
+        ),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nParis.", "HTTP 200: Paris"),
     ],
 )
 def test_a_server_that_answers_badly_ends_the_run(answer: bytes, why: str) -> None:
@@ -78,6 +82,40 @@ def test_a_server_that_answers_badly_ends_the_run(answer: bytes, why: str) -> No
         asyncio.run(run())
 
 
+def test_a_role_is_no_token() -> None:
+    """Everything that a subject may do to the chunks on their way: written anew, joined, cut in two."""
+    pieces = (
+        (b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n', 0.0),
+        (b'data: {"choices":[{"delta":{"content":"Th', 0.0),
+        (b'e capital"}}]}\n\ndata: {"choices":[{"delta":{"content":" Paris"}}]}\n\n', 0.05),
+        (b"data: [DONE]\n\n", 0.05),
+    )
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        for piece, seconds in pieces:
+            await asyncio.sleep(seconds)
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def run() -> Timings:
+        async with await asyncio.start_server(reply, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            return await offer(_target(port, "k"), callers=1, stream=True, seconds=10, most_calls=1)
+
+    timings = asyncio.run(run())
+    assert 50_000_000 <= timings.first_tokens[0] <= timings.latencies[0] - 50_000_000
+
+
+def test_a_target_may_want_headers_of_its_own() -> None:
+    target = Target("http://127.0.0.1:1/v1", "k", "m", (("x-portkey-provider", "openai"), ("x-other", "1")))
+    head = target.request(stream=False).partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert {b"x-portkey-provider: openai", b"x-other: 1", b"authorization: Bearer k"} <= set(head)
+
+
 def test_every_subject_gets_the_same_body(vendor: int) -> None:
     def body(key: str) -> object:
         asked: dict[str, object] = json.loads(_target(vendor, key).request(stream=True).partition(b"\r\n\r\n")[2])
@@ -88,7 +126,7 @@ def test_every_subject_gets_the_same_body(vendor: int) -> None:
 
 def test_a_whole_run_counts_what_each_subject_was_sent(vendor: int) -> None:
     subjects = {name: _target(vendor, f"run-{name}") for name in ("direct", "one", "another")}
-    plan = Plan(rounds=2, seconds=0.02, warm_up_calls=20)
+    plan = Plan(rounds=2, seconds=0.02, warm_up_calls=20, starts=1)
 
     async def run() -> None:
         sent = await warm_up(subjects, plan)

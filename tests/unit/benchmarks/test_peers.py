@@ -11,6 +11,7 @@ import pytest
 from benchmarks import BenchmarkError, peers
 from benchmarks.load import Target
 from benchmarks.machine import Bystanders, commit, described
+from benchmarks.node import Packages
 from benchmarks.peers import Server
 
 
@@ -109,6 +110,26 @@ def test_settings_of_whoever_starts_it_do_not_reach_fusewire(tmp_path: Path, mon
     server = peers.fusewire(1, tmp_path / "inside")
     assert not {"DATABASE_URL", "LOCAL_CONCURRENCY"} & server._variables.keys()
     assert server._folder == tmp_path / "inside"
+
+
+def test_settings_of_a_run_come_last(tmp_path: Path) -> None:
+    server = peers.fusewire(1, tmp_path, {"AI_MONTHLY_BUDGET_USD": "0.085"})
+    assert server._variables["AI_MONTHLY_BUDGET_USD"] == "0.085"
+    assert server._variables["OPENAI_SOTA_MODEL"] == "bench-model"
+
+
+def test_portkey_is_told_whom_to_ask_by_each_call(tmp_path: Path) -> None:
+    packages = Packages(Path("/bin/node"), tmp_path / "node_modules")
+    server = peers.portkey(4711, tmp_path, packages)
+    assert server.target.headers == (
+        ("x-portkey-provider", "openai"),
+        ("x-portkey-custom-host", "http://127.0.0.1:4711/v1"),
+    )
+    assert server._command[1:] == [
+        str(tmp_path / "node_modules/@portkey-ai/gateway/build/start-server.js"),
+        "--headless",
+        f"--port={server.port}",
+    ]
 
 
 def test_bystanders_are_those_who_are_not_ours() -> None:

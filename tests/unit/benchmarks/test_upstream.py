@@ -1,5 +1,7 @@
 """The vendor speaks OpenAI's protocol: OpenAI's own SDK reads every answer."""
 
+import asyncio
+import time
 from collections.abc import Iterator
 
 import openai
@@ -50,6 +52,21 @@ def test_it_bills_each_credential(vendor: int) -> None:
                 client.chat.completions.create(model="m", messages=[{"role": "user", "content": "?"}])
     billed = peers.get_json(vendor, "/billed")
     assert (billed["first"], billed["second"]) == (2, 1)
+
+
+def test_a_slow_model_is_billed_at_once_and_answered_later(vendor: int) -> None:
+    async def run() -> None:
+        async with openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{vendor}/v1", api_key="slow", max_retries=0) as made:
+            began = time.monotonic()
+            call = asyncio.create_task(
+                made.chat.completions.create(model=upstream.SLOW_MODEL, messages=[{"role": "user", "content": "?"}])
+            )
+            while not call.done() and peers.get_json(vendor, "/billed").get("slow") != 1:
+                await asyncio.sleep(0)
+            assert (await call).choices[0].message.content == "The capital of France is Paris, of course."
+            assert time.monotonic() - began >= upstream.SLOW_SECONDS
+
+    asyncio.run(run())
 
 
 def test_another_route_is_not_found(client: openai.OpenAI) -> None:

@@ -67,8 +67,9 @@ def test_make_targets_exist(document: Path) -> None:
 
 @_EVERYWHERE
 def test_every_block_is_of_a_language_that_a_test_knows(document: Path) -> None:
-    # bash and json are run by tests/e2e/test_docs.py, python there and in test_operations.py, dotenv in the latter.
-    assert {block.language for block in blocks(document)} <= {"bash", "json", "text", "python", "dotenv"}
+    # bash and json are run by tests/e2e/test_docs.py, python there and in test_operations.py, dotenv in the latter;
+    # mermaid's charts are written by `make bench` (tests/unit/benchmarks/test_charts.py).
+    assert {block.language for block in blocks(document)} <= {"bash", "json", "text", "python", "dotenv", "mermaid"}
 
 
 def test_every_module_of_the_layer_has_its_place_in_the_architecture() -> None:

@@ -1,0 +1,49 @@
+"""LiteLLM's Router, with a budget for its provider, called by everybody at once: a program for LiteLLM's own Python.
+
+Its one argument is JSON (see `benchmarks.overshoot`); the last line that it prints is the list of calls that were
+served, by burst.
+"""
+
+import asyncio
+import json
+import sys
+from typing import Any, Final
+
+from litellm import Router  # type: ignore[import-not-found] # in its own environment
+
+_BOOKING_SECONDS: Final = 2.0
+"""Costs are added up in tasks of the background: the next burst leaves them the time to."""
+
+
+async def main(told: dict[str, Any]) -> None:
+    """Run the bursts one after the other, and print what was served."""
+    model = {
+        "model_name": told["asked"]["model"],
+        "litellm_params": {
+            "model": f"openai/{told['asked']['model']}",
+            "api_base": told["url"],
+            "api_key": told["key"],
+            "input_cost_per_token": 0,
+            "output_cost_per_token": told["output_usd"],
+        },
+    }
+    router = Router(
+        model_list=[model],
+        provider_budget_config={"openai": {"budget_limit": told["limit_usd"], "time_period": "1d"}},
+        num_retries=0,
+    )
+    served = []
+    for _ in range(told["bursts"]):
+        answers = await asyncio.gather(
+            *(router.acompletion(**told["asked"]) for _ in range(told["callers"])), return_exceptions=True
+        )
+        refused = [answer for answer in answers if isinstance(answer, BaseException)]
+        if unexpected := [error for error in refused if "budget" not in str(error).lower()]:
+            raise unexpected[0]
+        served.append(len(answers) - len(refused))
+        await asyncio.sleep(_BOOKING_SECONDS)
+    print(json.dumps(served))  # noqa: T201 - it is what this program is for
+
+
+if __name__ == "__main__":
+    asyncio.run(main(json.loads(sys.argv[1])))

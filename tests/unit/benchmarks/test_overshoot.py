@@ -1,0 +1,69 @@
+"""What is past a budget, and the burst that shows it."""
+
+import asyncio
+import json
+import math
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+
+from benchmarks import BenchmarkError, overshoot, peers, upstream
+from benchmarks.overshoot import CALLERS, FITTING_CALLS, LIMIT_USD, Overshoot, burst
+from fusewire.ai.vocabulary import ChatRequest
+from fusewire.budget.bounds import chat_input_bound
+
+
+@pytest.fixture(scope="module")
+def vendor() -> Iterator[int]:
+    with peers.vendor() as port:
+        yield port
+
+
+def test_what_is_billed_beyond_the_limit_is_past_it() -> None:
+    told = Overshoot((64, 0, 0), 64).told()
+    assert (told["billed"], told["past_the_limit"], told["limit"]) == ("0.64", "0.555", "0.085")
+    assert json.loads(json.dumps(told))["served"] == [64, 0, 0]
+
+
+def test_a_budget_that_held_has_nothing_past_it() -> None:
+    assert Overshoot((8, 0, 0), 8).past_the_limit == 0
+    assert Overshoot((8, 1, 0), 9).past_the_limit == Decimal("0.005")
+
+
+def test_eight_calls_fit_and_nine_do_not() -> None:
+    assert overshoot.CALL_USD * FITTING_CALLS <= LIMIT_USD < overshoot.CALL_USD * (FITTING_CALLS + 1)
+    # After the eighth call but one, fusewire is not yet OPEN: 7 of 8.5 is below 95 %.
+    assert overshoot.CALL_USD * (FITTING_CALLS - 1) / LIMIT_USD < Decimal("0.95")
+
+
+def test_a_calls_worst_case_is_its_price() -> None:
+    asked = ChatRequest.model_validate(overshoot.asked("sota"))
+    assert asked.max_tokens == upstream.OUTPUT_TOKENS
+    assert chat_input_bound(asked) > 0  # for which nothing is asked
+    assert overshoot._OUTPUT_USD_PER_MTOK * upstream.OUTPUT_TOKENS / 1_000_000 == overshoot.CALL_USD
+    # Whole, because a setting takes it as a number.
+    assert math.isclose(int(overshoot._OUTPUT_USD_PER_MTOK), overshoot._OUTPUT_USD_PER_MTOK)
+
+
+def test_a_burst_is_all_at_once(vendor: int) -> None:
+    url = f"http://127.0.0.1:{vendor}/v1/chat/completions"
+
+    async def run() -> dict[int, int]:
+        calls = asyncio.create_task(burst(url, upstream.SLOW_MODEL))
+        async with asyncio.timeout(30):
+            while not calls.done() and peers.get_json(vendor, "/billed").get("") != CALLERS:
+                await asyncio.sleep(0)
+            assert not calls.done()  # the first is not answered before the last has come
+            return dict(await calls)
+
+    assert asyncio.run(run()) == {200: CALLERS}
+
+
+def test_every_answers_status_is_counted(vendor: int) -> None:
+    assert dict(asyncio.run(burst(f"http://127.0.0.1:{vendor}/nowhere", "m"))) == {404: CALLERS}
+
+
+def test_answers_that_were_not_billed_void_the_run(vendor: int) -> None:
+    with pytest.raises(BenchmarkError, match="nobody: 0 calls were billed and 3 were answered"):
+        overshoot._billed(vendor, "nobody", (3, 0))
