@@ -24,7 +24,7 @@ from tests.support.gateway import eventually, free_port
 ENGLISH, JAPANESE = OPERATIONS
 FOLLOWED: Final = [document for document in DOCUMENTS if document != JAPANESE]
 _README: Final = PROJECT / "README.md"
-_SECONDS: Final = 120
+_SECONDS: Final = 300
 _STARTS: Final = re.compile(r"\bmake run\b")
 _SILENT: Final = re.compile(r"\bmake |\bpg_dump\b")
 _KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR")

@@ -483,13 +483,8 @@ MUTATIONS: Final = (
         "float_money_in_python",
         8,
         "amounts are read from Postgres as floats",
-        "fusewire.db",
-        (
-            (
-                "set_json_loads(partial(json.loads, parse_float=Decimal), connection)",
-                "set_json_loads(json.loads, connection)",
-            ),
-        ),
+        "fusewire.json",
+        (("json.JSONDecoder(parse_float=Decimal)", "json.JSONDecoder()"),),
         "integration/budget/test_money.py::test_any_amounts_add_up_to_the_last_digit",
     ),
     # --- 9. Streams and embeddings ---
