@@ -7,6 +7,7 @@ Slots are rows beside each other, so they multiply that, until the processors ar
 before it answers, so no lock is held meanwhile; it takes more sessions to have the same in flight.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,8 +32,17 @@ class Parts:
 
     statements_ms: float
     """Both statements without waiting for the disk, as the client sees them: an upper bound of what holds the row."""
+    flush_ms: float
+    """What one commit's way to the disk adds to that."""
     cpu_ms: float
     """Of the server, for one call."""
+
+    @classmethod
+    def of(cls, measured: Mapping[str, float]) -> "Parts":
+        """:param measured: the `parts` of `benchmarks.ledger`"""
+        without_disk = 1000 / measured["calls_per_second_without_waiting_for_the_disk"]
+        with_disk = 1000 / measured["calls_per_second"]
+        return cls(without_disk, max(with_disk - without_disk, 0) / 2, measured["server_cpu_ms_per_call"])
 
 
 RDS: Final = (
@@ -40,7 +50,7 @@ RDS: Final = (
     Server("16 vCPU, flush in 3 ms (standby in another zone)", 16, 3.0),
     Server("64 vCPU, flush in 3 ms (standby in another zone)", 64, 3.0),
 )
-"""Of the size of a db.r8g.4xlarge and a db.r8g.16xlarge."""
+"""Of the size of a db.r8g.4xlarge (twice) and a db.r8g.16xlarge."""
 SLOTS: Final = (1, 8, 32)
 
 

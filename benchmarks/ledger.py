@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from multiprocessing.connection import Connection
@@ -215,12 +216,16 @@ def _parts(owner: str, url: str, templates: Mapping[int, Mapping[str, str]], sec
 def _server_seconds() -> float:
     """Processor time of the server's processes, of those that have ended too."""
     postmaster = psutil.Process(int((_FOLDER / "postgres" / "postmaster.pid").read_text().split()[0]))
-    own = postmaster.cpu_times()
-    used = own.user + own.system + own.children_user + own.children_system
-    for process in postmaster.children():
-        times = process.cpu_times()
-        used += times.user + times.system
-    return float(used)
+    while True:
+        used, children = 0.0, postmaster.children()
+        with suppress(psutil.NoSuchProcess):
+            for process in children:
+                times = process.cpu_times()
+                used += times.user + times.system
+            own = postmaster.cpu_times()
+            # One that ended meanwhile would be counted twice, or not at all.
+            if postmaster.children() == children:
+                return float(used + own.user + own.system + own.children_user + own.children_system)
 
 
 def _wal_bytes(session: psycopg.Connection[tuple[Any, ...]]) -> int:

@@ -55,7 +55,7 @@ def figures(run: Mapping[str, Any], source: str) -> str:
         "## Cold start, memory, size\n\n" + _resources(run["resources"]),
         "## Overshoot\n\n" + _overshoot(run["overshoot"]),
         "## The ledger beside pgbench\n\n" + _ledger(run["ledger"]),
-        "## What a larger Postgres should carry\n\n" + _capacity(run["ledger"]["parts"]),
+        "## What a larger Postgres should carry\n\n" + _capacity(run),
         "## Growth\n\n" + growth(GROWTH.read_text(encoding="utf-8")),
     ]
     return "\n\n".join(sections)
@@ -152,20 +152,23 @@ def _ledger(told: Mapping[str, Any]) -> str:
     )
 
 
-def _capacity(measured: Mapping[str, float]) -> str:
-    parts = capacity.Parts(
-        statements_ms=1000 / measured["calls_per_second_without_waiting_for_the_disk"],
-        cpu_ms=measured["server_cpu_ms_per_call"],
-    )
+def _capacity(run: Mapping[str, Any]) -> str:
+    """The arithmetic for larger servers, and for this machine beside what was measured on it."""
+    measured, rates = run["ledger"]["parts"], run["ledger"]["rates"]
+    parts = capacity.Parts.of(measured)
+    here = capacity.Server("this machine, by the same arithmetic", run["machine"]["cores"], parts.flush_ms)
     rows = [("calls/s", *(f"{slots} slot{'s' * (slots > 1)}" for slots in capacity.SLOTS))]
-    for server in capacity.RDS:
+    for server in (*capacity.RDS, here):
         cells = (f"{capacity.calls_per_second(parts, server, slots):.0f}" for slots in capacity.SLOTS)
         rows.append((server.name, *cells))
+    found = {one["slots"]: ledger.median_rate(one, ledger.PGBENCH) for one in rates if one["sessions"] == 16}
+    cells = (f"{found[slots]:.0f}" if slots in found else "" for slots in capacity.SLOTS)
+    rows.append(("this machine, measured: pgbench, 16 sessions", *cells))
     return (
         f"Measured with one session: both statements take {parts.statements_ms:.2f} ms without waiting for the disk, "
-        f"{1000 / measured['calls_per_second']:.2f} ms with it, {parts.cpu_ms:.2f} ms of the server's processors and "
-        f"{measured['wal_bytes_per_call']} bytes of WAL, whole pages after a checkpoint included.\n\n"
-        f"{charts.table(rows)}"
+        f"each commit {parts.flush_ms:.2f} ms more, and a call {parts.cpu_ms:.2f} ms of the server's processors and "
+        f"{measured['wal_bytes_per_call']} bytes of WAL, whole pages after a checkpoint included. "
+        f"[How the arithmetic goes](#how-the-arithmetic-goes).\n\n{charts.table(rows)}"
     )
 
 

@@ -4,7 +4,14 @@ import pytest
 
 from benchmarks.capacity import Parts, Server, calls_per_second
 
-_PARTS = Parts(statements_ms=0.5, cpu_ms=0.4)
+_PARTS = Parts(statements_ms=0.5, flush_ms=0.75, cpu_ms=0.4)
+
+
+def test_the_parts_are_taken_from_rates() -> None:
+    measured = {"calls_per_second": 500.0, "calls_per_second_without_waiting_for_the_disk": 2000.0}
+    assert Parts.of(measured | {"server_cpu_ms_per_call": 0.4}) == _PARTS
+    # By the same arithmetic, one slot of the machine itself does what was measured.
+    assert calls_per_second(_PARTS, Server("here", 2, _PARTS.flush_ms), 1) == pytest.approx(500)
 
 
 def test_a_row_is_locked_for_two_commits() -> None:

@@ -1,0 +1,29 @@
+"""A peer that can't be there is left out with a sentence; a second run is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import BenchmarkError, __main__
+from benchmarks.node import NotInstalledError
+
+
+def test_without_node_the_run_goes_on_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(project: Path, folder: Path) -> None:
+        assert (project.name, project.is_dir()) == ("portkey", True)
+        raise NotInstalledError("it needs Node and npm, and this machine has none")
+
+    monkeypatch.setattr(__main__, "ready_environment", lambda requirements, folder: tmp_path / requirements.stem)
+    monkeypatch.setattr(__main__, "ready_packages", missing)
+    places = __main__._installed()
+    sentence = "Portkey's gateway took no part: it needs Node and npm, and this machine has none."
+    assert (places.litellm, places.portkey, places.missing) == (tmp_path / "litellm", None, (sentence,))
+    assert sentence in capsys.readouterr().out
+
+
+def test_two_runs_at_once_would_measure_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(__main__, "_WORK", tmp_path / "work")
+    with __main__._alone(), pytest.raises(BenchmarkError, match="Another run is under way"), __main__._alone():
+        pass
