@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import uvicorn
 
-from fusewire.http.resolver import log_unexpected
+from fusewire.http.invocation import log_unexpected
 from local.connection import Connection
 from local.gateway import BrokenAnswerError, Gateway
 from local.pool import Pool

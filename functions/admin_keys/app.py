@@ -5,6 +5,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from fusewire.http.budget import ResetRequest
+from fusewire.http.invocation import LambdaContext
 from fusewire.http.keys import (
     CreateKeyRequest,
     KeysQuery,
@@ -14,7 +15,7 @@ from fusewire.http.keys import (
     key_forecast,
     keys_body,
 )
-from fusewire.http.resolver import LambdaContext, Resolver, StreamedAnswer, json_response
+from fusewire.http.resolver import Resolver, StreamedAnswer, json_response
 from fusewire.services import services
 
 _core = services()

@@ -7,7 +7,8 @@ from aws_lambda_powertools.event_handler import Response
 from fusewire.ai.health import providers_report
 from fusewire.errors import InvalidRequestError
 from fusewire.http.completions import caller_of
-from fusewire.http.resolver import LambdaContext, Resolver, StreamedAnswer, json_response
+from fusewire.http.invocation import LambdaContext
+from fusewire.http.resolver import Resolver, StreamedAnswer, json_response
 from fusewire.services import services
 
 _core = services()

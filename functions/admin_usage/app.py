@@ -5,7 +5,8 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from fusewire.http.calls import AuditQuery, CallsQuery, audit_body, call_body, calls_body
-from fusewire.http.resolver import LambdaContext, Resolver, StreamedAnswer, json_response
+from fusewire.http.invocation import LambdaContext
+from fusewire.http.resolver import Resolver, StreamedAnswer, json_response
 from fusewire.http.usage import UsageQuery, usage_body, usage_csv
 from fusewire.services import services
 

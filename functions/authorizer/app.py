@@ -5,7 +5,7 @@ from typing import Any
 from fusewire import logs
 from fusewire.errors import FusewireError, LedgerUnavailableError
 from fusewire.http.authorizer import Authorizer, UnauthorizedError
-from fusewire.http.resolver import LambdaContext, log_ledger_unavailable, log_unexpected, request_id_of
+from fusewire.http.invocation import LambdaContext, log_ledger_unavailable, log_unexpected, request_id_of
 from fusewire.services import services
 
 _core = services()

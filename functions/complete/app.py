@@ -8,7 +8,8 @@ from aws_lambda_powertools.event_handler import Response
 from fusewire.ai.vocabulary import ChatRequest
 from fusewire.http.completions import caller_of, served_headers, stream_headers
 from fusewire.http.doors import Door, chat_door
-from fusewire.http.resolver import LambdaContext, Resolver, StreamedAnswer, json_response
+from fusewire.http.invocation import LambdaContext
+from fusewire.http.resolver import Resolver, StreamedAnswer, json_response
 from fusewire.services import services
 
 _core = services()

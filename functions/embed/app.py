@@ -6,7 +6,8 @@ from aws_lambda_powertools.event_handler import Response
 
 from fusewire.ai.vocabulary import EmbeddingRequest
 from fusewire.http.completions import caller_of, served_headers
-from fusewire.http.resolver import LambdaContext, Resolver, StreamedAnswer, json_response
+from fusewire.http.invocation import LambdaContext
+from fusewire.http.resolver import Resolver, StreamedAnswer, json_response
 from fusewire.services import services
 
 _MOST_VALUES = 400_000  # OpenAI takes 300,000 tokens at once, which may come as numbers

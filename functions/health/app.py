@@ -6,7 +6,8 @@ from aws_lambda_powertools.event_handler import Response
 
 from fusewire import VERSION
 from fusewire.errors import LedgerUnavailableError
-from fusewire.http.resolver import LambdaContext, Resolver, StreamedAnswer, json_response
+from fusewire.http.invocation import LambdaContext
+from fusewire.http.resolver import Resolver, StreamedAnswer, json_response
 from fusewire.services import services
 
 _core = services()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fusewire import logs
-from fusewire.http.resolver import LambdaContext, request_id_of
+from fusewire.http.invocation import LambdaContext, request_id_of
 from fusewire.migrations.deployment import bring_up_to_date
 from fusewire.services import services
 

@@ -5,7 +5,8 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from fusewire.ai.catalogue import models
-from fusewire.http.resolver import LambdaContext, Resolver, StreamedAnswer, json_response
+from fusewire.http.invocation import LambdaContext
+from fusewire.http.resolver import Resolver, StreamedAnswer, json_response
 from fusewire.services import services
 
 _core = services()

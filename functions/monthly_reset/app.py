@@ -5,7 +5,7 @@ from typing import Any
 
 from fusewire import logs
 from fusewire.errors import LedgerUnavailableError
-from fusewire.http.resolver import LambdaContext, log_ledger_unavailable, request_id_of
+from fusewire.http.invocation import LambdaContext, log_ledger_unavailable, request_id_of
 from fusewire.services import services
 
 _core = services()

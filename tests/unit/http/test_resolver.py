@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from fusewire import logs
 from fusewire.config import load_settings
 from fusewire.errors import BudgetReservedError, LedgerUnavailableError
-from fusewire.http.resolver import LambdaContext, Resolver, StreamedAnswer, json_response, request_id_of
+from fusewire.http.invocation import LambdaContext, request_id_of
+from fusewire.http.resolver import Resolver, StreamedAnswer, json_response
 
 SECRET = "sentinel-content-55c1"  # noqa: S105 - what must not leak
 

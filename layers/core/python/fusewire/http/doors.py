@@ -17,7 +17,7 @@ from fusewire.ai.vocabulary import ChatRequest, ChatResponse, StreamChunk
 from fusewire.errors import FusewireError
 from fusewire.http.blocks import BlockReader, Step
 from fusewire.http.errors import UNSUPPORTED
-from fusewire.http.resolver import log_unexpected
+from fusewire.http.invocation import log_unexpected
 from fusewire.http.sse import chat_events
 from fusewire.json import dumps
 

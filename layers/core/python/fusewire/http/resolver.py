@@ -5,13 +5,9 @@ OpenAI's body, CORS, and streamed answers.
 """
 
 import base64
-import logging
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
-from uuid import uuid4
+from typing import Any, Final, TypeVar
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
@@ -23,6 +19,7 @@ from fusewire.errors import FusewireError, InvalidRequestError, LedgerUnavailabl
 from fusewire.http import weight
 from fusewire.http.errors import body_of, from_validation, headers_of
 from fusewire.http.identity import Identity, Scope, identity_of, refuse_strange_page
+from fusewire.http.invocation import LambdaContext, log_ledger_unavailable, log_unexpected, request_id_of
 from fusewire.json import dumps
 from fusewire.keys import Act
 
@@ -43,15 +40,6 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 ErrorTeller = Callable[[FusewireError, str], tuple[object, dict[str, str]]]
 """From an error and the request's id to a body and headers."""
-
-
-class LambdaContext(Protocol):
-    """What handlers use of Lambda's context."""
-
-    @property
-    def aws_request_id(self) -> str: ...
-
-    def get_remaining_time_in_millis(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,35 +241,9 @@ def _content(event: Mapping[str, Any]) -> bytes:
         raise InvalidRequestError("The body can't be decoded: neither base64 as announced nor UTF-8.") from None
 
 
-def request_id_of(event: Mapping[str, Any], context: LambdaContext) -> str:
-    """API Gateway's id of the request; for other triggers Lambda's."""
-    told = event.get("requestContext")
-    found = told.get("requestId") if isinstance(told, Mapping) else None
-    return str(found or getattr(context, "aws_request_id", None) or uuid4())
-
-
 def json_response(status: int, body: object, headers: Mapping[str, str] | None = None) -> Response[str]:
     """A JSON answer whose money is exact."""
     return Response(status, "application/json", dumps(body), dict(headers or {}))
-
-
-def log_ledger_unavailable(error: LedgerUnavailableError) -> None:
-    """One line for a call that ends here because Postgres can't be reached."""
-    cause = error.__cause__
-    logs.event(
-        "ledger.unavailable",
-        logging.ERROR,
-        code=error.code,
-        reason=type(cause).__name__ if cause else str(error),
-        message="nothing was forwarded",
-    )
-
-
-def log_unexpected(error: BaseException) -> None:
-    """One line for a bug: its type and place. Its text may hold content, so it stays out."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno} {frames[-1].name}" if frames else None
-    logs.event("function.error", logging.ERROR, error_type=type(error).__name__, location=place)
 
 
 def _answer_not_found(error: NotFoundError) -> Response[str]:
