@@ -6,6 +6,7 @@ run's server: the breaking is the only thing that differs from the suite.
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -88,3 +89,9 @@ def test_every_rule_is_broken() -> None:
     assert {mutation.rule for mutation in MUTATIONS} == set(range(1, 11))
     assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS)
     assert set(HANDFUL) <= {mutation.name for mutation in MUTATIONS}
+
+
+def test_the_decisions_table_is_the_list() -> None:
+    [decision] = (PROJECT / "docs/decisions").glob("*-mutations.md")
+    rows = re.findall(r"^\| `(.+)` \| (\d+) \| (.+) \| `(.+)` \| `(.+)` \|$", decision.read_text("utf-8"), re.MULTILINE)
+    assert rows == [(m.name, str(m.rule), m.breaks, m.target, m.caught_by) for m in MUTATIONS]

@@ -57,7 +57,8 @@ class Wire:
             late, self._late = self._late, []
         assert late, "nothing was swallowed"
         for server, statement in late:
-            _run(server, statement)
+            with server:
+                _run(server, statement)
 
     def drop_late(self) -> None:
         """What was swallowed never arrives."""
@@ -97,7 +98,7 @@ class Wire:
         return server
 
     def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
-        with suppress(OSError):
+        with client, suppress(OSError):
             while True:
                 for source in select.select([client, server], [], [])[0]:
                     data = source.recv(1 << 20)
@@ -106,8 +107,7 @@ class Wire:
                         self._cut(client, server, data, when)
                         return
                     if not data:
-                        client.shutdown(socket.SHUT_RDWR)
-                        server.shutdown(socket.SHUT_RDWR)
+                        server.close()
                         return
                     (server if source is client else client).sendall(data)
 
@@ -122,8 +122,8 @@ class Wire:
             with self._lock:
                 self._late.append((server, data))
         else:
-            _run(server, data)
-            server.shutdown(socket.SHUT_RDWR)
+            with server:
+                _run(server, data)
         client.shutdown(socket.SHUT_RDWR)
 
 

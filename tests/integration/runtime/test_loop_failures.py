@@ -191,7 +191,7 @@ def test_the_iterator_is_exhausted_though_the_platform_hangs_up(platform: Runtim
     made, settled = [], threading.Event()
 
     def chunks() -> Iterator[bytes]:
-        for number in range(200):
+        for number in range(4_000):  # more than all buffers on the way hold, so that the hang-up is noticed
             made.append(number)
             yield b"x" * 10_000
         settled.set()
@@ -203,7 +203,7 @@ def test_the_iterator_is_exhausted_though_the_platform_hangs_up(platform: Runtim
         broken = platform.posted()
         after = platform.posted()
     assert settled.is_set()
-    assert len(made) == 200
+    assert len(made) == 4_000
     assert not broken.whole
     assert after.json == "fine"
     assert after.connection > broken.connection
