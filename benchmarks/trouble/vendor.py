@@ -61,7 +61,19 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.provider = provider
         self.bills = bills
-        self.chance = chance
+        self._chance = chance
+        self._deck: list[_Kind] = []
+        self._lock = threading.Lock()
+
+    def deal(self) -> "_Kind":
+        """How to answer the next request. From a shuffled deck, so that each way has its turn in a short run too."""
+        if self.bills.all_well:
+            return _MATRIX[0]
+        with self._lock:
+            if not self._deck:
+                self._deck = [kind for kind in _MATRIX for _ in range(kind.cards)]
+                self._chance.shuffle(self._deck)
+            return self._deck.pop()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A gateway's worker that was killed is nothing to print."""
@@ -81,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         question = Question(number_in(body["messages"][0]["content"]))
         call = Call(self, body, question)
-        kind = _MATRIX[0] if self.server.bills.all_well else self.server.chance.choices(_MATRIX, _WEIGHTS)[0]
+        kind = self.server.deal()
         if kind.billed:
             cost = usd(question.tokens, DEAR if body["model"] == "dear" else 1)
             self.server.bills.add(self.server.provider, question.number, cost)
@@ -160,7 +172,8 @@ class _Kind:
     """One way of answering."""
 
     name: str
-    weight: int
+    cards: int
+    """In a deck."""
     billed: bool
     """Whether the vendor did its work, and bills it, whatever became of the answer."""
     play: Callable[[Call], None]
@@ -205,13 +218,13 @@ def _stall(call: Call) -> None:
 
 
 _MATRIX: Final = (
-    _Kind("answer", 180, True, lambda call: call.answer()),
-    _Kind("answer without usage", 2, True, lambda call: call.answer(usage=False)),
+    _Kind("answer", 120, True, lambda call: call.answer()),
+    _Kind("answer without usage", 1, True, lambda call: call.answer(usage=False)),
     _Kind("no JSON", 1, True, lambda call: call.whole(200, b"<html>")),
     _Kind("hang", 1, True, _hang),
     _Kind("stall", 1, True, _stall),
     _Kind("cut before the answer", 1, True, lambda call: call.cut()),
-    _Kind("cut in the middle", 2, True, _cut_in_the_middle),
+    _Kind("cut in the middle", 1, True, _cut_in_the_middle),
     _Kind("end early", 1, True, _end_early),
     _Kind("error in the middle", 1, True, _error_in_the_middle),
     _Kind("408", 1, True, _status(408)),
@@ -219,7 +232,6 @@ _MATRIX: Final = (
     _Kind("504", 1, True, _status(504)),
     _Kind("409", 1, False, _status(409)),
     _Kind("429", 1, False, _status(429, retry_after="1")),
-    _Kind("500", 4, False, _status(500)),
-    _Kind("503", 3, False, _status(503)),
+    _Kind("500", 2, False, _status(500)),
+    _Kind("503", 2, False, _status(503)),
 )
-_WEIGHTS: Final = tuple(kind.weight for kind in _MATRIX)
