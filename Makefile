@@ -69,7 +69,7 @@ fuzz: .venv/dev.stamp ## Schemathesis over the whole OpenAPI document, with ever
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),30) FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -v tests/e2e/test_openapi_is_kept.py
 
 prove: .venv/dev.stamp ## Break each rule about money on purpose; the ledger against its model, at length (minutes)
-	FUSEWIRE_PROVE=1 $(BIN)/python -m pytest -v -n auto --dist load tests/integration/test_mutations.py \
+	FUSEWIRE_PROVE=1 $(BIN)/python -m pytest -v -n auto --dist worksteal tests/integration/test_mutations.py \
 		tests/integration/budget/test_reference.py tests/integration/budget/test_histories.py
 
 chaos: .venv/dev.stamp ## Kill workers and Postgres under load, end the month, reset; then look for every cent (SECONDS=150)

@@ -497,7 +497,7 @@ def test_the_ledger_agrees_with_the_rules(
     run_state_machine_as_test(
         type("Bound", (LedgerAndReference,), bound),
         settings=settings(
-            max_examples=400 if LONG else 25,
+            max_examples=300 if LONG else 25,
             stateful_step_count=60 if LONG else 40,
             deadline=None,
             derandomize=not LONG,
