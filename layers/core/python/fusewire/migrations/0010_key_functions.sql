@@ -69,8 +69,12 @@ BEGIN
     k.id := p->>'id';
     k.created_at := clock_timestamp();
     k.created_by := p->'act'->>'actor';
-    k.revoked_at := NULL;
-    INSERT INTO api_key SELECT k.* ON CONFLICT (id) DO NOTHING; -- its id is made by the caller: sent twice, made once
+    -- By name, so that a column which a later migration adds gets its default. The id is the caller's: sent twice, made once.
+    INSERT INTO api_key (id, name, scopes, monthly_budget_usd, requests_per_minute, tokens_per_minute, allowed_models,
+                         allowed_classifications, expires_at, tags, created_at, created_by)
+    VALUES (k.id, k.name, k.scopes, k.monthly_budget_usd, k.requests_per_minute, k.tokens_per_minute, k.allowed_models,
+            k.allowed_classifications, k.expires_at, k.tags, k.created_at, k.created_by)
+    ON CONFLICT (id) DO NOTHING;
     IF FOUND THEN
         INSERT INTO api_key_secret (hash, key_id, prefix, created_at)
         VALUES (decode(p->'secret'->>'hash', 'hex'), k.id, p->'secret'->>'prefix', k.created_at);
