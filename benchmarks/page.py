@@ -67,8 +67,8 @@ def _about(run: Mapping[str, Any], source: str) -> str:
     told = [
         f"{run['date']}, commit {run['commit']}, [every figure](../benchmarks/results/{source}). {machine['cores']} "
         f"cores ({machine['processor']}), {machine['memory_gb']} GB, {machine['system']}; load before the run "
-        f"{machine['load_before']}; others used {run['used_by_others_percent']} % of the processors during it. "
-        f"{versions}; LiteLLM with {run['settings']['litellm_workers']} worker process(es).",
+        f"{machine['load_before']}; others used {run['used_by_others_percent']} % of the processors during the "
+        f"comparison. {versions}; LiteLLM with {run['settings']['litellm_workers']} worker process(es).",
         f"The books after the run: {money['calls']} calls at {money['call_usd']} USD are {money['expected_usd']} USD; "
         f"fusewire booked {money['booked_usd']} USD and holds {money['reserved_usd']} USD reserved; the vendor served "
         f"{money['served']} calls.",
@@ -139,7 +139,7 @@ def _overshoot(told: Mapping[str, Any]) -> str:
     return (
         f"A budget for {told['fitting_calls']} calls, {told['callers']} callers at once, a vendor that takes "
         f"{told['seconds'] * 1000:g} ms, {len(next(iter(subjects.values()))['served'])} bursts one after the other.\n\n"
-        f"{charts.table(rows)}\n\n{chart}"
+        f"{charts.table(rows)}\n\nPortkey's open-source gateway has no budgets: nothing to measure.\n\n{chart}"
     )
 
 
