@@ -306,11 +306,16 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a smoke test: one short round")
     parser.add_argument("--write", type=Path, help="a JSON file for the figures")
     options = parser.parse_args()
+    # Told to stop, it stops its Postgres first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         told = measure(QUICK if options.quick else FULL)
     except BenchmarkError as error:
         sys.stderr.write(f"The benchmark is void. {error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped.\n")
+        return 130
     lines = "\n".join(f"{aim}: {found}, {met}" for aim, found, met in aims(told))
     sys.stdout.write(f"\n{report(told)}\n\n{lines}\n\n{told['parts']}\n")
     if options.write:

@@ -1,6 +1,7 @@
 """The page's figures: every number of a run is there, and what is written by hand stays."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,14 @@ def test_growth_is_drawn_from_the_decisions_own_table() -> None:
 def test_a_decision_without_its_table_is_told() -> None:
     with pytest.raises(BenchmarkError, match="no table of milliseconds"):
         page.growth("# 9. How the ledger grows\n")
+
+
+def test_the_year_is_the_decisions_bytes_multiplied() -> None:
+    found = re.search(r"held (\d+) bytes a call", page.GROWTH.read_text(encoding="utf-8"))
+    assert found is not None
+    month = 10_000_000 * int(found[1]) / 1e9
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert f"With {found[1]} bytes a call" in text
+    assert f"10 million calls x {found[1]} bytes = {month:.1f} GB" in text
+    assert f"12 x {month:.1f} = {12 * month:.0f} GB" in text
+    assert f"2 x {month:.1f} = {2 * month:.0f} GB" in text
