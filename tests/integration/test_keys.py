@@ -22,6 +22,7 @@ from fusewire.keys import Act, Keys, same_secret
 from local.backup import binary
 from tests.conftest import as_app_role
 from tests.integration.budget.books import Clock
+from tests.integration.budget.wire import Break, Wire
 
 NOBODY = "key_" + "0" * 32
 ACT = Act("key_admin", "192.0.2.1", "request-1")
@@ -48,6 +49,13 @@ def keys(database_url: str) -> Iterator[Keys]:
     made = opened(database_url)
     yield made
     made._database.close()
+
+
+@pytest.fixture
+def wire(database_url: str) -> Iterator[Wire]:
+    made = Wire(database_url)
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -240,6 +248,29 @@ def test_what_is_sent_twice_is_done_once(keys: Keys, database_url: str) -> None:
     assert [action for _, action in audited(database_url)] == [
         "key.created", "key.updated", "key.updated", "key.rotated",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_change_whose_answer_is_lost_is_made_once_and_told(wire: Wire, database_url: str, when: Break) -> None:
+    """Above all the new secret, which nobody can be told a second time."""
+    keys = opened(wire.url)
+    try:
+        wire.break_at("key_create", "key_update", "key_rotate", "key_revoke", when=when)
+        keys.list(before=None, limit=1)  # only a connection that has served is tried again
+        key, first = keys.create(FIELDS, ACT)
+        changed = keys.update(key.id, {"name": "found"}, ACT)
+        rotated, second = keys.rotate(key.id, 60, ACT)
+        held_by = [keys.authenticate(secret) for secret in (first, second)]
+        revoked = keys.revoke(key.id, ACT)
+    finally:
+        keys._database.close()
+    assert wire.all_broken
+    assert changed.stored["name"] == "found"
+    assert len(rotated.stored["secrets"]) == 2
+    assert [holder and holder.key_id for holder in held_by] == [key.id] * 2
+    assert revoked.stored["revoked_at"]
+    actions = ["key.created", "key.updated", "key.rotated", "key.revoked"]
+    assert [action for _, action in audited(database_url)] == actions
 
 
 def test_pages_list_every_key_once_the_newest_first(keys: Keys) -> None:

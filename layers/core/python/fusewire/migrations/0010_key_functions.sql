@@ -98,7 +98,7 @@ BEGIN
         SELECT FROM audit a WHERE a.n > (SELECT h.n FROM audit_head h) - 1000 AND a.action = 'key.updated'
             AND a.request_id = p->'act'->>'request_id' AND a.after->>'id' = was.id
     ) THEN
-        RETURN key_show(p);
+        RETURN key_show(p) || jsonb_build_object('written', NULL);
     END IF;
     IF was.revoked_at IS NOT NULL THEN RETURN jsonb_build_object('refused', 'revoked'); END IF;
     k := jsonb_populate_record(was, (p->'changes') - '{id,created_at,created_by,revoked_at}'::text[]);
@@ -144,7 +144,9 @@ DECLARE
 BEGIN
     SELECT * INTO k FROM api_key WHERE id = p->>'id' FOR UPDATE;
     IF NOT FOUND THEN RETURN NULL; END IF;
-    IF EXISTS (SELECT FROM api_key_secret WHERE hash = decode(p->'secret'->>'hash', 'hex')) THEN RETURN key_show(p); END IF;
+    IF EXISTS (SELECT FROM api_key_secret WHERE hash = decode(p->'secret'->>'hash', 'hex')) THEN
+        RETURN key_show(p) || jsonb_build_object('written', NULL); -- sent twice
+    END IF;
     IF k.revoked_at IS NOT NULL THEN RETURN jsonb_build_object('refused', 'revoked'); END IF;
     before := key_json(k);
     SELECT * INTO last FROM api_key_secret WHERE key_id = k.id ORDER BY created_at DESC LIMIT 1;
