@@ -40,6 +40,16 @@ def test_a_server_of_the_operators_never_does(provider: str, settings: dict[str,
 
 
 @pytest.mark.parametrize("url", ["data:image/png;base64,iVBORw0KGgo=", "DATA:image/png;base64,iVBORw0KGgo="])
-@pytest.mark.parametrize(("provider", "settings"), [*VENDORS_OWN, *OPERATORS_OWN])
-def test_data_is_taken_everywhere(provider: str, settings: dict[str, str], url: str) -> None:
+@pytest.mark.parametrize(("provider", "settings"), [*VENDORS_OWN, *OPERATORS_OWN, ("aws", {}), ("gcp", {})])
+def test_an_images_data_is_taken_everywhere(provider: str, settings: dict[str, str], url: str) -> None:
     assert refused(provider, settings, url) == ()
+
+
+@pytest.mark.parametrize(
+    "url", ["data:video/mp4;base64,AAAA", "data:application/pdf;base64,AAAA", "DATA:audio/wav;base64,AAAA", "data:,x"]
+)
+@pytest.mark.parametrize(("provider", "settings"), [*VENDORS_OWN, *OPERATORS_OWN, ("aws", {}), ("gcp", {})])
+def test_what_the_bound_of_an_image_does_not_cover_is_refused(
+    provider: str, settings: dict[str, str], url: str
+) -> None:
+    assert refused(provider, settings, url) == ("messages",)

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from fusewire.ai.providers.gcp_tokens import AccessTokens
 
 _EFFORTS: Final = ("low", "medium", "high")
-_IMAGES: Final = ("data:", "gs://")
 
 _NO_SIGNATURE: Final = "skip_thought_signature_validator"
 """What Google has one write for a call that wasn't made by a Gemini, or whose signature is lost: from version 3 on, it
@@ -64,18 +63,15 @@ class GcpProvider(OpenAICompatibleProvider):
     ignores = frozenset({"logit_bias", "user", "safety_identifier", "prompt_cache_key", "metadata", "verbosity"})
 
     foreign = frozenset({"cache_control", "reasoning_content"})
-
-    def fetches_outside(self) -> bool:
-        """It takes `gs://`; any other address is refused by `unsupported`."""
-        return True
+    image_data = re.compile("data:image/(?:png|jpe?g|webp|heic|heif);base64,", re.IGNORECASE)
+    """What Google lists as images; it reads `video/*`, `audio/*` and PDF from the same field. No address is passed on:
+    a `gs://` would be read with the gateway's rights, whoever asks."""
 
     def unsupported(self, request: ChatRequest, model: str | None = None) -> tuple[str, ...]:
         """With the values that only some other provider's fields have."""
         params = [*super().unsupported(request)]
         if request.reasoning_effort not in (None, *_EFFORTS):
             params.append("reasoning_effort")
-        if not all(image.image_url.url.startswith(_IMAGES) for image in request.images()):
-            params.append("messages")
         return tuple(dict.fromkeys(params))
 
     def dropped(self, request: ChatRequest | EmbeddingRequest, model: str | None = None) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ own small files. The SDK's retries are off: the router decides. It is imported o
 is most of a cold start (docs/decisions/0002-lazy-sdks.md).
 """
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -63,6 +64,9 @@ class OpenAICompatibleProvider(AIProvider):
     """What this server calls the output cap. `max_tokens` is deprecated at OpenAI, and all that some others know."""
     foreign: ClassVar[frozenset[str]] = frozenset({"cache_control", "extra_content", "reasoning_content"})
     """Other vendors' fields within messages and tools (`ChatRequest.extensions`): left out, and named as dropped."""
+    image_data: ClassVar[re.Pattern[str]] = re.compile("data:image/", re.IGNORECASE)
+    """How an image's data begins. Some servers take films, sound and documents in an image's place, and bill them by
+    their length, for which the input bound's allowance for an image is no bound."""
 
     @cached_property
     def _client(self) -> "openai.OpenAI":
@@ -139,11 +143,16 @@ class OpenAICompatibleProvider(AIProvider):
         return {"model": model, **fields, self.cap_field: output_cap}
 
     def unsupported(self, request: ChatRequest, model: str | None = None) -> tuple[str, ...]:
-        """With `messages` for an image's address, where a server of the operator's own would fetch it from within."""
+        """With `messages` for data that is no image, or an image's address that mustn't be passed on."""
         params = super().unsupported(request, model)
-        if self.fetches_outside() or all(image.image_url.url[:5].lower() == "data:" for image in request.images()):
+        if all(self._takes_image(image.image_url.url) for image in request.images()):
             return params
         return tuple(dict.fromkeys((*params, "messages")))
+
+    def _takes_image(self, url: str) -> bool:
+        if url[:5].lower() == "data:":
+            return self.image_data.match(url) is not None
+        return self.fetches_outside()  # a server of the operator's own would fetch it from within
 
     def fetches_outside(self) -> bool:
         """Whether this is the vendor's own server, which fetches an image's address from the vendor's network."""
