@@ -36,6 +36,7 @@ class Worker:
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
             "AWS_LAMBDA_LOG_STREAM_NAME": f"local/{port}",
             "AWS_LAMBDA_LOG_FORMAT": "JSON",
+            "AWS_LAMBDA_LOG_LEVEL": "INFO",  # Lambda's own default for JSON
             "LAMBDA_TASK_ROOT": str(function.folder),
             "_HANDLER": function.handler,
         }

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -101,15 +102,44 @@ def test_one_event_is_one_line_whatever_is_in_it(lines: Lines) -> None:
     assert line["actor"] == "100%s %d"
 
 
-def test_a_process_prints_its_lines_to_standard_output() -> None:
-    program = "from fusewire import logs; logs.start_request('r', 'INFO'); logs.event('router.success', cost_usd=0)"
-    run = subprocess.run(  # noqa: S603 - our own program
+def printed_by(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What a process of its own prints."""
+    return subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}; {program}"],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
+        env=os.environ | variables,
+    )
+
+
+def test_a_process_prints_its_lines_to_standard_output() -> None:
+    run = printed_by(
+        "from fusewire import logs; logs.start_request('r', 'INFO'); logs.event('router.success', cost_usd=0)"
     )
     [line] = run.stdout.splitlines()
     assert list(json.loads(line)) == [*ALWAYS, "cost_usd"]
+    assert run.stderr == ""
+
+
+@pytest.mark.parametrize(("level", "told"), [("INFO", ["router.success", "ledger.unavailable"]),
+                                             ("WARNING", ["ledger.unavailable"])])  # fmt: skip
+def test_under_awss_runtime_the_level_is_ours_and_libraries_are_quiet(level: str, told: list[str]) -> None:
+    run = printed_by(
+        f"""
+import logging
+from awslambdaric.bootstrap import _setup_logging, StandardLogSink
+from awslambdaric.lambda_runtime_log_utils import LogFormat
+_setup_logging(LogFormat.JSON, "INFO", StandardLogSink())
+from fusewire import logs
+logs.start_request("r", "{level}")
+logging.getLogger("httpx2").info("HTTP Request: POST https://vendor.example")
+logs.event("router.success")
+logs.event("ledger.unavailable", logging.WARNING)
+""",
+        AWS_LAMBDA_LOG_LEVEL="INFO",
+        AWS_LAMBDA_LOG_FORMAT="JSON",
+    )
+    assert [json.loads(line)["event"] for line in run.stdout.splitlines()] == told
     assert run.stderr == ""

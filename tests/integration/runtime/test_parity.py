@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import pytest
 import uvloop
 
 from local.template import Template, read_template
@@ -66,7 +67,9 @@ def comparable(answer: httpx.Response) -> tuple[int, dict[str, str], object]:
     return answer.status_code, headers, lasting(answer.json())
 
 
-def test_the_same_functions_answer_the_same(database_url: str, upstream: Upstream) -> None:
+def test_the_same_functions_answer_the_same_and_log_no_vendors_address(
+    database_url: str, upstream: Upstream, capfd: pytest.CaptureFixture[str]
+) -> None:
     variables = {
         "AI_MODE": "local",
         "AUTH_MODE": "open",
@@ -101,3 +104,6 @@ def test_the_same_functions_answer_the_same(database_url: str, upstream: Upstrea
             assert seen == {200, 400, 404}
 
     uvloop.run(scenario())
+    printed = capfd.readouterr()
+    assert "router.success" in printed.out
+    assert str(upstream.port) not in printed.out + printed.err

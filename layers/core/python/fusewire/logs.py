@@ -1,6 +1,7 @@
 """JSON logs with exactly the contract's keys: one object a line, one event each.
 
-Prompts, answers, keys and connection strings never get here: `event` takes only the fields named in `_FIELDS`.
+Prompts, answers, keys and connection strings never get here: `event` takes only the fields named in `_FIELDS`. What
+libraries say below a warning, vendors' addresses among it, is printed nowhere.
 """
 
 import logging
@@ -45,6 +46,10 @@ logger = Logger(
     logger_formatter=_ContractFormatter(json_serializer=dumps),
 )
 
+# AWS's runtime has set this to AWS_LAMBDA_LOG_LEVEL by now, which is INFO unless it is told otherwise: the vendors' HTTP
+# client then writes down every address that it calls. Our own logger has its own level.
+logging.getLogger().setLevel(logging.WARNING)
+
 
 _WRITERS: Final = {
     logging.DEBUG: logger.debug,
@@ -54,12 +59,21 @@ _WRITERS: Final = {
 }
 
 
+def set_level(level: str) -> None:
+    """The least level that is printed: LOG_LEVEL, whatever AWS_LAMBDA_LOG_LEVEL says.
+
+    Powertools' own `setLevel` takes the latter for both.
+    """
+    own = logging.getLogger(SERVICE)
+    if logging.getLevelName(own.level) != level:  # setting it clears the caches of every logger there is
+        own.setLevel(level)
+
+
 def start_request(request_id: str, level: str) -> None:
     """Begin the lines of one call: nothing of the call before stays, and every line carries this id."""
     logger.clear_state()
     logger.append_keys(request_id=request_id)
-    if logging.getLevelName(logger.log_level) != level:  # setting it clears the caches of every logger there is
-        logger.setLevel(level)
+    set_level(level)
     metrics.begin()
     tracing.begin(request_id)
 

@@ -137,7 +137,7 @@ def services() -> Services:
     """This process's core, from its environment."""
     settings = current_settings()
     made = assemble(settings)
-    logs.logger.setLevel(settings.log_level)
+    logs.set_level(settings.log_level)
     metrics.into(settings.fusewire_metrics_namespace)
     tracing.switch(settings.fusewire_tracing == "on")
     if not settings.fusewire_secret_arns:
