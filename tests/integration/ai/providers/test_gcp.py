@@ -156,6 +156,17 @@ def test_token_ids_are_refused(gcp: GcpProvider, upstream: Upstream) -> None:
     assert upstream.requests == []
 
 
+@pytest.mark.parametrize(
+    "model",
+    ["text-embedding-005/../../../../endpoints/1", "..", "google/../x", "a?b", "a#b", "a%2fb", "a:predict", "a b", ""],
+)
+def test_a_models_name_cannot_lead_to_another_address(gcp: GcpProvider, upstream: Upstream, model: str) -> None:
+    with pytest.raises(ProviderFailure) as caught:
+        gcp.embed(embedding(), model, TIMES)
+    assert (caught.value.kind, caught.value.param) == (K.REJECTED_REQUEST, "model")
+    assert upstream.requests == []
+
+
 @pytest.mark.parametrize("model", ["gemini-embedding-001", "gemini-embedding-2"])
 @pytest.mark.parametrize("data", [b"", b"<html>", b"[]", b"{}", b'{"predictions":[]}', b'{"embedding":{}}', b"\xff"])
 def test_what_is_no_vector(gcp: GcpProvider, upstream: Upstream, model: str, data: bytes) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fusewire.ai.failures import FailureKind, ProviderFailure
 from fusewire.ai.provider import Timeouts, Variables
-from fusewire.ai.providers.embedding_batches import Vectors, embed_in_batches
+from fusewire.ai.providers.embedding_batches import Vectors, embed_in_batches, refused
 from fusewire.ai.providers.openai_compatible import OpenAICompatibleProvider
 from fusewire.ai.vocabulary import (
     ChatRequest,
@@ -39,6 +39,10 @@ _NO_SIGNATURE: Final = "skip_thought_signature_validator"
 refuses a conversation whose tool calls bear none."""
 
 _BEFORE_SIGNATURES: Final = re.compile(r"gemini-(?:1|2)\.")
+
+_EMBEDDING_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
+"""It stands in the address, and a caller may pin any name: one with a slash could lead to any endpoint that the
+gateway's token opens."""
 
 _TEXTS: Final = 250
 _BYTES: Final = 20_000
@@ -139,6 +143,8 @@ class GcpProvider(OpenAICompatibleProvider):
     def embed(self, request: EmbeddingRequest, model: str, timeouts: Timeouts) -> EmbeddingResponse:
         until = time.monotonic() + timeouts.first
         name = model.removeprefix("google/")
+        if not _EMBEDDING_MODEL.fullmatch(name):
+            raise refused("model", f"{self.id} has no embedding models of such a name")
         address = f"{self._root()}/publishers/google/models/{name}"
         # gemini-embedding-001 takes one text a call, its successors have a method of their own.
         single = name.startswith("gemini") and not name.startswith("gemini-embedding-001")
