@@ -46,8 +46,8 @@ logger = Logger(
     logger_formatter=_ContractFormatter(json_serializer=dumps),
 )
 
-# AWS's runtime has set this to AWS_LAMBDA_LOG_LEVEL by now, which is INFO unless it is told otherwise: the vendors' HTTP
-# client then writes down every address that it calls. Our own logger has its own level.
+# AWS's runtime has set this to AWS_LAMBDA_LOG_LEVEL by now, which is INFO unless it is told otherwise: the vendors'
+# HTTP client then writes down every address that it calls. Our own logger has its own level.
 logging.getLogger().setLevel(logging.WARNING)
 
 
