@@ -165,6 +165,73 @@ def test_a_scheduled_reset_whose_answer_is_lost_is_still_told(
     assert events.count() == {"circuit_breaker.monthly_reset": 1, "audit": 1}
 
 
+class TestASweepThatCrosses:
+    """Whoever comes next settles what a crash left behind, and that crosses a threshold: told once, by them."""
+
+    @pytest.fixture
+    def swept(self, clock: Clock, open_ledger: OpenLedger, wire: Wire) -> Ledger:
+        """The same ledger over the wire, with 0.85 of 1 USD that have just expired."""
+        made = open_ledger(wire.url, AI_RESERVATION_TTL_SECONDS="60")
+        reserved(made, "0.85", request_id="crashed")
+        clock.advance(seconds=60)
+        return made
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    @pytest.mark.parametrize(
+        ("marker", "sweep"),
+        [
+            ("ledger_reserve", lambda ledger: reserved(ledger)),
+            ("ledger_budget", lambda ledger: ledger.budget()),
+            ("ledger_reset", lambda ledger: ledger.reset(actor="a", source_ip=None, request_id="r", reason=None)),
+        ],
+        ids=["reserve", "budget", "reset"],
+    )
+    def test_is_told_though_the_first_answer_was_lost(
+        self, swept: Ledger, wire: Wire, events: Events, marker: str, sweep: Callable[[Ledger], object], when: Break
+    ) -> None:
+        wire.break_at(marker, when=when)
+        sweep(swept)
+        swept.budget()
+        assert wire.all_broken
+        assert events.count()["circuit_breaker.alert"] == 1
+
+    @pytest.mark.parametrize("bound", ["0.1", "0.2"], ids=["reserved", "refused"])
+    def test_is_told_though_the_call_was_given_up(self, swept: Ledger, wire: Wire, events: Events, bound: str) -> None:
+        wire.break_at("ledger_reserve", "ledger_reserve", when="after")
+        with pytest.raises(LedgerUnavailableError):
+            reserved(swept, bound)
+        swept.budget()
+        assert wire.all_broken
+        assert events.count()["circuit_breaker.alert"] == 1
+
+    def test_is_told_beside_the_crossing_of_the_attempt_that_the_same_statement_ends(
+        self, clock: Clock, open_ledger: OpenLedger, wire: Wire, books: Books, events: Events
+    ) -> None:
+        ledger = open_ledger(wire.url, AI_RESERVATION_TTL_SECONDS="60")
+        reserved(ledger, "0.15", request_id="crashed")
+        clock.advance(seconds=30)
+        first = reserved(ledger, "0.82")
+        clock.advance(seconds=30)
+        wire.break_at("ledger_reserve", when="after")
+        ledger.reserve(a_call(), [candidate("0")], attempt=2, after=at_bound(first))
+        assert books.rows(
+            "SELECT state, entry_id = %s AS ended, sweep_id IS NULL AS unswept FROM budget_crossing", first.id
+        ) == [
+            {"state": "HALF_OPEN", "ended": True, "unswept": True},
+            {"state": "OPEN", "ended": None, "unswept": False},
+        ]
+        assert events.count() == {"circuit_breaker.alert": 1, "circuit_breaker.opened": 1}
+
+    def test_isnt_told_again_by_the_end_of_the_call_that_swept(self, swept: Ledger, wire: Wire, events: Events) -> None:
+        call = reserved(swept, "0.1")
+        wire.break_at("ledger_end", "ledger_end", when="after")
+        swept.end(settled(call, "0.1"))
+        swept.budget()
+        assert wire.all_broken
+        assert events.count()["circuit_breaker.alert"] == 1
+        assert events.count()["circuit_breaker.opened"] == 1
+
+
 def test_a_backend_killed_while_it_waits_books_once(
     open_ledger: OpenLedger, database_url: str, books: Books, events: Events
 ) -> None:

@@ -227,7 +227,7 @@ MUTATIONS: Final = (
         "ledger_reserve_on_row",
         (
             (
-                "SELECT * INTO step FROM ledger_expire(w, settings, NULL, crossings);\n"
+                "SELECT * INTO step FROM ledger_expire(w, settings, sweep_id, NULL, crossings);\n"
                 "    w := step.w; expired := step.expired; crossings := step.crossings;",
                 "",
             ),

@@ -266,7 +266,8 @@ class Ledger:
         Settles what has expired.
         """
         self._send_kept()
-        told = self._database.call("SELECT ledger_budget(%s::jsonb)", {"settings": self._settings})
+        argument = {"settings": self._settings, "id": str(time_ordered_id())}
+        told = self._database.call("SELECT ledger_budget(%s::jsonb)", argument)
         announce(told)
         return (
             self._seen(told["budget"]),

@@ -34,9 +34,12 @@ CREATE TABLE budget_crossing (
     crossed_at timestamptz NOT NULL,
     spent      numeric     NOT NULL,
     limit_usd  numeric     NOT NULL,
-    entry_id   uuid -- whose end crossed it, so that a caller whose answer was lost is told again; NULL for a sweep
+    -- Whom it was told, so that a caller whose answer was lost is told again: one of the two, NULL the other.
+    entry_id   uuid, -- the entry whose end crossed it
+    sweep_id   uuid  -- the statement whose sweep, or a look at a lowered limit, found it: a reset's id, or an entry's to be
 );
 CREATE INDEX budget_crossing_window ON budget_crossing (window_id);
+CREATE INDEX budget_crossing_sweep ON budget_crossing (sweep_id) WHERE sweep_id IS NOT NULL;
 
 -- A part of the company's headroom, granted to the sessions that fall to this slot (AI_LEDGER_SLOTS). A window's spent and
 -- reserved are its row's and its slots' together; a gathered slot holds nothing.

@@ -12,7 +12,8 @@
 -- afterwards. Windows are locked FOR NO KEY UPDATE: an entry's foreign key must not wait for its window.
 --
 -- Arguments and results are jsonb objects, so that yesterday's code runs on tomorrow's functions. An argument with "resent"
--- went out before, and its answer was lost: what that one would have told is told again, because nobody heard it.
+-- went out before, and its answer was lost: its result and its crossings are told again, because nobody heard them. What
+-- else it found (a month's end, expired reservations) is told to the first only, and is in the audit and in the ledger.
 -- settings: {limit, alert, open, timezone, ttl_seconds, slots}; amounts are JSON numbers and stay NUMERIC throughout.
 --
 -- This file: what a window is, how it opens, closes and crosses its thresholds.
@@ -146,9 +147,9 @@ END $$;
 
 -- Records the crossings between the recorded state and what spent and the limit now say; each is returned to the one
 -- caller whose statement saw it first. A raised limit lowers the recorded state, so crossing again is a new event.
--- entry_id: the entry whose end this is, if it is one.
+-- entry_id: the entry whose end this is, if it is one; sweep_id: else the statement.
 CREATE FUNCTION ledger_record_state(INOUT w budget_window, cap numeric, settings jsonb, INOUT crossings jsonb,
-                                    entry_id uuid DEFAULT NULL)
+                                    entry_id uuid DEFAULT NULL, sweep_id uuid DEFAULT NULL)
 LANGUAGE plpgsql AS $$
 DECLARE
     now_state text := ledger_state(w.spent, cap, settings);
@@ -158,8 +159,8 @@ BEGIN
     FOREACH crossed IN ARRAY ARRAY['HALF_OPEN', 'OPEN'] LOOP
         -- Alphabetical order happens to be the order of severity: CLOSED < HALF_OPEN < OPEN.
         IF crossed COLLATE "C" > w.state COLLATE "C" AND crossed COLLATE "C" <= now_state COLLATE "C" THEN
-            INSERT INTO budget_crossing (window_id, state, crossed_at, spent, limit_usd, entry_id)
-            VALUES (w.id, crossed, clock_timestamp(), w.spent, cap, entry_id);
+            INSERT INTO budget_crossing (window_id, state, crossed_at, spent, limit_usd, entry_id, sweep_id)
+            VALUES (w.id, crossed, clock_timestamp(), w.spent, cap, entry_id, sweep_id);
             crossings := COALESCE(crossings, '[]') || jsonb_build_array(jsonb_build_object(
                 'state', crossed, 'window_id', w.id, 'budget', w.budget, 'spent', w.spent, 'limit', cap));
         END IF;
@@ -168,11 +169,29 @@ BEGIN
     w.state := now_state;
 END $$;
 
+CREATE FUNCTION ledger_crossing_json(c budget_crossing) RETURNS jsonb
+LANGUAGE sql STABLE AS $$
+    SELECT jsonb_build_object(
+        'state', c.state, 'window_id', c.window_id, 'budget', b.budget, 'spent', c.spent, 'limit', c.limit_usd)
+    FROM budget_window b WHERE b.id = c.window_id
+$$;
+
+-- Adds what a statement that is sent again has swept, the first time and by now.
+CREATE FUNCTION ledger_swept(statement_id uuid, INOUT crossings jsonb)
+LANGUAGE plpgsql AS $$
+DECLARE
+    swept jsonb;
+BEGIN
+    SELECT jsonb_agg(ledger_crossing_json(c) ORDER BY c.window_id, c.state) INTO swept
+    FROM budget_crossing c WHERE c.sweep_id = statement_id;
+    crossings := COALESCE(crossings || swept, swept, crossings);
+END $$;
+
 -- Adds to a key's window what one of its entries changed, and records what that crosses.
 -- tokens: of the entry, beside those of its bound; entered: when the entry was reserved.
 CREATE FUNCTION ledger_book_key(window_id bigint, settings jsonb, spends numeric, frees numeric, calls integer,
                                 tokens bigint, entered timestamptz, INOUT crossings jsonb, entry_id uuid,
-                                OUT kw budget_window)
+                                OUT kw budget_window, sweep_id uuid DEFAULT NULL)
 LANGUAGE plpgsql AS $$
 DECLARE
     step record;
@@ -182,7 +201,8 @@ BEGIN
         minute_tokens = minute_tokens + CASE WHEN entered >= minute_at THEN tokens ELSE 0 END
     WHERE id = window_id RETURNING * INTO kw;
     IF kw.closed_at IS NULL THEN
-        SELECT * INTO step FROM ledger_record_state(kw, ledger_cap(kw.budget, settings), settings, crossings, entry_id);
+        SELECT * INTO step
+        FROM ledger_record_state(kw, ledger_cap(kw.budget, settings), settings, crossings, entry_id, sweep_id);
         kw := step.w; crossings := step.crossings;
     END IF;
 END $$;

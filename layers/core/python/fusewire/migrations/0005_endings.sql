@@ -14,7 +14,9 @@ LANGUAGE sql AS $$
 $$;
 
 -- Settles at their bounds the expired reservations of one locked window; a crash never loses a cent.
-CREATE FUNCTION ledger_expire(INOUT w budget_window, settings jsonb, INOUT expired jsonb, INOUT crossings jsonb)
+-- sweep_id: of the statement, here and below.
+CREATE FUNCTION ledger_expire(INOUT w budget_window, settings jsonb, sweep_id uuid, INOUT expired jsonb,
+                              INOUT crossings jsonb)
 LANGUAGE plpgsql AS $$
 DECLARE
     step record;
@@ -32,7 +34,8 @@ BEGIN
         PERFORM ledger_roll_up(e, 1);
         IF e.key_window_id IS NOT NULL THEN
             SELECT * INTO step
-            FROM ledger_book_key(e.key_window_id, settings, e.bound, e.bound, 1, 0, e.reserved_at, crossings, NULL);
+            FROM ledger_book_key(e.key_window_id, settings, e.bound, e.bound, 1, 0, e.reserved_at, crossings, NULL,
+                                 sweep_id);
             crossings := step.crossings;
         END IF;
         swept := swept + e.bound;
@@ -52,7 +55,7 @@ END $$;
 -- reservation lives a day at most (AI_RESERVATION_TTL_SECONDS), so a window that was swept a day after its end is done. All
 -- are locked, and their slots gathered, before the first is swept, the open one too, though a reset may open it while an
 -- older one is waited for: sweeping locks keys' windows, which come after them.
-CREATE FUNCTION ledger_expire_all(settings jsonb, INOUT expired jsonb, INOUT crossings jsonb)
+CREATE FUNCTION ledger_expire_all(settings jsonb, sweep_id uuid, INOUT expired jsonb, INOUT crossings jsonb)
 LANGUAGE plpgsql AS $$
 DECLARE
     step record;
@@ -71,17 +74,18 @@ BEGIN
     PERFORM ledger_gather(b) FROM budget_window b WHERE b.id = ANY (stale);
     FOREACH each_id IN ARRAY stale LOOP
         SELECT * INTO w FROM budget_window WHERE id = each_id;
-        SELECT * INTO step FROM ledger_expire(w, settings, expired, crossings);
+        SELECT * INTO step FROM ledger_expire(w, settings, sweep_id, expired, crossings);
         w := step.w; expired := step.expired; crossings := step.crossings;
         IF w.closed_at IS NULL THEN
-            SELECT * INTO step FROM ledger_record_state(w, ledger_cap('global', settings), settings, crossings);
+            SELECT * INTO step
+            FROM ledger_record_state(w, ledger_cap('global', settings), settings, crossings, NULL, sweep_id);
             w := step.w; crossings := step.crossings;
         END IF;
     END LOOP;
 END $$;
 
 -- The same for the company's closed windows, by a caller who holds the open one: without waiting, since those come first.
-CREATE FUNCTION ledger_expire_closed(settings jsonb, INOUT expired jsonb, INOUT crossings jsonb)
+CREATE FUNCTION ledger_expire_closed(settings jsonb, sweep_id uuid, INOUT expired jsonb, INOUT crossings jsonb)
 LANGUAGE plpgsql AS $$
 DECLARE
     step record;
@@ -92,7 +96,7 @@ BEGIN
         WHERE budget = 'global' AND closed_at IS NOT NULL AND swept_until <= closed_at + interval '1 day'
         ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
     LOOP
-        SELECT * INTO step FROM ledger_expire(closed, settings, expired, crossings);
+        SELECT * INTO step FROM ledger_expire(closed, settings, sweep_id, expired, crossings);
         expired := step.expired; crossings := step.crossings;
     END LOOP;
 END $$;
@@ -158,10 +162,8 @@ BEGIN
     END IF;
     SELECT * INTO was FROM ledger WHERE id = was.id FOR UPDATE; -- again: the lock may have been waited for
     IF was.status <> 'reserved' AND was.outcome IS DISTINCT FROM 'expired' THEN
-        SELECT jsonb_agg(jsonb_build_object(
-            'state', c.state, 'window_id', c.window_id, 'budget', b.budget, 'spent', c.spent, 'limit', c.limit_usd)
-            ORDER BY c.window_id, c.state)
-        INTO crossings FROM budget_crossing c JOIN budget_window b ON b.id = c.window_id
+        SELECT jsonb_agg(ledger_crossing_json(c) ORDER BY c.window_id, c.state)
+        INTO crossings FROM budget_crossing c
         WHERE c.window_id IN (w.id, kw.id) AND c.entry_id = was.id;
         e := was;
         repeated := true;
@@ -254,9 +256,12 @@ BEGIN
     SELECT * INTO step FROM ledger_end_entry(p->'ending', settings);
     w := step.w; e := step.e;
     IF NOT step.repeated OR p ? 'resent' THEN crossings := step.crossings; END IF;
+    IF p ? 'resent' AND p->'ending'->>'outcome' = 'not_sent' THEN
+        crossings := ledger_swept((p->'ending'->>'id')::uuid, crossings); -- nobody heard its reservation's answer
+    END IF;
     IF p ? 'health' AND NOT step.repeated THEN cooled := ledger_note_health(p->'health', e.reserved_at); END IF;
     IF e.id IS NULL THEN
-        RETURN jsonb_build_object('status', NULL, 'cooldown_until', cooled);
+        RETURN jsonb_build_object('status', NULL, 'crossings', crossings, 'cooldown_until', cooled);
     END IF;
     RETURN jsonb_build_object(
         'status', e.status, 'cost', e.cost, 'cost_basis', e.cost_basis, 'crossings', crossings,

@@ -91,6 +91,7 @@ DECLARE
     step record;
     settings jsonb := p->'settings';
     entry jsonb := p->'entry';
+    sweep_id uuid := (p->'entry'->>'id')::uuid;
     candidates jsonb := p->'candidates';
     tier text := entry->>'tier';
     told jsonb := '{}';
@@ -126,6 +127,8 @@ BEGIN
             'status', ended.status, 'cost', ended.cost, 'cost_basis', ended.cost_basis));
     END IF;
 
+    IF p ? 'resent' THEN crossings := ledger_swept(sweep_id, crossings); END IF;
+
     IF entry->>'key_id' IS NOT NULL THEN
         SELECT * INTO k FROM api_key WHERE id = entry->>'key_id'; -- none for the bootstrap key, which has no limits
     END IF;
@@ -148,13 +151,13 @@ BEGIN
             'key', CASE WHEN k.id IS NOT NULL THEN ledger_key_json(kw, settings) END);
     END IF;
 
-    SELECT * INTO step FROM ledger_expire(w, settings, NULL, crossings);
+    SELECT * INTO step FROM ledger_expire(w, settings, sweep_id, NULL, crossings);
     w := step.w; expired := step.expired; crossings := step.crossings;
-    SELECT * INTO step FROM ledger_record_state(w, cap, settings, crossings);
+    SELECT * INTO step FROM ledger_record_state(w, cap, settings, crossings, NULL, sweep_id);
     w := step.w; crossings := step.crossings;
     IF k.id IS NOT NULL THEN
         SELECT * INTO kw FROM budget_window WHERE id = kw.id; -- expired entries of its own may have been booked
-        SELECT * INTO step FROM ledger_record_state(kw, k.monthly_budget_usd, settings, crossings);
+        SELECT * INTO step FROM ledger_record_state(kw, k.monthly_budget_usd, settings, crossings, NULL, sweep_id);
         kw := step.w; crossings := step.crossings;
         IF COALESCE(kw.minute_at <= clock_timestamp() - interval '1 minute', true) THEN
             kw.minute_at := clock_timestamp(); kw.minute_requests := 0; kw.minute_tokens := 0;
@@ -176,7 +179,7 @@ BEGIN
     END;
     IF refusal->>'refused' = 'reserved' AND refusal->>'by' = k.id THEN
         -- By a call that crashed before the company's last reset, perhaps: then it is spent, and waiting is no use.
-        SELECT * INTO step FROM ledger_expire_closed(settings, expired, crossings);
+        SELECT * INTO step FROM ledger_expire_closed(settings, sweep_id, expired, crossings);
         expired := step.expired; crossings := step.crossings;
         SELECT b.spent, b.reserved, b.request_count, b.state
         INTO kw.spent, kw.reserved, kw.request_count, kw.state FROM budget_window b WHERE b.id = kw.id;

@@ -21,7 +21,7 @@ BEGIN
     RETURN jsonb_build_object('today', today, 'since', since, 'days', COALESCE(sums, '{}'));
 END $$;
 
--- The open window with its sums by provider and model, and by day for the forecast. p: {settings}
+-- The open window with its sums by provider and model, and by day for the forecast. p: {settings, id}
 CREATE FUNCTION ledger_budget(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
@@ -32,13 +32,15 @@ DECLARE
     turned jsonb;
     expired jsonb;
     crossings jsonb;
+    sweep_id uuid := (p->>'id')::uuid;
 BEGIN
-    SELECT * INTO step FROM ledger_expire_all(settings, NULL, NULL);
+    SELECT * INTO step FROM ledger_expire_all(settings, sweep_id, NULL, NULL);
     expired := step.expired; crossings := step.crossings;
     SELECT * INTO step FROM ledger_lock_window('global', settings, NULL);
     w := step.w; turned := step.turned;
-    SELECT * INTO step FROM ledger_record_state(w, cap, settings, crossings);
+    SELECT * INTO step FROM ledger_record_state(w, cap, settings, crossings, NULL, sweep_id);
     w := step.w; crossings := step.crossings;
+    IF p ? 'resent' THEN crossings := ledger_swept(sweep_id, NULL); END IF;
     RETURN jsonb_build_object(
         'budget', ledger_budget_json(w, cap, settings), 'turned', turned, 'expired', expired, 'crossings', crossings,
         'by_provider', (SELECT COALESCE(jsonb_object_agg(provider, cost), '{}') FROM
@@ -65,10 +67,11 @@ DECLARE
     expired jsonb;
     crossings jsonb;
 BEGIN
-    SELECT * INTO step FROM ledger_expire_all(settings, NULL, NULL);
+    SELECT * INTO step FROM ledger_expire_all(settings, (p->>'id')::uuid, NULL, NULL);
     expired := step.expired; crossings := step.crossings;
     SELECT * INTO step FROM ledger_lock_window(COALESCE(p->>'budget', 'global'), settings, NULL);
     old := step.w; turned := step.turned;
+    IF p ? 'resent' THEN crossings := ledger_swept((p->>'id')::uuid, NULL); END IF;
     SELECT * INTO fresh FROM budget_window WHERE reset_id = (p->>'id')::uuid;
     IF FOUND THEN
         SELECT * INTO old FROM budget_window WHERE budget = fresh.budget AND id < fresh.id ORDER BY id DESC LIMIT 1;
