@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fusewire import logs
+from fusewire.http.cors import ALLOWED_HEADERS, PREFLIGHT_SECONDS
 from local.asgi import (
     DisconnectedError,
     Message,
@@ -30,7 +31,6 @@ from local.template import Refusal, Route
 _LARGEST_BODY_BYTES: Final = 10 * 1024 * 1024  # API Gateway's limit
 _BODY_SECONDS: Final = 60.0
 _LAST: Final = (b"connection", b"close")  # of a client that doesn't speak as it should nothing more is read
-_PREFLIGHT_SECONDS: Final = b"600"
 
 
 class Gateway:
@@ -166,11 +166,10 @@ class Gateway:
     def _preflight(self, methods: Mapping[str, Route], scope: Message) -> RawHeaders:
         if not self._cross_origin(scope):
             return []
-        wanted = header_of(scope, b"access-control-request-headers") or "content-type, authorization"
         return [
             (b"access-control-allow-methods", ", ".join(sorted([*methods, "OPTIONS"])).encode()),
-            (b"access-control-allow-headers", wanted.encode("latin-1")),
-            (b"access-control-max-age", _PREFLIGHT_SECONDS),
+            (b"access-control-allow-headers", ", ".join(ALLOWED_HEADERS).encode()),
+            (b"access-control-max-age", b"%d" % PREFLIGHT_SECONDS),
         ]
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from fusewire.config import Settings, load_settings
-from fusewire.http import resolver
+from fusewire.http import cors
 from local.schedule import next_time
 from local.template import Schedule, read_template
 from scripts.deploy import buffered
@@ -271,7 +271,8 @@ def test_the_preflight_allows_what_the_functions_allow(template: dict[str, Any])
         if method == "OPTIONS":
             headers = told["x-amazon-apigateway-integration"]["responses"]["default"]["responseParameters"]
             allowed = headers["method.response.header.Access-Control-Allow-Headers"].strip("'").split(",")
-            assert sorted(allowed) == sorted(resolver._ALLOWED), path
+            assert sorted(allowed) == sorted(cors.ALLOWED_HEADERS), path
+            assert headers["method.response.header.Access-Control-Max-Age"] == f"'{cors.PREFLIGHT_SECONDS}'"
             assert "security" not in told, path
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from fusewire.http.cors import ALLOWED_HEADERS, PREFLIGHT_SECONDS
 from tests.integration.local.serving import STREAM, Code, code_of, eventually, logged, serving
 
 ECHO = """
@@ -103,7 +104,9 @@ def test_preflights(tmp_path: Path) -> None:
             assert (allowed.status_code, allowed.content) == (204, b"")
             assert allowed.headers["access-control-allow-origin"] == "https://app.example"
             assert allowed.headers["access-control-allow-methods"] == "GET, OPTIONS, POST"
-            assert allowed.headers["access-control-allow-headers"] == "x-a, x-b"
+            # What the functions and AWS's preflight allow, whatever is asked for.
+            assert allowed.headers["access-control-allow-headers"] == ", ".join(ALLOWED_HEADERS)
+            assert allowed.headers["access-control-max-age"] == str(PREFLIGHT_SECONDS)
             assert allowed.headers["vary"] == "Origin"
             other = await client.options("/echo", headers=asked | {"origin": "https://evil.example"})
             assert other.status_code == 204

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +17,7 @@ from fusewire import logs, metrics
 from fusewire.config import Settings
 from fusewire.errors import FusewireError, InvalidRequestError, LedgerUnavailableError, RequestTooLargeError
 from fusewire.http import weight
+from fusewire.http.cors import cors_of
 from fusewire.http.errors import body_of, from_validation, headers_of
 from fusewire.http.identity import Identity, Scope, identity_of, refuse_strange_page
 from fusewire.http.invocation import LambdaContext, log_ledger_unavailable, log_unexpected, request_id_of
@@ -24,16 +25,6 @@ from fusewire.json import dumps
 from fusewire.keys import Act
 
 _LARGEST_BODY_BYTES: Final = 6_000_000  # what Lambda takes synchronously; API Gateway itself allows 10 MB
-_EXPOSED: Final = [
-    "x-request-id", "x-fusewire-provider", "x-fusewire-model", "x-fusewire-attempts", "x-fusewire-cost-usd",
-    "x-fusewire-budget-state", "x-fusewire-budget-remaining-usd", "x-fusewire-dropped",
-    "x-fusewire-downgraded-from", "retry-after", "x-should-retry", "request-id", "x-ratelimit-limit-requests",
-    "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", "x-ratelimit-limit-tokens",
-    "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens",
-]  # fmt: skip
-_ALLOWED: Final = [
-    "Content-Type", "Authorization", "x-api-key", "x-fusewire-classification", "anthropic-version", "anthropic-beta",
-]  # fmt: skip
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -64,7 +55,7 @@ class Resolver(APIGatewayRestResolver):
     """A function's routes. `resolver.serve` is its handler."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(serializer=dumps, cors=_cors(settings))
+        super().__init__(serializer=dumps, cors=cors_of(settings))
         self.settings = settings
         self.tell_error: ErrorTeller = _tell_as_openai
         """How this request's errors are told; a route of another format than OpenAI's sets its own."""
@@ -258,15 +249,6 @@ def _answer_not_found(error: NotFoundError) -> Response[str]:
             }
         },
         {"x-should-retry": "false"},
-    )
-
-
-def _cors(settings: Settings) -> CORSConfig | None:
-    if not settings.cors_origins:
-        return None
-    first, *more = settings.cors_origins
-    return CORSConfig(
-        allow_origin=first, extra_origins=more, allow_headers=_ALLOWED, expose_headers=_EXPOSED, max_age=600
     )
 
 
