@@ -11,6 +11,7 @@ import httpx
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tests.support.expiry import expire_reservations
 from tests.support.gateway import Books, Gateway, alive, eventually, running_gateway
 from tests.support.upstream import Upstream, hang
 
@@ -40,7 +41,7 @@ def test_a_worker_killed_in_mid_call_costs_its_bound_and_nobody_else(
     tmp_path: Path, variables: dict[str, str], upstream: Upstream, database_url: str
 ) -> None:
     books = Books(database_url)
-    with running_gateway(tmp_path / "run", AI_RESERVATION_TTL_SECONDS="2", **variables) as gateway:
+    with running_gateway(tmp_path / "run", **variables) as gateway:
         upstream.script.append(hang(30))
         with ThreadPoolExecutor() as threads:
             lost = threads.submit(ask, gateway)
@@ -53,10 +54,8 @@ def test_a_worker_killed_in_mid_call_costs_its_bound_and_nobody_else(
         assert gateway.budget()["reserved_usd"] == float(bound)
         assert ask(gateway).status_code == 200
 
-        def settled() -> bool:
-            return bool(gateway.budget()["reserved_usd"] == 0)
-
-        eventually(settled)
+        expire_reservations(database_url)
+        assert gateway.budget()["reserved_usd"] == 0
         assert books.rows("SELECT status, cost, cost_basis, outcome FROM ledger ORDER BY reserved_at LIMIT 1") == [
             ("settled", bound, "bound", "expired")
         ]
@@ -98,7 +97,7 @@ class OwnPostgres:
 def test_postgres_stops_in_mid_load_and_comes_back(
     tmp_path: Path, variables: dict[str, str], upstream: Upstream, own_postgres: OwnPostgres
 ) -> None:
-    variables |= {"DATABASE_URL": own_postgres.url, "AI_RESERVATION_TTL_SECONDS": "3"}
+    variables |= {"DATABASE_URL": own_postgres.url}
     upstream.delay = 0.02
     with running_gateway(tmp_path / "run", **variables) as gateway, ThreadPoolExecutor(8) as threads:
         running = [threads.submit(ask, gateway) for _ in range(120)]
@@ -118,7 +117,8 @@ def test_postgres_stops_in_mid_load_and_comes_back(
         own_postgres.start()
         assert own_postgres.url == variables["DATABASE_URL"]
         assert ask(gateway).status_code == 200
-        eventually(lambda: gateway.budget()["reserved_usd"] == 0)
+        expire_reservations(own_postgres.url)
+        assert gateway.budget()["reserved_usd"] == 0
         books = Books(own_postgres.url)
         books.balance()
         # Every answer that the vendor billed is booked, at its cost or, where the news was lost, at its bound.

@@ -12,6 +12,7 @@ from fusewire.services import Services
 from tests.conftest import CoreFactory
 from tests.integration.ai.contract import chat
 from tests.integration.ai.observing import Books, LogLines, caller, price_of, two_clouds
+from tests.support.expiry import expire_reservations
 from tests.support.upstream import (
     Reply,
     Upstream,
@@ -201,13 +202,12 @@ def test_letting_go_of_a_stream_is_hanging_up(upstream: Upstream, services: Serv
 
 
 def test_a_stream_that_nobody_ever_reads_is_settled_when_it_expires(
-    upstream: Upstream, second_upstream: Upstream, core: CoreFactory, books: Books
+    services: Services, database_url: str, books: Books
 ) -> None:
-    services = core(**two_clouds(upstream, second_upstream, AI_RESERVATION_TTL_SECONDS="0.05"))
     streaming = services.router.stream(REQUEST, caller())
     assert books.entries()[0]["status"] == "reserved"
     del streaming
-    threading.Event().wait(0.1)
+    expire_reservations(database_url)
     budget, *_ = services.ledger.budget()
     assert (budget.window.spent, budget.window.reserved) == (BOUND, Decimal(0))
     assert books.ends() == [("azure", "settled", "bound", "expired")]
@@ -215,11 +215,10 @@ def test_a_stream_that_nobody_ever_reads_is_settled_when_it_expires(
 
 
 def test_a_stream_that_outlives_its_reservation_is_corrected_to_what_it_cost(
-    upstream: Upstream, second_upstream: Upstream, core: CoreFactory, books: Books
+    upstream: Upstream, services: Services, database_url: str, books: Books
 ) -> None:
-    services = core(**two_clouds(upstream, second_upstream, AI_RESERVATION_TTL_SECONDS="0.05"))
     streaming = services.router.stream(REQUEST, caller())
-    threading.Event().wait(0.1)
+    expire_reservations(database_url)
     services.ledger.budget()
     assert books.spent() == BOUND
     read(streaming)

@@ -16,7 +16,10 @@ from tests.integration.budget.keys import Keys
 
 
 class OpenLedger(Protocol):
-    """`open_ledger(AI_MONTHLY_BUDGET_USD="2")` is a ledger with its own connection; the budget is 1 USD unless set."""
+    """`open_ledger(AI_MONTHLY_BUDGET_USD="2")` is a ledger with its own connection; the budget is 1 USD unless set.
+
+    It calls nobody, so a reservation of it may expire at once.
+    """
 
     def __call__(self, database_url: str | None = None, **variables: str) -> Ledger: ...
 
@@ -27,7 +30,12 @@ def open_ledger(core: CoreFactory) -> Iterator[OpenLedger]:
 
     def make(database_url: str | None = None, **variables: str) -> Ledger:
         settings = core.settings(
-            **{"AI_MONTHLY_BUDGET_USD": "1", "DATABASE_URL": database_url or core.database_url} | variables
+            **{
+                "AI_MONTHLY_BUDGET_USD": "1",
+                "AI_REQUEST_TIMEOUT_SECONDS": "0.0001",
+                "DATABASE_URL": database_url or core.database_url,
+            }
+            | variables
         )
         databases.append(Database(settings.database_url))
         return Ledger(databases[-1], settings)

@@ -15,6 +15,7 @@ import pytest
 from tests.integration.ai.observing import Books
 from tests.integration.infra.emulating import Emulated, emulated, runtime, sample
 from tests.integration.infra.sam import PROJECT, build_layer
+from tests.support.expiry import expire_reservations
 from tests.support.gateway import eventually
 from tests.support.postgres_proxy import postgres_proxy
 from tests.support.upstream import Upstream, hang
@@ -178,12 +179,13 @@ def test_a_call_that_is_killed_at_the_functions_timeout_loses_no_cent(
     """
     with (
         postgres_proxy(database_url) as proxy,
-        functions("complete", timeout=5, DATABASE_URL=proxy.url(), AI_RESERVATION_TTL_SECONDS="0.5") as complete,
+        functions("complete", timeout=5, DATABASE_URL=proxy.url()) as complete,
     ):
         eventually(lambda: _answered_well(complete))
         proxy.silent.set()
         assert b"timed out after 5.00 seconds" in complete.invoke(sample("complete"))
         proxy.silent.clear()
+        expire_reservations(database_url)
         eventually(lambda: _settled_at_bound(complete, books))
     assert books.spent() > 0
 
@@ -197,9 +199,11 @@ def _settled_at_bound(complete: Emulated, books: Books) -> bool:
     return _answered_well(complete) and ("openai", "settled", "bound", "expired") in books.ends()
 
 
-def test_a_crash_in_mid_call_loses_no_cent(functions: Functions, upstream: Upstream, books: Books) -> None:
+def test_a_crash_in_mid_call_loses_no_cent(
+    functions: Functions, upstream: Upstream, database_url: str, books: Books
+) -> None:
     upstream.script.append(hang(30))
-    with functions("complete", AI_RESERVATION_TTL_SECONDS="0.5") as complete:
+    with functions("complete") as complete:
         answers: list[bytes] = []
         call = threading.Thread(target=lambda: answers.append(complete.invoke(sample("complete"))))
         call.start()
@@ -208,6 +212,7 @@ def test_a_crash_in_mid_call_loses_no_cent(functions: Functions, upstream: Upstr
         os.kill(worker, signal.SIGKILL)
         call.join(20)
         assert b"Runtime.ExitError" in answers[0]
+        expire_reservations(database_url)
         eventually(lambda: _settled_at_bound(complete, books))
 
 

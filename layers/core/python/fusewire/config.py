@@ -150,6 +150,16 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _reservations_outlive_calls(self) -> "Settings":
+        # One that expires in mid-call is booked at its bound, and corrected when the call ends.
+        if self.ai_reservation_ttl_seconds <= self.ai_request_timeout_seconds:
+            raise ConfigurationError(
+                f"AI_RESERVATION_TTL_SECONDS={self.ai_reservation_ttl_seconds:g} must be above "
+                f"AI_REQUEST_TIMEOUT_SECONDS={self.ai_request_timeout_seconds:g}."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _known_price_names(self) -> "Settings":
         for variable, names in (
             ("AI_PRICE_OVERRIDES", self.ai_price_overrides),
