@@ -287,7 +287,7 @@ class BedrockWire(Wire):
         400: "ValidationException", 401: "UnrecognizedClientException", 403: "AccessDeniedException",
         404: "ResourceNotFoundException", 408: "ModelTimeoutException", 413: "RequestEntityTooLargeException",
         422: "UnprocessableEntityException", 429: "ThrottlingException", 500: "InternalServerException",
-        502: "BadGateway", 503: "ServiceUnavailableException", 529: "Overloaded",
+        502: "BadGateway", 503: "ServiceUnavailableException", 524: "Timeout", 529: "Overloaded",
     }  # fmt: skip
 
     def __init__(self, server: Bedrock, environment: dict[str, str]) -> None:
