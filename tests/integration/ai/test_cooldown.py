@@ -114,7 +114,7 @@ def test_the_report_tells_of_every_provider_without_secrets(
 
 
 def test_a_probe_calls_each_provider_live_metered_and_within_the_callers_time(
-    upstream: Upstream, second_upstream: Upstream, core: CoreFactory, books: Books
+    upstream: Upstream, second_upstream: Upstream, core: CoreFactory, books: Books, log: LogLines
 ) -> None:
     services = core(**two_clouds(upstream, second_upstream))
     upstream.script.append(hang(20))
@@ -126,6 +126,9 @@ def test_a_probe_calls_each_provider_live_metered_and_within_the_callers_time(
     assert probes["openai"]["cost_usd"] > 0
     assert probes["ollama"] is None
     assert [entry["operation"] for entry in books.entries()] == ["probe", "probe"]
+    # One of two failed, which is what the operator wanted to know: no alarm says that nobody can answer.
+    assert [line["provider"] for line in log.events("router.provider_failed")] == ["azure"]
+    assert not log.events("router.all_failed")
     books.check()
 
 

@@ -273,14 +273,17 @@ class Attempts:
             )
         else:
             error = AllProvidersFailedError(self._outcomes)
-        logs.event(
-            "router.all_failed",
-            logging.ERROR,
-            tier=self._call.tier,
-            code=error.code,
-            message="; ".join(f"{o.provider}/{o.model}: {o.kind}" for o in self._outcomes),
-            latency_ms=round((time.monotonic() - self._started) * 1000),
-        )
+        if (
+            self._call.operation != "probe"
+        ):  # an operator who asks one dead provider is no outage: the alarm counts these
+            logs.event(
+                "router.all_failed",
+                logging.ERROR,
+                tier=self._call.tier,
+                code=error.code,
+                message="; ".join(f"{o.provider}/{o.model}: {o.kind}" for o in self._outcomes),
+                latency_ms=round((time.monotonic() - self._started) * 1000),
+            )
         return error
 
     def _ended_by(self, failure: ProviderFailure) -> Ending:
