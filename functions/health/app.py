@@ -6,7 +6,7 @@ from aws_lambda_powertools.event_handler import Response
 
 from fusewire import VERSION
 from fusewire.errors import LedgerUnavailableError
-from fusewire.http.invocation import LambdaContext
+from fusewire.http.invocation import LambdaContext, log_ledger_unavailable
 from fusewire.http.resolver import Resolver, StreamedAnswer, json_response
 from fusewire.services import services
 
@@ -19,6 +19,7 @@ def health() -> Response[str]:
     try:
         _core.database.call("SELECT ledger_ping(%s::jsonb)", {})
     except LedgerUnavailableError as error:
+        log_ledger_unavailable(error)
         told = {
             "status": "unavailable",
             "database": "unreachable",

@@ -9,6 +9,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from fusewire import VERSION
+from fusewire.http.openapi import document
 from tests.integration.ai.observing import Books, LogLines, price_of
 from tests.integration.functions.conftest import ROOT, Functions, StreamingContext, make_key, sample
 from tests.support.upstream import Upstream, status
@@ -145,11 +146,24 @@ def test_models_are_listed_with_exact_prices(functions: Functions) -> None:
     assert listed["azure/first"]["price"] == {"input_mtok": 1000, "output_mtok": 2000}
 
 
-def test_health_needs_the_database_and_tells_no_secret(functions: Functions) -> None:
-    assert read(functions("health", sample("health"))) == {"status": "ok", "database": "ok", "version": VERSION}
+def assert_as_promised(told: dict[str, Any], schema: dict[str, Any]) -> None:
+    assert set(told) == set(schema["required"]) == set(schema["properties"])
+    for name, promised in schema["properties"].items():
+        assert told[name] == promised.get("const", told[name])
+
+
+def test_health_needs_the_database_and_tells_no_secret(functions: Functions, log: LogLines) -> None:
+    promised = document()["paths"]["/api/v1/health"]["get"]["responses"]
+    well = read(functions("health", sample("health")))
+    assert well == {"status": "ok", "database": "ok", "version": VERSION}
+    assert_as_promised(well, promised["200"]["content"]["application/json"]["schema"])
+    assert not log.events("ledger.unavailable")
     functions.set(DATABASE_URL="postgresql://someone:sentinel-password@127.0.0.1:1/nowhere")
     answer = functions("health", sample("health"))
     assert (answer["statusCode"], read(answer)["database"]) == (503, "unreachable")
+    functions_own, _ = promised["503"]["content"]["application/json"]["schema"]["anyOf"]
+    assert_as_promised(read(answer), functions_own)
+    assert len(log.events("ledger.unavailable")) == 1
     assert "sentinel" not in answer["body"]
     assert "someone" not in answer["body"]
 

@@ -90,6 +90,22 @@ _BUDGET: Final = {
     },
 }  # fmt: skip
 _OBJECT: Final = {"type": "object"}
+_HEALTH: Final = {
+    "type": "object",
+    "required": ["status", "database", "version"],
+    "properties": {"status": {"const": "ok"}, "database": {"const": "ok"}, "version": _TEXT},
+}
+_NO_HEALTH: Final = {
+    "type": "object",
+    "description": "Not an error's body: what monitors read is where they read it at 200.",
+    "required": ["status", "database", "version", "message"],
+    "properties": {
+        "status": {"const": "unavailable"},
+        "database": {"const": "unreachable"},
+        "version": _TEXT,
+        "message": _TEXT,
+    },
+}
 _MESSAGE: Final = {
     "type": "object",
     "description": "As Anthropic's API reference has it; `usage.cost` is the cost in USD.",
@@ -176,6 +192,11 @@ def document() -> dict[str, Any]:
         (400, 413, *_READ_STATUSES),
     )
     reset["requestBody"]["required"] = False
+    health = _get("health", "Database and version", _HEALTH)
+    health["responses"]["503"] = {
+        "description": "The ledger can't be reached, or the gateway before the function is busy or stopping.",
+        "content": {"application/json": {"schema": {"anyOf": [_NO_HEALTH, _ref("Error")]}}},
+    }
     paths = {
         "/api/v1/chat/completions": {"post": chat},
         "/api/v1/messages": {"post": messages},
@@ -189,7 +210,7 @@ def document() -> dict[str, Any]:
         "/api/v1/admin/providers": {"get": providers},
         **report_paths(_get, _READ_STATUSES),
         **key_paths(_get, _post, reset_answer, _READ_STATUSES),
-        "/api/v1/health": {"get": _get("health", "Database and version", _OBJECT)},
+        "/api/v1/health": {"get": health},
         "/api/v1/openapi.json": {"get": _get("openapi", "This document", _OBJECT)},
     }
     screen(paths, _ref("Error"), _ref("AnthropicError"))
