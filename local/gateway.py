@@ -25,7 +25,15 @@ from local.authorizer import RefusedError, caller_of
 from local.invocation import Invocation, InvocationError, TooManyRequestsError
 from local.pool import Pool
 from local.proxy import answer_of, request_event
-from local.request_line import HEAD_TOO_LARGE, LARGEST_HEAD_BYTES, TOO_SLOW, fault_of, head_bytes, hides_a_slash
+from local.request_line import (
+    HEAD_TOO_LARGE,
+    LARGEST_HEAD_BYTES,
+    TOO_SLOW,
+    fault_of,
+    head_bytes,
+    hides_a_slash,
+    names_this_machine,
+)
 from local.template import Refusal, Route
 
 _LARGEST_BODY_BYTES: Final = 10 * 1024 * 1024  # API Gateway's limit
@@ -42,9 +50,13 @@ class Gateway:
         pools: Mapping[str, Pool],
         origins: Sequence[str],
         refusals: Mapping[str, Refusal],
+        *,
+        is_open: bool = False,
     ) -> None:
+        """:param is_open: whether no key is asked for, so that nobody may come but by a name of this machine"""
         self._pools = pools
         self._refusals = refusals
+        self._is_open = is_open
         self._origins = frozenset(origins)
         self._literal: dict[str, dict[str, Route]] = {}
         self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
@@ -110,7 +122,7 @@ class Gateway:
         await self._forward(route, Invocation(request_id, payload), send, extra)
 
     def _route(self, methods: Mapping[str, Route], scope: Message) -> Route:
-        """:raises _TurnedDownError: where there is none"""
+        """:raises _TurnedDownError: where there is none, or none for this host"""
         if self.closing:
             raise _TurnedDownError(503, "shutting_down", "The gateway is stopping.", (b"retry-after", b"5"))
         if not methods:
@@ -119,7 +131,15 @@ class Gateway:
             allowed = ", ".join(sorted(methods))
             told = f"{scope['method']} isn't allowed here, only {allowed}."
             raise _TurnedDownError(405, "method_not_allowed", told, (b"allow", allowed.encode()))
-        return methods[scope["method"]]
+        route = methods[scope["method"]]
+        host = header_of(scope, b"host")
+        if self._is_open and not route.for_everybody and not names_this_machine(host):
+            told = (
+                f"Without keys this gateway is for this machine alone, as localhost or 127.0.0.1, not {host!r:.200}. "
+                "AUTH_MODE=keys opens it to other names."
+            )
+            raise _TurnedDownError(403, "permission_denied", told)
+        return route
 
     async def _turn_away(
         self, refused: RefusedError, route: Route, request_id: str, send: Send, extra: RawHeaders

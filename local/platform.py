@@ -49,7 +49,8 @@ class Platform:
                 self._workers[own.getsockname()[1]] = worker
                 workers.append(worker)
             self._pools[function.name] = Pool(workers)
-        self._gateway = Gateway(template.routes, self._pools, origins, template.refusals)
+        is_open = variables.get("AUTH_MODE", "").strip() == "open"
+        self._gateway = Gateway(template.routes, self._pools, origins, template.refusals, is_open=is_open)
         self._schedules = template.schedules
         self._background: list[asyncio.Task[None]] = []
         config = uvicorn.Config(

@@ -9,6 +9,7 @@ LARGEST_HEAD_BYTES: Final = 10_240  # API Gateway's limit, for the request line 
 HEAD_TOO_LARGE: Final = f"The request line and the headers hold more than {LARGEST_HEAD_BYTES:,} bytes together."
 TOO_SLOW: Final = "The request didn't arrive whole in time."
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_THIS_MACHINE: Final = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -28,6 +29,14 @@ def fault_of(scope: Mapping[str, Any]) -> str | None:
     if hosts != 1 and scope["http_version"] == "1.1":
         return "The request has no Host header." if not hosts else "The request has more than one Host header."
     return None
+
+
+def names_this_machine(host: str | None) -> bool:
+    """Whether a Host header's value is one of the names that no DNS server answers for.
+
+    A page may have its own name lead to this machine: its browser then takes the gateway for a part of the page's site.
+    """
+    return host is not None and _THIS_MACHINE.fullmatch(host) is not None
 
 
 def head_bytes(scope: Mapping[str, Any]) -> int:

@@ -32,7 +32,9 @@ class Route:
     """As in API Gateway: `/calls/{request_id}`."""
     function: str
     authorizer: str | None = None
-    """The function that is asked before this one; None for routes that are for everybody."""
+    """The function that is asked before this one; None where nobody is."""
+    for_everybody: bool = False
+    """Whether no key is asked for even where others need one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,9 @@ def read_template(path: Path, variables: Mapping[str, str]) -> Template:
     for name, function in functions.items():
         for kind, event in _events(resources[name]["Properties"]):
             if kind == "Api":
-                own = None if event.get("Auth", {}).get("Authorizer") == "NONE" else guard
-                routes.append(Route(event["Method"].upper(), event["Path"], function.name, own))
+                everybody = event.get("Auth", {}).get("Authorizer") == "NONE"
+                own = None if everybody else guard
+                routes.append(Route(event["Method"].upper(), event["Path"], function.name, own, everybody))
             elif kind == "ScheduleV2":
                 zone = event.get("ScheduleExpressionTimezone", "UTC")
                 zone = parameters[zone.name] if isinstance(zone, _Ref) else zone

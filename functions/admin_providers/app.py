@@ -17,8 +17,8 @@ app = Resolver(_core.settings)
 
 @app.get("/api/v1/admin/providers")
 def show_providers() -> Response[str]:
-    app.require("admin")
     probe = app.current_event.get_query_string_value("probe", "false")
+    app.require("admin", spends=probe == "true")
     if probe not in ("true", "false"):
         raise InvalidRequestError(f"probe must be true or false, not {probe[:40]!r}.", param="probe")
     return json_response(200, providers_report(_core, probe_for=caller_of(app) if probe == "true" else None))

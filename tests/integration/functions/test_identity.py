@@ -71,6 +71,19 @@ def test_without_keys_a_page_that_nobody_knows_resets_and_spends_nothing(
     assert not books.query("SELECT FROM budget_window")
 
 
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
+def test_without_keys_a_page_that_nobody_knows_probes_nobody(
+    functions: Functions, upstream: Upstream, headers: dict[str, str]
+) -> None:
+    event = sample("admin_providers")
+    event["headers"] = event["headers"] | headers
+    answer = functions("admin_providers", event | {"queryStringParameters": {"probe": "true"}})
+    assert (answer["statusCode"], "CORS_ORIGINS" in answer["body"]) == (403, True)
+    assert not upstream.requests
+    # Without the probe it spends nothing, and what it answers no such page can read.
+    assert functions("admin_providers", event | {"queryStringParameters": None})["statusCode"] == 200
+
+
 def test_a_resets_actor_is_the_callers_key(with_keys: Functions, books: Books) -> None:
     with_keys("admin_budget", as_caller(ADMIN, sample("admin_budget_reset")))
     assert [entry["actor"] for entry in books.query("SELECT actor FROM audit")] == ["bootstrap"]

@@ -9,7 +9,8 @@ import pytest
 import uvloop
 
 from fusewire.http.cors import ALLOWED_HEADERS, PREFLIGHT_SECONDS
-from tests.integration.local.serving import STREAM, Code, code_of, eventually, logged, serving
+from local.template import Route, Template
+from tests.integration.local.serving import STREAM, Code, code_of, eventually, logged, serving, serving_template
 
 ECHO = """
 def handler(event, context):
@@ -116,6 +117,30 @@ def test_preflights(tmp_path: Path) -> None:
             refused = await client.get("/nowhere", headers={"origin": "https://other.example"})
             assert refused.headers["access-control-allow-origin"] == "https://other.example"
             assert echo.spawned == []
+
+    uvloop.run(scenario())
+
+
+def test_without_keys_a_name_that_isnt_this_machines_reaches_only_what_is_for_everybody(tmp_path: Path) -> None:
+    """A page's own name may lead here: to its browser the answers are then the page's to read."""
+
+    async def scenario() -> None:
+        echo, health = Code(tmp_path, "echo", ECHO), Code(tmp_path, "health", ECHO)
+        template = Template(
+            (echo.function, health.function),
+            (Route("GET", "/echo", "echo"), Route("GET", "/health", "health", for_everybody=True)),
+            (),
+        )
+        rebound = {"host": "evil.example:8000"}
+        async with serving_template(template, {"AUTH_MODE": "open"}) as client:
+            refused = await client.get("/echo", headers=rebound)
+            assert (refused.status_code, code_of(refused)) == (403, "permission_denied")
+            assert "'evil.example:8000'" in refused.json()["error"]["message"]
+            assert echo.spawned == []
+            assert (await client.get("/health", headers=rebound)).status_code == 200
+            assert (await client.get("/echo", headers={"host": "localhost:1"})).status_code == 200
+        async with serving_template(template, {"AUTH_MODE": "keys"}) as client:
+            assert (await client.get("/echo", headers=rebound)).status_code == 200
 
     uvloop.run(scenario())
 

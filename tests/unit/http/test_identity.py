@@ -56,17 +56,26 @@ STRANGE = ["https://evil.example", "null", "http://localhost.evil.example", "htt
 @pytest.mark.parametrize("origin", STRANGE)
 def test_in_open_mode_a_page_that_nobody_knows_changes_nothing(origin: str) -> None:
     settings = load_settings({"AUTH_MODE": "open", "CORS_ORIGINS": "https://app.example"})
-    for method in ("POST", "PATCH", "DELETE"):
+    for site in ("cross-site", None):
         with pytest.raises(PermissionDeniedError, match="CORS_ORIGINS"):
-            refuse_strange_page(method, origin, settings)
-    refuse_strange_page("GET", origin, settings)
-    refuse_strange_page("POST", origin, KEYS)  # no page has a key by itself
-    refuse_strange_page("POST", origin, load_settings({"AUTH_MODE": "open", "CORS_ORIGINS": "*"}))
+            refuse_strange_page(origin, site, settings)
+    refuse_strange_page(origin, "cross-site", KEYS)  # no page has a key by itself
+    refuse_strange_page(origin, "cross-site", load_settings({"AUTH_MODE": "open", "CORS_ORIGINS": "*"}))
+
+
+def test_in_open_mode_another_sites_image_changes_nothing() -> None:
+    """A browser names no origin for it."""
+    settings = load_settings({"AUTH_MODE": "open", "CORS_ORIGINS": "https://app.example"})
+    with pytest.raises(PermissionDeniedError, match="CORS_ORIGINS"):
+        refuse_strange_page(None, "cross-site", settings)
+    for site in (None, "none", "same-origin", "same-site"):
+        refuse_strange_page(None, site, settings)
+    refuse_strange_page(None, "cross-site", KEYS)
 
 
 @pytest.mark.parametrize("origin", [None, "https://app.example", "http://localhost:3000", "http://[::1]:8000"])
 def test_known_pages_and_whatever_is_no_browser_may(origin: str | None) -> None:
-    refuse_strange_page("POST", origin, load_settings({"AUTH_MODE": "open", "CORS_ORIGINS": "https://app.example"}))
+    refuse_strange_page(origin, None, load_settings({"AUTH_MODE": "open", "CORS_ORIGINS": "https://app.example"}))
 
 
 def test_a_scope_is_its_own_and_no_other() -> None:

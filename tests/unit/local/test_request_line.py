@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.request_line import fault_of, head_bytes, hides_a_slash
+from local.request_line import fault_of, head_bytes, hides_a_slash, names_this_machine
 
 
 def scope(path: bytes = b"/a", query: bytes = b"", hosts: int = 1, version: str = "1.1") -> dict[str, object]:
@@ -46,6 +46,23 @@ def test_the_rest_is_taken(head: dict[str, object]) -> None:
 
 def test_a_slash_in_disguise_is_seen() -> None:
     assert [hides_a_slash(scope(path)) for path in (b"/a%2fb", b"/a%2Fb", b"/a/b", b"/a%252fb")] == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["localhost", "LocalHost", "127.0.0.1", "[::1]"])
+def test_names_of_this_machine_at_any_port(name: str) -> None:
+    assert names_this_machine(name)
+    assert names_this_machine(f"{name}:8000")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(None, "", ":8000", "evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example"),
+        *("evil@localhost", "localhost:8000@evil.example", "localhost:x", "::1", "127.0.0.2", "localhost\n"),
+    ],
+)  # fmt: skip
+def test_no_other_name_is_this_machine(host: str | None) -> None:
+    assert not names_this_machine(host)
 
 
 def test_the_head_is_measured_whole() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fusewire.http.openapi_keys import FOR_EVERYBODY
 from local.schedule import next_time
 from local.template import Template, read_template
 
@@ -53,6 +54,12 @@ def test_every_route_is_served(template: Template, document: dict[str, Any]) -> 
     assert len(set(wanted)) == len(wanted)
     assert {route.function for route in template.routes} <= {function.name for function in template.functions}
     assert all(route.path.startswith("/api/v1/") for route in template.routes)
+
+
+@pytest.mark.parametrize("mode", ["open", "keys"])
+def test_what_is_for_everybody_is_known_whether_or_not_keys_are_asked_for(mode: str) -> None:
+    routes = read_template(_FILE, {"AUTH_MODE": mode}).routes
+    assert {route.path for route in routes if route.for_everybody} == set(FOR_EVERYBODY)
 
 
 def test_what_streams_on_aws_streams_here(template: Template, document: dict[str, Any]) -> None:

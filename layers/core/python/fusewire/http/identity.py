@@ -55,7 +55,6 @@ class Identity:
         return told
 
 
-_SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 _THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
 
 OPEN: Final = Identity(None, frozenset(SCOPES))
@@ -80,20 +79,25 @@ def identity_of(event: Mapping[str, Any], settings: Settings) -> Identity:
     )
 
 
-def refuse_strange_page(method: str, origin: str | None, settings: Settings) -> None:
+def refuse_strange_page(origin: str | None, site: str | None, settings: Settings) -> None:
     """Where no key is asked for, a browser would let any web page spend and reset: only those that are known may.
 
-    What pages may read is for CORS; this is about requests that change something, which browsers send without asking.
+    What pages may read is for CORS; this is about requests that change something or spend, which browsers send without
+    asking.
 
-    :param origin: the request's `Origin`, which browsers send and other clients don't
+    :param origin: the request's `Origin`, which browsers send and other clients don't; not with an image's GET
+    :param site: its `Sec-Fetch-Site`, which they send with that too
     :raises PermissionDeniedError: for a page that is neither of this machine nor in `CORS_ORIGINS`
     """
-    if settings.auth_mode != "open" or origin is None or method in _SAFE_METHODS:
+    if settings.auth_mode != "open" or "*" in settings.cors_origins:
         return
-    if {origin, "*"}.isdisjoint(settings.cors_origins) and _host_of(origin) not in _THIS_MACHINE:
-        raise PermissionDeniedError(
-            f"Web pages of {origin[:200]!r} may not call this gateway. CORS_ORIGINS names those that may."
-        )
+    if origin is None:
+        strange = site == "cross-site"
+    else:
+        strange = origin not in settings.cors_origins and _host_of(origin) not in _THIS_MACHINE
+    if strange:
+        page = f"Web pages of {origin[:200]!r}" if origin is not None else "Other sites' web pages"
+        raise PermissionDeniedError(f"{page} may not call this gateway. CORS_ORIGINS names those that may.")
 
 
 def _host_of(origin: str) -> str | None:

@@ -144,9 +144,11 @@ def guard(paths: dict[str, Any], error: dict[str, Any], anthropics: dict[str, An
             if path in FOR_EVERYBODY:
                 operation["security"] = []
                 continue
-            told = {"401": "No valid API key was given."}
-            if path != "/api/v1/models":
-                told["403"] = "The key doesn't have the scope, or may not use this model or classification."
+            told = {
+                "401": "No valid API key was given.",
+                "403": "The key doesn't have the scope, or may not use this model or classification. With "
+                "`AUTH_MODE=open`: the request is a strange web page's, or its `Host` isn't this machine.",
+            }
             # In front of the function API Gateway answers, which knows one format.
             schema = {"anyOf": [error, anthropics]} if path == "/api/v1/messages" else error
             for status, description in told.items():

@@ -26,6 +26,7 @@ from fusewire.keys import Act
 
 _LARGEST_BODY_BYTES: Final = 6_000_000  # what Lambda takes synchronously; API Gateway itself allows 10 MB
 
+_SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -102,14 +103,16 @@ class Resolver(APIGatewayRestResolver):
         """Who asks; :raises AuthenticationError: when nobody has vouched for the caller"""
         return identity_of(self.current_event.raw_event, self.settings)
 
-    def require(self, scope: Scope | None = None) -> None:
+    def require(self, scope: Scope | None = None, *, spends: bool = False) -> None:
         """Every route that isn't for everybody begins with this.
 
         :param scope: None where any valid key will do
+        :param spends: whether the request costs money, though its method is a safe one
         :raises AuthenticationError: when nobody has vouched for the caller
         :raises PermissionDeniedError: when its key doesn't have the scope, or for a web page that nobody knows
         """
-        refuse_strange_page(self.current_event.http_method, self.header("origin"), self.settings)
+        if spends or self.current_event.http_method not in _SAFE_METHODS:
+            refuse_strange_page(self.header("origin"), self.header("sec-fetch-site"), self.settings)
         identity = self.identity
         if scope is not None:
             identity.require(scope)
