@@ -73,7 +73,7 @@ def test_an_alarming_event_is_counted(event: str, name: str) -> None:
 
 def test_what_a_caller_does_wrong_alarms_nobody() -> None:
     metrics.observe("router.all_failed", {"code": "model_not_found"})
-    for kind in ("rejected_request", "content_policy", "too_large"):
+    for kind in ("rejected_request", "content_policy", "too_large", "input_too_long"):
         metrics.observe("router.provider_failed", {"provider": "p", "kind": kind, "cost_usd": Decimal(0)})
     assert told() == [(None, {"Spend": 0}), ("p", {"Spend": 0})]
 

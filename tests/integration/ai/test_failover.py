@@ -144,12 +144,18 @@ def test_a_refused_connection_costs_nothing(
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["chat", "stream"])
 @pytest.mark.parametrize(
-    ("reply", "error", "outcome"),
+    ("reply", "error", "outcome", "basis"),
     [
-        (status(400, error={"message": "too long", "param": "messages"}), InvalidRequestError, "rejected_request"),
-        (status(422), InvalidRequestError, "rejected_request"),
-        (status(413), RequestTooLargeError, "too_large"),
-        (status(400, error={"code": "content_filter", "message": "no"}), ContentPolicyError, "content_policy"),
+        (
+            status(400, error={"message": "no such tool", "param": "tools"}),
+            InvalidRequestError,
+            "rejected_request",
+            None,
+        ),
+        (status(422), InvalidRequestError, "rejected_request", None),
+        (status(413), RequestTooLargeError, "too_large", None),
+        (status(400, error={"code": "content_filter", "message": "no"}), ContentPolicyError, "content_policy", "bound"),
+        (status(400, error={"code": "context_length_exceeded"}), InvalidRequestError, "input_too_long", "bound"),
     ],
 )
 def test_the_callers_own_mistake_stops_the_chain(
@@ -160,6 +166,7 @@ def test_the_callers_own_mistake_stops_the_chain(
     reply: Reply,
     error: type[FusewireError],
     outcome: str,
+    basis: str | None,
     streamed: bool,
 ) -> None:
     upstream.script.append(reply)
@@ -171,7 +178,7 @@ def test_the_callers_own_mistake_stops_the_chain(
             services.router.complete(chat(), caller())
     assert type(caught.value) is error
     assert not second_upstream.requests
-    assert books.ends() == [("azure", "released", None, outcome)]
+    assert books.ends() == [("azure", "settled" if basis else "released", basis, outcome)]
     assert books.health("azure") == {}
     books.check()
 

@@ -45,7 +45,7 @@ _BOOKING: Final = {"router.success", "router.provider_failed"}
 # For these the line that says so is the only one with the cost; for the others it repeats the attempt's.
 _BOOKED_BY_NOBODY_ELSE: Final = {"expired", "abandoned"}
 # The caller's doing, which says nothing of the provider.
-_CALLERS: Final = {"rejected_request", "content_policy", "too_large", "model_not_priced"}
+_CALLERS: Final = {"rejected_request", "content_policy", "too_large", "input_too_long", "model_not_priced"}
 
 
 @dataclass(slots=True)

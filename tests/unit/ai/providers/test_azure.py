@@ -106,6 +106,7 @@ def test_fields_that_came_after_the_dated_versions(variables: dict[str, str], is
 
 
 FILTERED = {"code": "content_filter", "message": "filtered", "param": "prompt", "innererror": {"code": "x"}}
+TOO_LONG = {"code": None, "message": "This model's maximum context length is 8192 tokens, however you asked for more."}
 INNER = {"code": "400", "message": "filtered", "innererror": {"code": "ResponsibleAIPolicyViolation"}}
 
 
@@ -114,6 +115,9 @@ INNER = {"code": "400", "message": "filtered", "innererror": {"code": "Responsib
     [
         (400, FILTERED, FailureKind.CONTENT_POLICY, ""),
         (400, INNER, FailureKind.CONTENT_POLICY, ""),
+        (400, {"code": "context_length_exceeded", "param": "messages"}, FailureKind.INPUT_TOO_LONG, ""),
+        (400, {"code": "string_above_max_length"}, FailureKind.INPUT_TOO_LONG, ""),
+        (400, TOO_LONG, FailureKind.INPUT_TOO_LONG, ""),
         (400, {"code": "unsupported_value", "param": "temperature"}, FailureKind.REJECTED_REQUEST, ""),
         (401, {"code": "401"}, FailureKind.CREDENTIAL_REJECTED, "AZURE_AI_API_KEY"),
         (403, {"code": "AccessDenied"}, FailureKind.CREDENTIAL_REJECTED, "network rules"),

@@ -27,6 +27,7 @@ class FailureKind(StrEnum):
     REQUEST_TIMEOUT = "request_timeout"
     CONFLICT = "conflict"
     TOO_LARGE = "too_large"
+    INPUT_TOO_LONG = "input_too_long"
     RATE_LIMITED = "rate_limited"
     SERVER_ERROR = "server_error"
     GATEWAY_ERROR = "gateway_error"
@@ -66,10 +67,12 @@ CONSEQUENCES: Final[dict[FailureKind, Consequence]] = {
     # Sent, and then silence: it may be working, and billing, to this moment.
     _K.READ_TIMEOUT: Consequence(True, _S.BOUND, _H.COUNT),
     _K.CONNECTION_LOST: Consequence(True, _S.BOUND, _H.COUNT),
-    # The caller's own mistake, or its content: the next provider would be asked the same. No bill for a refusal.
+    # The caller's own mistake, found before any work: the next provider would be asked the same.
     _K.REJECTED_REQUEST: Consequence(False, _S.RELEASE, _H.UNTOUCHED),
-    _K.CONTENT_POLICY: Consequence(False, _S.RELEASE, _H.UNTOUCHED),
     _K.TOO_LARGE: Consequence(False, _S.RELEASE, _H.UNTOUCHED),
+    # Its content, or too much of it: judged by work on what was sent, or on an answer that had been made.
+    _K.CONTENT_POLICY: Consequence(False, _S.BOUND, _H.UNTOUCHED),
+    _K.INPUT_TOO_LONG: Consequence(False, _S.BOUND, _H.UNTOUCHED),
     # The operator's: a key, an account or a deployment's name. Others can answer meanwhile.
     _K.CREDENTIAL_REJECTED: Consequence(True, _S.RELEASE, _H.NOW),
     _K.OUT_OF_CREDIT: Consequence(True, _S.RELEASE, _H.NOW),

@@ -1,7 +1,7 @@
 """Azure OpenAI: the `v1` API, or a dated `api-version` where `AZURE_AI_API_VERSION` names one.
 
-Source: Microsoft's "Azure OpenAI in Azure AI Foundry Models REST API reference", "API version lifecycle" and "Content
-filtering".
+Source: Microsoft's "Azure OpenAI in Azure AI Foundry Models REST API reference", "API version lifecycle", "Content
+filtering" and "Plan to manage costs", which says what of a failure is billed.
 """
 
 import re
@@ -25,6 +25,10 @@ _FIRST_METERED: Final = "2024-09-01"
 
 _AFTER_THE_DATES: Final = frozenset({"safety_identifier", "prompt_cache_key", "verbosity", "metadata"})
 """Advisory fields that came with `v1` and that the dated versions refuse."""
+
+_INPUT_LIMITS: Final = {"context_length_exceeded", "string_above_max_length", "array_above_max_length"}
+_INPUT_LIMIT_WORDS: Final = "maximum context length"
+"""In the message where there is no code, as of embeddings."""
 
 _SEE: Final[Mapping[FailureKind, str]] = {
     FailureKind.CREDENTIAL_REJECTED: "see AZURE_AI_API_KEY, and the resource's network rules",
@@ -111,13 +115,21 @@ class AzureProvider(OpenAICompatibleProvider):
         return {name: value for name, value in body.items() if not (self._is_dated and name in _AFTER_THE_DATES)}
 
     def _status_failure(self, error: "openai.APIStatusError") -> ProviderFailure:
-        """With the setting to look at, and a refusal by the content filter known by its inner name too."""
+        """With the setting to look at, a refusal by the content filter known by its inner name too, and an input over
+        the model's limit told from other mistakes: Azure may bill it."""
         failure = super()._status_failure(error)
         body = error.body if isinstance(error.body, dict) else {}
         inner = body.get("innererror")
         if error.status_code == 400 and isinstance(inner, dict) and inner.get("code") == "ResponsibleAIPolicyViolation":
             failure.kind = FailureKind.CONTENT_POLICY
             failure.message = "azure refused the content by its policy (HTTP 400)"
+        elif failure.kind is FailureKind.REJECTED_REQUEST and _is_input_limit(error.code, failure.caller_message):
+            failure.kind = FailureKind.INPUT_TOO_LONG
+            failure.message = f"azure found the input longer than the model takes (HTTP {error.status_code})"
         if see := _SEE.get(failure.kind):
             failure.message = f"{failure.message}; {see}"
         return failure
+
+
+def _is_input_limit(code: object, words: str | None) -> bool:
+    return (isinstance(code, str) and code in _INPUT_LIMITS) or _INPUT_LIMIT_WORDS in (words or "").lower()
