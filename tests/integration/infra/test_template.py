@@ -222,8 +222,10 @@ def test_each_function_may_do_what_it_needs(template: dict[str, Any]) -> None:
     for name in of_type(template, "Lambda::Function"):
         role = template["Resources"][f"{name}Role"]["Properties"]
         policies[name] = {each["Ref"] for each in role["ManagedPolicyArns"] if isinstance(each, dict)}
-    vendors = {"CompleteFunction", "EmbedFunction", "ModelsFunction", "AdminProvidersFunction"}
+    vendors = {"CompleteFunction", "EmbedFunction", "AdminProvidersFunction"}
     assert {name for name, used in policies.items() if "UsesProviders" in used} == vendors
+    assert {name for name, used in policies.items() if "UsesProviderKeys" in used} == {*vendors, "ModelsFunction"}
+    assert policies["ModelsFunction"] == {"UsesProviderKeys"}
     assert {name for name, used in policies.items() if "UsesOwner" in used} == {"MigrateFunction"}
     assert policies["MigrateFunction"] == {"UsesOwner"}
 
