@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusewire.ai.vocabulary import ChatRequest
+from tests.conftest import as_app_role
 from tests.integration.ai.observing import Books, LogLines, price_of
+from tests.integration.budget.wire import Wire
 from tests.integration.functions.conftest import Context, Functions, asked, sample
 from tests.support.upstream import Upstream, cut_stream, hang, status
 
@@ -176,6 +178,25 @@ def test_without_the_ledger_nothing_is_forwarded(functions: Functions, upstream:
     assert not upstream.paths
     assert log.events("ledger.unavailable")
     assert "sentinel" not in log.text
+
+
+@pytest.mark.parametrize("name", ["complete", "embed"])
+def test_an_answer_that_cannot_be_settled_any_more_says_how_the_budget_stood(
+    functions: Functions, database_url: str, name: str
+) -> None:
+    wire = Wire(database_url)
+    try:
+        functions.set(DATABASE_URL=as_app_role(wire.url))
+        wire.break_at("ledger_end", "ledger_end", when="before")
+        answer = functions(name, sample(name))
+        assert wire.all_broken
+    finally:
+        functions.forget()
+        wire.close()
+    assert answer["statusCode"] == 200
+    assert read(answer)["usage"]["cost"] == Decimal(answer["headers"]["x-fusewire-cost-usd"])
+    assert answer["headers"]["x-fusewire-budget-state"] == "CLOSED"
+    assert Decimal(answer["headers"]["x-fusewire-budget-remaining-usd"]) < 500
 
 
 def test_out_of_time_is_a_504(functions: Functions, upstream: Upstream, second_upstream: Upstream) -> None:

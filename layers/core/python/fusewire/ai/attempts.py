@@ -100,6 +100,9 @@ class Attempts:
         self._confidential = confidential
         self._outcomes: list[ProviderOutcome] = []
         self._reservation: Reservation | None = None
+        self._budget: Budget | None = None
+        self.key: KeyBudget | None = None
+        """The budget of the caller's key, as `budget`; None without one."""
         self._traced: tracing.Subsegment | None = None
         self._started = time.monotonic()
         self.option = options[0]
@@ -142,15 +145,10 @@ class Attempts:
 
     @property
     def budget(self) -> Budget:
-        """The budget as it stood when the current attempt was reserved."""
-        if self._reservation is None:
+        """The budget as the ledger last told it: when the answer was settled, or else when the attempt was reserved."""
+        if self._budget is None:
             raise RuntimeError("no attempt has been reserved")
-        return self._reservation.budget
-
-    @property
-    def key(self) -> KeyBudget | None:
-        """The same of the caller's key."""
-        return self._reservation.key if self._reservation else None
+        return self._budget
 
     def timeouts(self) -> Timeouts:
         """What is left until something must be heard, divided evenly over this attempt and those that may follow."""
@@ -177,6 +175,8 @@ class Attempts:
                 verdict=Verdict(self.option.provider.id, "ok"),
             )
         )
+        if booked.budget is not None:
+            self._budget, self.key = booked.budget, booked.key
         if cost is not None and cost > reservation.candidate.bound:
             # The provider reports more than it was asked for. It is booked as reported: books follow the bill.
             self._log(
@@ -246,6 +246,7 @@ class Attempts:
             self._left, self._downgrade = list(self._downgrade[1]), None
         self._outcomes += map(cooling_down, reservation.passed_over)
         self._reservation = reservation
+        self._budget, self.key = reservation.budget, reservation.key
         self.number += 1
         place = _candidates(self._left).index(reservation.candidate)
         self.option = self._left[place]

@@ -61,6 +61,10 @@ class Served:
     attempts: int
     dropped: tuple[str, ...]
     booked: Booked
+    budget: Budget
+    """After it; where the ledger couldn't be reached any more, as it stood when this attempt was reserved."""
+    key: KeyBudget | None = None
+    """The budget of the caller's key, likewise."""
     downgraded_from: str | None = None
     """The tier that was asked for, where another one served it to spare the budget."""
 
@@ -245,7 +249,16 @@ class Router:
 
 def _served(attempts: Attempts, booked: Booked, dropped: tuple[str, ...]) -> Served:
     option = attempts.option
-    return Served(option.provider.id, option.model, attempts.number, dropped, booked, attempts.downgraded_from)
+    return Served(
+        option.provider.id,
+        option.model,
+        attempts.number,
+        dropped,
+        booked,
+        attempts.budget,
+        attempts.key,
+        attempts.downgraded_from,
+    )
 
 
 def _dropped(request: ChatRequest | EmbeddingRequest, option: Option) -> tuple[str, ...]:

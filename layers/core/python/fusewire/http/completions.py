@@ -36,7 +36,7 @@ def served_headers(served: Served, app: Resolver, names: Mapping[str, str] = _OW
     """
     headers = _answered_by(served, names)
     headers["x-fusewire-cost-usd"] = usd(served.booked.cost)
-    return headers | _budget_headers(served.booked.budget, served.booked.key, app)
+    return headers | _budget_headers(served.budget, served.key, app)
 
 
 def stream_headers(streaming: Streaming, app: Resolver, names: Mapping[str, str] = _OWN_NAMES) -> dict[str, str]:
@@ -58,10 +58,8 @@ def _answered_by(answered: Served | Streaming, names: Mapping[str, str]) -> dict
     return headers
 
 
-def _budget_headers(budget: Budget | None, key: KeyBudget | None, app: Resolver) -> dict[str, str]:
+def _budget_headers(budget: Budget, key: KeyBudget | None, app: Resolver) -> dict[str, str]:
     """How the budgets stand that may refuse this caller, and amounts only of those that are the caller's to know."""
-    if budget is None:
-        return {}
     headers: dict[str, str] = {"x-fusewire-budget-state": budget.state}
     if app.identity.is_admin:
         headers["x-fusewire-budget-remaining-usd"] = usd(budget.remaining)
