@@ -1,7 +1,7 @@
 """Runs Terraform over a copy of the project's files, without an account and without leaving anything behind.
 
-The binary is the one on the PATH. The provider comes from a folder of plugins beside the checkout, where there is one
-(`../shared/bin/terraform-mirror` says which), else from the registry, as for any user.
+The binary is the one on the PATH. The provider comes from where TF_CLI_CONFIG_FILE says, if it is set; else from the
+folder of plugins that a script beside the checkout knows, if there is one; else from the registry, as for any user.
 """
 
 import json
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 PROJECT: Final = Path(__file__).resolve().parents[3]
 _MIRROR: Final = PROJECT.parent / "shared/bin/terraform-mirror"
+"""Prints a CLI configuration where machines can't reach the registry."""
 _SECONDS: Final = 300
 _FOREIGN: Final = ("AWS_", "TF_VAR_", "TF_CLI_ARGS", "TF_DATA_DIR", "TF_LOG", "TF_WORKSPACE")
 _NO_PROVIDER: Final = ("Failed to query available provider packages", "Failed to install provider")
@@ -79,7 +80,7 @@ def find_terraform(folder: Path) -> Terraform | str:
         return "no binary"
     copy = folder / "copy"
     shutil.copytree(PROJECT / "infra/terraform", copy, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
-    environment = _environment(folder)
+    environment = environment_in(folder)
     told = _run([binary, "init", "-backend=false", "-input=false", "-no-color"], copy, environment)
     said = told.stdout + told.stderr
     if told.returncode and _TOO_OLD in said:
@@ -96,7 +97,8 @@ def find_terraform(folder: Path) -> Terraform | str:
     return Terraform(binary, copy, environment | closed, versions)
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment_in(folder: Path) -> dict[str, str]:
+    """The variables for a Terraform that keeps its data in `folder`: nothing of any account's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     made = {
         "AWS_ACCESS_KEY_ID": "nobody",
@@ -106,7 +108,9 @@ def _environment(folder: Path) -> dict[str, str]:
         "TF_IN_AUTOMATION": "1",
         "TF_REGISTRY_CLIENT_TIMEOUT": "15",
     }
-    if _MIRROR.exists():
+    if configured := kept.get("TF_CLI_CONFIG_FILE"):
+        made["TF_CLI_CONFIG_FILE"] = str(Path(configured).absolute())  # Terraform runs elsewhere
+    elif _MIRROR.exists():
         told = _run([str(_MIRROR)], folder, kept)
         if told.returncode == 0:
             configuration = folder / "terraformrc"
