@@ -86,7 +86,7 @@ def test_a_teams_key_from_its_making_to_its_end(terminal: tuple[Terminal, Upstre
 
     answer = shell.call(secret)
     assert answer.status_code == 200
-    upstream.script.append(vendor.status(503))
+    upstream.script.append(vendor.status(500))
     assert shell.call(secret).status_code == 503
     request_id = answer.headers["x-request-id"]
     cost = Decimal(answer.headers["x-fusewire-cost-usd"])
@@ -109,10 +109,10 @@ def test_a_teams_key_from_its_making_to_its_end(terminal: tuple[Terminal, Upstre
     [attempt] = shell.json("calls", request_id)["attempts"]
     assert (attempt["key_id"], attempt["cost_usd"], attempt["outcome"]) == (key, cost, "success")
     outcomes = [row["outcome"] for row in shell.json("calls", "--key", key)["rows"]]
-    assert outcomes == ["overloaded", "success"]
-    assert "overloaded" in shell.shows("calls", "--outcome", "overloaded")[-1]
+    assert outcomes == ["server_error", "success"]
+    assert "server_error" in shell.shows("calls", "--outcome", "server_error")[-1]
     [openai] = [cells for cells in shell.shows("providers") if cells[0] == "openai"]
-    assert openai[1:5] == ["unknown", "yes", "no", "m"] and "overloaded" in openai
+    assert openai[1:5] == ["unknown", "yes", "no", "m"] and "server_error" in openai
 
     # Change, rotate, reset, revoke.
     changed = shell.json("keys", "update", key, "--budget", "80.000001", "--requests", "none")

@@ -66,7 +66,7 @@ def failed(setting: Setting, answer: httpx.Response) -> list[dict[str, object]]:
 
 
 FAILURES: list[tuple[str, Reply, str, str | None]] = [
-    ("500", vendor.status(500), "server_error", "bound"),
+    ("500", vendor.status(500), "server_error", None),
     ("503", vendor.status(503), "overloaded", None),
     ("429", vendor.status(429, {"retry-after": "7"}), "rate_limited", None),
     ("401", vendor.status(401), "credential_rejected", None),

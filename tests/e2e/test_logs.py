@@ -180,7 +180,7 @@ def test_the_calls_at_their_bound_are_the_ledgers(day: Day) -> None:
     booked = day.books.rows("SELECT provider, sum(cost) FROM ledger WHERE cost_basis = 'bound' GROUP BY provider")
     assert told == dict(booked)
     kinds = {row["kind"] for row in day.ask("bounds")}
-    assert {"connection_lost", "no_usage", "server_error"} == kinds
+    assert {"connection_lost", "no_usage"} == kinds
 
 
 def test_an_outage_of_the_ledger_is_told_with_its_reason(day: Day) -> None:

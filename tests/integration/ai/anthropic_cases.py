@@ -82,6 +82,6 @@ CASES = [
     Case("filter at once", error_in_stream(None, "api_error", FILTERED), None, K.CONTENT_POLICY),
     Case("unknown error at once", error_in_stream(None, "error_of_tomorrow"), None, K.STREAM_ERROR),
     Case("error event before content", error_in_stream(0), None, K.STREAM_ERROR),
-    Case("failure before content", error_in_stream(0, "api_error"), None, K.SERVER_ERROR),
+    Case("failure before content", error_in_stream(0, "api_error"), None, K.STREAM_ERROR),
     Case("time-out before content", error_in_stream(0, "timeout_error"), None, K.GATEWAY_ERROR),
 ]

@@ -37,7 +37,7 @@ TRUNCATED = b'{"id":"x","created":1,"model":"m","choices":[{"index":0,"mess'
 
 # (name, reply, kind, basis: what becomes of the first attempt's reservation)
 FAILS: list[tuple[str, Reply, str, str | None]] = [
-    ("500", status(500), "server_error", "bound"),
+    ("500", status(500), "server_error", None),
     ("502", status(502), "gateway_error", "bound"),
     ("409", status(409), "conflict", None),
     ("402", status(402), "out_of_credit", None),
@@ -197,19 +197,19 @@ def test_the_vendors_words_reach_the_caller_and_no_log(
 def test_everyone_failing_tells_each_outcome(
     upstream: Upstream, second_upstream: Upstream, core: CoreFactory, books: Books, log: LogLines
 ) -> None:
-    upstream.script.append(status(503))
+    upstream.script.append(status(500))
     second_upstream.script.append(status(429, {"Retry-After": "21"}))
     services = core(**two_clouds(upstream, second_upstream))
     with pytest.raises(AllProvidersFailedError) as caught:
         services.router.complete(chat(), caller())
     assert [(o.provider, o.model, o.kind) for o in caught.value.outcomes] == [
-        ("azure", "first", "overloaded"),
+        ("azure", "first", "server_error"),
         ("openai", "second", "rate_limited"),
     ]
     assert caught.value.retry_after == 21
     (line,) = log.events("router.all_failed")
     assert (line["level"], line["code"]) == ("ERROR", "all_providers_failed")
-    assert line["message"] == "azure/first: overloaded; openai/second: rate_limited"
+    assert line["message"] == "azure/first: server_error; openai/second: rate_limited"
     assert len(log.events("router.provider_failed")) == 2
     assert books.spent() == 0
     books.check()

@@ -71,7 +71,6 @@ STATUSES = [
     (409, {}, K.CONFLICT),
     (413, {}, K.TOO_LARGE),
     (418, {}, K.SERVER_ERROR),
-    (499, {}, K.SERVER_ERROR),
     (422, {}, K.REJECTED_REQUEST),
     (429, {}, K.RATE_LIMITED),
     (429, {"code": "insufficient_quota"}, K.OUT_OF_CREDIT),
@@ -80,7 +79,9 @@ STATUSES = [
     (502, {}, K.GATEWAY_ERROR),
     (503, {}, K.OVERLOADED),
     (504, {}, K.GATEWAY_ERROR),
-    (524, {}, K.SERVER_ERROR),
+    (499, {}, K.GATEWAY_ERROR),
+    (520, {}, K.GATEWAY_ERROR),
+    (524, {}, K.GATEWAY_ERROR),
     (529, {}, K.OVERLOADED),
     (307, {}, K.MALFORMED_ANSWER),
 ]

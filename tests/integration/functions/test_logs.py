@@ -57,7 +57,7 @@ def test_a_calls_lines_carry_the_id_of_its_answer(functions: Functions, upstream
 
 
 def test_a_streams_lines_do_too_to_its_end(functions: Functions, upstream: Upstream, log: LogLines) -> None:
-    upstream.script.append(status(503))
+    upstream.script.append(status(500))
     event = asked(stream=True)
     streamed = functions.stream("complete", event)
     assert list(streamed.chunks)

@@ -157,7 +157,7 @@ def test_what_contradicts_itself_is_refused(functions: Functions, query: dict[st
 def test_a_calls_story_has_every_attempt_and_no_content(
     functions: Functions, upstream: Upstream, second_upstream: Upstream
 ) -> None:
-    upstream.script.append(status(503, error={"message": "sentinel-vendor-words"}))
+    upstream.script.append(status(500, error={"message": "sentinel-vendor-words"}))
     event = sample("complete")
     functions("complete", event)
     request_id = event["requestContext"]["requestId"]

@@ -32,7 +32,7 @@ def test_no_two_calls_have_the_same_bound() -> None:
 
 ACTUAL = Entry(0, 1, "call-0", "azure", "settled", "success", "actual", 3 * CENT, CENT)
 AT_BOUND = Entry(1, 1, "call-1", "azure", "settled", "expired", "bound", 3 * CENT, 3 * CENT)
-RELEASED = Entry(2, 2, "call-2", "openai", "released", "overloaded", None, 3 * CENT, Decimal(0))
+RELEASED = Entry(2, 2, "call-2", "openai", "released", "server_error", None, 3 * CENT, Decimal(0))
 WINDOWS = (
     Window(1, "use", 4 * CENT, Decimal(0), 4 * CENT, 4 * CENT, 0),
     Window(2, "admin", Decimal(0), Decimal(0), Decimal(0), Decimal(0), 0),

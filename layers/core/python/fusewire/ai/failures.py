@@ -4,7 +4,7 @@ Three questions, answered per kind:
 
 * does the next provider of the chain get its turn?
 * what becomes of the reservation? `RELEASE` only where the provider certainly did no work; where nobody can know
-  (a time-out after sending, a broken answer, a 500, a gateway's 502 or 504) it is settled at its `BOUND`.
+  (a time-out after sending, a broken answer, a gateway's 502 or 504) it is settled at its `BOUND`.
 * what does it say of the provider's health? Nothing, a note, one more failure in a row, or "cool down now".
 """
 
@@ -81,9 +81,8 @@ CONSEQUENCES: Final[dict[FailureKind, Consequence]] = {
     # The provider's own word that it didn't serve the call.
     _K.CONFLICT: Consequence(True, _S.RELEASE, _H.COUNT),
     _K.RATE_LIMITED: Consequence(True, _S.RELEASE, _H.COUNT),
+    _K.SERVER_ERROR: Consequence(True, _S.RELEASE, _H.COUNT),
     _K.OVERLOADED: Consequence(True, _S.RELEASE, _H.COUNT),
-    # It failed, or said what no table of ours knows (a proxy's 524: taken, never answered): when, it doesn't say.
-    _K.SERVER_ERROR: Consequence(True, _S.BOUND, _H.COUNT),
     # Someone in between gave up waiting (408, 502, 504): what went on behind it is unknown.
     _K.REQUEST_TIMEOUT: Consequence(True, _S.BOUND, _H.COUNT),
     _K.GATEWAY_ERROR: Consequence(True, _S.BOUND, _H.COUNT),

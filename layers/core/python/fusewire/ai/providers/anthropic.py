@@ -16,7 +16,7 @@ from fusewire.ai.failures import FailureKind, ProviderFailure, Settle, Unsupport
 from fusewire.ai.provider import AIProvider, Timeouts, Variables
 from fusewire.ai.providers.anthropic_answers import StreamReader, whole_answer
 from fusewire.ai.providers.anthropic_messages import message_body, unplaced
-from fusewire.ai.providers.faults import check_tool_choice, malformed, retry_after_seconds, unanswered
+from fusewire.ai.providers.faults import check_tool_choice, malformed, retry_after_seconds, unanswered, unlisted
 from fusewire.ai.vocabulary import (
     ChatRequest,
     ChatResponse,
@@ -46,7 +46,6 @@ _BY_STATUS: Final[Mapping[int, tuple[FailureKind, str]]] = {
     413: (FailureKind.TOO_LARGE, "found the request too large"),
     422: (FailureKind.REJECTED_REQUEST, "rejected the request"),
     429: (FailureKind.RATE_LIMITED, "is throttling"),
-    500: (FailureKind.SERVER_ERROR, "failed"),
     502: (FailureKind.GATEWAY_ERROR, "is unreachable behind its gateway"),
     503: (FailureKind.OVERLOADED, "is unavailable"),
     504: (FailureKind.GATEWAY_ERROR, "timed out behind its gateway"),
@@ -252,7 +251,7 @@ class AnthropicProvider(AIProvider):
         elif status < 400:
             kind, what = FailureKind.MALFORMED_ANSWER, "answered with neither content nor an error"
         else:
-            kind, what = _BY_STATUS.get(status, (FailureKind.SERVER_ERROR, "failed"))
+            kind, what = _BY_STATUS.get(status) or unlisted(status)
         theirs = error.api_message if isinstance(error.api_message, str) else None
         kind, what = _by_code_or_words(error.error_code, (theirs or "").lower(), status) or (kind, what)
         return ProviderFailure(

@@ -9,7 +9,7 @@ from typing import Final
 
 from fusewire.ai.failures import FailureKind, ProviderFailure
 from fusewire.ai.providers.aws_exchange import AnswerCut, Exchange, TimeIsOver
-from fusewire.ai.providers.faults import malformed, retry_after_seconds
+from fusewire.ai.providers.faults import malformed, retry_after_seconds, unlisted
 
 _K = FailureKind
 
@@ -96,7 +96,7 @@ def failure_of(error: Exception, exchange: Exchange, *, begun: bool = False) -> 
 
 
 def _status(status: int, name: str, text: str, headers: Mapping[str, str]) -> ProviderFailure:
-    kind, what = _BY_STATUS.get(status, (_K.SERVER_ERROR, "failed"))
+    kind, what = _BY_STATUS.get(status) or unlisted(status)
     if status < 400:
         kind, what = _K.MALFORMED_ANSWER, "answered with neither content nor an error"
     elif status < 500 and name in _BY_NAME:

@@ -26,6 +26,17 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     return seconds if 0 <= seconds < float("inf") else None
 
 
+def unlisted(status: int) -> tuple[FailureKind, str]:
+    """What a status means that the vendor's table doesn't list, from 400 on.
+
+    The vendor's own 500, and a refusal, tell that it didn't serve the call. What comes from a proxy before it doesn't:
+    Cloudflare's 524 means that the vendor took the call and never answered, nginx's 499 that somebody gave up waiting.
+    """
+    if status == 499 or status > 500:
+        return FailureKind.GATEWAY_ERROR, "failed behind its gateway"
+    return FailureKind.SERVER_ERROR, "failed"
+
+
 def malformed(provider: str, error: ValueError | None = None) -> ProviderFailure:
     """An answer was made that can't be read: where, never what was there, since pydantic's text would quote it."""
     where = ""

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from fusewire.ai.failures import FailureKind, ProviderFailure
 from fusewire.ai.provider import AIProvider, Timeouts
 from fusewire.ai.providers.embedding_batches import encoded
-from fusewire.ai.providers.faults import check_tool_choice, malformed, retry_after_seconds, unanswered
+from fusewire.ai.providers.faults import check_tool_choice, malformed, retry_after_seconds, unanswered, unlisted
 from fusewire.ai.vocabulary import (
     ChatRequest,
     ChatResponse,
@@ -236,7 +236,7 @@ class OpenAICompatibleProvider(AIProvider):
         return unanswered(self.id, cause)
 
     def _status_failure(self, error: "openai.APIStatusError") -> ProviderFailure:
-        kind, what = _BY_STATUS.get(error.status_code, (FailureKind.SERVER_ERROR, "failed"))
+        kind, what = _BY_STATUS.get(error.status_code) or unlisted(error.status_code)
         if error.status_code == 400 and error.code in _CONTENT_POLICY_CODES:
             kind, what = FailureKind.CONTENT_POLICY, "refused the content by its policy"
         elif error.code == "insufficient_quota":
