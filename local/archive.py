@@ -42,6 +42,10 @@ _ROLLUPS: Final = """
            sum(output_tokens)
     FROM usage_rollup WHERE window_id = ANY(%s) GROUP BY 1, 2, 3, 4, 5, 6 HAVING sum(requests) > 0
 """
+_MARK: Final = """
+    WITH locked AS (SELECT id FROM budget_window WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE)
+    UPDATE budget_window w SET archived_at = clock_timestamp() FROM locked WHERE w.id = locked.id
+"""
 _DELETE: Final = """
     WITH gone AS (DELETE FROM ledger WHERE window_id = ANY(%s) RETURNING status, cost)
     SELECT count(*), COALESCE(sum(cost), 0) FROM gone
@@ -83,12 +87,10 @@ def archive(connection: psycopg.Connection[Any], month: date, zone: str, file: P
     part.replace(file)  # what an interrupted run left there holds the same
     _sync(file.parent)
     with connection.transaction():
+        connection.execute(_MARK, (list(windows),))  # first: as everywhere, windows are locked before entries
         gone = connection.execute(_DELETE, (list(windows),)).fetchone()
         if gone != (archived.entries, archived.cost):
             raise StartError("The month's entries changed meanwhile; nothing was deleted. Run it again.")
-        connection.execute(
-            "UPDATE budget_window SET archived_at = clock_timestamp() WHERE id = ANY(%s)", (list(windows),)
-        )
         told = {"month": f"{month:%Y-%m}", "file": file.name, "sha256": archived.sha256, "entries": archived.entries}
         connection.execute(_AUDIT, (Jsonb(told | {"cost_usd": usd(archived.cost)}),))
     connection.execute("VACUUM (ANALYZE) ledger")  # the months to come take the room

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -24,7 +25,7 @@ from local.audit import verify
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import Clock, candidate, released, settled
 from tests.integration.local.serving import LAYER
-from tests.support.gateway import PROJECT
+from tests.support.gateway import PROJECT, eventually
 
 Session = psycopg.Connection[tuple[object, ...]]
 OCTOBER = date(2026, 10, 1)
@@ -178,6 +179,24 @@ def test_what_changes_between_writing_and_deleting_is_not_deleted(
     assert len(rows(session, "ledger")) == before
     assert session.execute("SELECT FROM budget_window WHERE archived_at IS NOT NULL").fetchall() == []
     assert session.execute("SELECT FROM audit WHERE action = 'ledger.archived'").fetchall() == []
+
+
+def test_who_settles_late_meanwhile_is_waited_for_and_waits_for_nobody(
+    session: Session, database_url: str, tmp_path: Path
+) -> None:
+    """As `ledger_end` does: the window's lock, then the entry's. The other way round the two wait for each other."""
+    with (
+        psycopg.connect(database_url) as late,
+        psycopg.connect(database_url, autocommit=True) as watching,
+        ThreadPoolExecutor() as threads,
+    ):
+        late.execute("SELECT FROM budget_window WHERE id = 2 FOR NO KEY UPDATE")
+        moving = threads.submit(archive, session, OCTOBER, "UTC", tmp_path / "file.csv.gz")
+        waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        eventually(lambda: watching.execute(waiting).rowcount == 1)
+        late.execute("SELECT FROM ledger WHERE request_id = 'late' FOR UPDATE NOWAIT")
+        late.commit()
+        assert moving.result().entries == 4
 
 
 def test_the_functions_role_may_not(session: Session, tmp_path: Path) -> None:
