@@ -1,9 +1,12 @@
 """Server-sent events: usage for those who asked, an error event instead of `[DONE]` when a stream breaks."""
 
 import json
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
+
+import pytest
 
 from fusewire.ai.router import StreamBrokenError
 from fusewire.ai.vocabulary import StreamChunk
@@ -76,10 +79,14 @@ def test_a_broken_stream_ends_with_an_error_and_no_done() -> None:
     assert "openai dropped the connection" in error["message"]
 
 
-def test_a_bug_in_mid_stream_is_told_without_its_text() -> None:
+def test_a_bug_in_mid_stream_is_told_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     told = events(chat_events(broken(ValueError(SECRET)), include_usage=True))
     assert told[-1]["error"]["code"] == "internal_error"
-    assert SECRET not in json.dumps(told, default=str)
+    [line] = caplog.records
+    fields: dict[str, str] = line.__dict__["fields"]
+    assert (line.message, fields["error_type"]) == ("function.error", "ValueError")
+    assert re.fullmatch(r"test_sse\.py:\d+ broken", fields["location"]), "as of any other bug"
+    assert SECRET not in json.dumps(told, default=str) + str(fields)
 
 
 def test_hanging_up_closes_the_chunks() -> None:

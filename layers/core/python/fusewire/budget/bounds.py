@@ -107,6 +107,9 @@ def _message(message: Message) -> Iterator[int]:
             # Its arguments are a string within JSON in some templates, and parsed and written anew in others.
             arguments = (dumps(call.function.arguments), call.function.arguments)
             yield _JSON_AROUND + max(_json(_CALL % (dumps(call.id), dumps(call.function.name), a)) for a in arguments)
+            if call.extra_content is not None:
+                # Google's signatures, which go back to it: whatever stands there goes with them.
+                yield _JSON_AROUND + _json(dumps(call.extra_content))
     elif message.role == "tool":
         yield _text(message.tool_call_id)
 

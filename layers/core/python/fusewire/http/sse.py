@@ -1,11 +1,10 @@
 """Server-sent events as OpenAI sends them: `data: <json>` per chunk, `data: [DONE]` at the end of a whole answer."""
 
-import logging
 from collections.abc import Iterable, Iterator
 
-from fusewire import logs
 from fusewire.ai.router import StreamBrokenError
 from fusewire.ai.vocabulary import StreamChunk
+from fusewire.http.invocation import log_unexpected
 from fusewire.json import dumps
 
 
@@ -19,15 +18,7 @@ def chat_events(chunks: Iterable[StreamChunk], *, include_usage: bool) -> Iterat
         yield _error(f"The provider broke off in mid-answer: {error}. What you have is incomplete.", "stream_broken")
         return
     except Exception as error:  # noqa: BLE001 - the headers are gone: an event is the only way left to tell the caller
-        frame = error.__traceback__
-        while frame is not None and frame.tb_next is not None:
-            frame = frame.tb_next
-        logs.event(
-            "function.error",
-            logging.ERROR,
-            error_type=type(error).__name__,
-            location=f"{frame.tb_frame.f_code.co_name}:{frame.tb_lineno}" if frame else None,
-        )
+        log_unexpected(error)
         yield _error("Something failed inside the gateway in mid-answer.", "internal_error")
         return
     yield b"data: [DONE]\n\n"
