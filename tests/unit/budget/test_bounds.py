@@ -63,7 +63,9 @@ def rendered(request: ChatRequest) -> int:
         total += tokens(joined)
         if isinstance(message, AssistantMessage):
             total += tokens((message.refusal or "") + (message.reasoning_content or ""))
-            total += sum(_call(call.model_dump(exclude={"index"})) for call in message.tool_calls or ())
+            total += sum(
+                _call(call.model_dump(exclude={"index"}, exclude_none=True)) for call in message.tool_calls or ()
+            )
     if request.tools:
         total += HIDDEN_TOOL_TEXT + sum(written(tool.model_dump(exclude_none=True)) for tool in request.tools)
     if isinstance(request.tool_choice, NamedToolChoice):
@@ -120,7 +122,10 @@ notations = st.sampled_from(
     ["[1e15,1e15,1E5,-1e-7,1e300]", "[1,2,3,4,5,6,7,8,9]", "[[[[[[1,2],[3]]]]]]", "[true,false]"]
 )
 arguments = st.builds(_arguments, objects, notations, st.sampled_from([0, 1])) | texts
-calls = st.fixed_dictionaries({"id": texts, "function": st.fixed_dictionaries({"name": names, "arguments": arguments})})
+calls = st.fixed_dictionaries(
+    {"id": texts, "function": st.fixed_dictionaries({"name": names, "arguments": arguments})},
+    optional={"extra_content": objects},
+)
 messages = st.one_of(
     st.fixed_dictionaries({"role": st.sampled_from(["system", "user"]), "content": contents}, optional={"name": texts}),
     st.fixed_dictionaries({"role": st.just("tool"), "content": contents, "tool_call_id": texts}),
@@ -255,6 +260,16 @@ def test_an_open_string_and_a_trailing_backslash_are_read_once() -> None:
 def test_a_number_may_come_back_longer_than_it_was_written() -> None:
     text = "[" + ",".join(["1e15", "-2E15"] * 50) + "]"
     assert bounds._json(text) >= len(json.dumps(json.loads(text), indent=4))
+
+
+def test_what_comes_with_a_call_is_bound_too() -> None:
+    def with_extra(**extra: object) -> int:
+        call = {"id": "1", "function": {"name": "f", "arguments": "{}"}, **extra}
+        said = {"role": "assistant", "tool_calls": [call]}
+        return chat_input_bound(ChatRequest.model_validate({"model": "m", "messages": [said]}))
+
+    for extra in ({"google": {"thought_signature": "c2ln" * 500}}, {"x": "\ufdfa" * 100}, {"x": [1] * 50}):
+        assert with_extra(extra_content=extra) - with_extra() >= written(extra)
 
 
 def test_a_tools_result_is_bound_as_json() -> None:
