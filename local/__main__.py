@@ -19,7 +19,7 @@ import uvloop
 
 from fusewire import VERSION
 from fusewire.config import ConfigurationError, load_settings
-from fusewire.migrations import migrate
+from fusewire.migrations import ForeignSchemaError, migrate
 from fusewire.services import assemble
 from local import StartError, ollama
 from local.environment import Environment, read_environment
@@ -163,6 +163,11 @@ def _listening(port: int) -> socket.socket:
 def _migrated(database_url: str) -> list[str]:
     try:
         return migrate(database_url)
+    except ForeignSchemaError as error:
+        raise StartError(
+            f"The ledger's database can't be used: {error}, or, without DATABASE_URL, move the folder postgres in "
+            "FUSEWIRE_HOME (.fusewire) away."
+        ) from error
     except psycopg.ProgrammingError as error:
         # Its text may quote the connection string.
         raise StartError(

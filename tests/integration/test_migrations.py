@@ -11,7 +11,10 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from fusewire import migrations
-from fusewire.migrations import available, migrate
+from fusewire.config import load_settings
+from fusewire.errors import LedgerUnavailableError
+from fusewire.migrations import ForeignSchemaError, available, migrate
+from fusewire.migrations.deployment import bring_up_to_date
 
 NAMES = [name for name, _ in available()]
 
@@ -107,7 +110,7 @@ def test_one_that_fails_half_way_leaves_nothing_of_itself(empty_url: str, monkey
     assert applied(empty_url) == NAMES
     assert "half" not in tables(empty_url)
 
-    monkeypatch.setattr(migrations, "available", lambda: iter([(broken[0], "CREATE TABLE half ()")]))
+    monkeypatch.setattr(migrations, "available", lambda: iter([*available(), (broken[0], "CREATE TABLE half ()")]))
     assert migrate(empty_url) == ["9999_broken.sql"]
     assert "half" in tables(empty_url)
 
@@ -132,6 +135,18 @@ def test_a_release_that_is_gone_back_to_closes_nothing_to_the_newer_one(empty_ur
     with psycopg.connect(empty_url, options="-c role=fusewire_app") as connection:
         connection.execute("INSERT INTO of_tomorrow VALUES (1)")
         connection.execute("SELECT ledger_ping('{}'::jsonb)")
+
+
+@pytest.mark.parametrize("theirs", ["0002_budgets.sql", "0000_theirs.sql"])
+def test_a_database_with_another_history_is_refused_and_left_alone(empty_url: str, theirs: str) -> None:
+    with psycopg.connect(empty_url) as connection:
+        connection.execute(migrations._CREATE_TABLE)
+        connection.execute("INSERT INTO schema_migration (name) VALUES (%s), (%s)", (NAMES[0], theirs))
+    with pytest.raises(ForeignSchemaError, match=theirs):
+        migrate(empty_url)
+    assert tables(empty_url) == {"schema_migration"}
+    with pytest.raises(LedgerUnavailableError, match=theirs):
+        bring_up_to_date(load_settings({"DATABASE_URL": empty_url}))
 
 
 def test_a_server_that_cannot_be_reached_is_an_error(database_url: str) -> None:

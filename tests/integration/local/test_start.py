@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 import httpx
+import psycopg
 import pytest
 
 from local.postgres import embedded_postgres
@@ -126,6 +127,14 @@ def test_a_database_that_is_not_there(tmp_path: Path, url: str, told: str) -> No
     assert told in reason
     assert "DATABASE_URL" in reason
     assert _PASSWORD not in reason
+
+
+def test_a_database_of_another_history(tmp_path: Path, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE schema_migration SET name = '0002_budgets.sql' WHERE name LIKE '0002%'")
+    reason = refusal(tmp_path / "home", {"AI_MODE": "cloud", "DATABASE_URL": database_url})
+    assert "its schema isn't this version's (0002_budgets.sql was applied)" in reason
+    assert "an empty database" in reason
 
 
 # --- how it ends --------------------------------------------------------------------------------------------------

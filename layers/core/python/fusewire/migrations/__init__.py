@@ -15,6 +15,10 @@ _CREATE_TABLE: Final = """
 """
 
 
+class ForeignSchemaError(Exception):
+    """The database was migrated by other files than these; `str()` is one line for the operator."""
+
+
 def available() -> Iterator[tuple[str, LiteralString]]:
     """Every migration as (file name, SQL), in the order of their numbers."""
     folder = files(__name__)
@@ -31,6 +35,7 @@ def migrate(database_url: str) -> list[str]:
     :param database_url: a libpq connection string whose role may create tables
     :return: the names of the migrations that this run applied, in order
     :raises psycopg.Error: when the database can't be reached or refuses a statement; what was applied before stays
+    :raises ForeignSchemaError: when it isn't ours to migrate; nothing was changed
     """
     applied = []
     with psycopg.connect(database_url, autocommit=True, connect_timeout=10) as connection:
@@ -38,6 +43,7 @@ def migrate(database_url: str) -> list[str]:
         connection.execute("SELECT pg_advisory_lock(hashtext('fusewire.migrate'))")
         connection.execute(_CREATE_TABLE)
         done = {name for (name,) in connection.execute("SELECT name FROM schema_migration")}
+        _refuse_foreign(done)
         for name, sql in available():
             if name in done:
                 continue
@@ -50,6 +56,17 @@ def migrate(database_url: str) -> list[str]:
         if done <= {name for name, _ in available()}:
             _grant(connection)
     return applied
+
+
+def _refuse_foreign(done: set[str]) -> None:
+    ours = [name for name, _ in available()]
+    # Names above the last of ours are a newer release's, which may have been gone back from.
+    foreign = sorted(name for name in done.difference(ours) if name < ours[-1])
+    if foreign:
+        raise ForeignSchemaError(
+            f"its schema isn't this version's ({foreign[0]} was applied): nothing leads from there to here, so start "
+            "with an empty database"
+        )
 
 
 def renew_grants(database_url: str) -> None:

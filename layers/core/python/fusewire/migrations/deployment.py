@@ -9,7 +9,7 @@ from psycopg.conninfo import make_conninfo
 from fusewire.config import Settings
 from fusewire.credentials import database_credentials, login_of
 from fusewire.errors import LedgerUnavailableError
-from fusewire.migrations import migrate
+from fusewire.migrations import ForeignSchemaError, migrate
 
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('fusewire.migrate'))"
 
@@ -18,8 +18,8 @@ def bring_up_to_date(settings: Settings) -> list[str]:
     """Apply what is missing; then let in the role in `FUSEWIRE_APP_SECRET_ARN`, by its password or by IAM tokens.
 
     :return: the names of the migrations that this run applied, in order
-    :raises LedgerUnavailableError: when a secret or Postgres can't be reached, or Postgres refuses; what was applied
-        before stays, and it can be run again
+    :raises LedgerUnavailableError: when a secret or Postgres can't be reached, Postgres refuses, or its schema is
+        another program's; what was applied before stays, and it can be run again
     """
     if settings.database_url is None:
         raise LedgerUnavailableError("DATABASE_URL is not set")
@@ -30,6 +30,8 @@ def bring_up_to_date(settings: Settings) -> list[str]:
         applied = migrate(url)
         if login is not None:
             _let_in(url, **login, by_token=settings.fusewire_app_iam == "true")
+    except ForeignSchemaError as error:
+        raise LedgerUnavailableError(str(error)) from None
     except psycopg.Error as error:
         # Its text may hold the address, and in a syntax error the statement.
         raise LedgerUnavailableError(type(error).__name__) from None
