@@ -326,6 +326,22 @@ class TestLookup:
         assert price.cost(TokenCounts(100, 0, 30, 40)) * 1_000_000 == 30 * 10 + 40 * 20
         assert price.bound(100, 0) * 1_000_000 == 2000
 
+    @pytest.mark.parametrize(
+        ("provider", "model"), [("anthropic", "claude-of-tomorrow"), ("aws", "eu.anthropic.Claude-x-v1:0")]
+    )
+    def test_an_override_of_a_claude_without_cache_prices_has_anthropics_multiples(
+        self, provider: str, model: str
+    ) -> None:
+        price = book({f"{provider}/*": {"input_mtok": 3, "output_mtok": 15}}).price(provider, model)
+        assert price.cost(TokenCounts(100_000, 0, 0, 100_000, 100_000)) == Decimal("0.60")
+        assert price.cost(TokenCounts(100_000, 0, 0, 100_000)) == Decimal("0.375")
+        assert price.cost(TokenCounts(100_000, 0)) == Decimal("0.30")
+        assert price.bound(100_000, 0) == Decimal("0.60")
+
+    def test_an_overrides_own_price_of_cache_writes_counts(self) -> None:
+        price = book({"aws/*": {"input_mtok": 3, "output_mtok": 15, "cache_write_mtok": 3}}).price("aws", "claude-x")
+        assert price.cost(TokenCounts(100_000, 0, 0, 100_000)) == Decimal("0.30")
+
     def test_the_answer_is_kept(self) -> None:
         assert BOOK.price("openai", "gpt-4o") is BOOK.price("openai", "gpt-4o")
 

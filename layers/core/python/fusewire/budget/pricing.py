@@ -72,7 +72,7 @@ class _Rate:
         """The highest rate that a call with at most `input_tokens` of input can meet."""
         return max([self.base, *(rate for start, rate in self.tiers if input_tokens > start)])
 
-    def times(self, factor: int) -> "_Rate":
+    def times(self, factor: Decimal) -> "_Rate":
         return _Rate(self.base * factor, tuple((start, rate * factor) for start, rate in self.tiers))
 
 
@@ -193,7 +193,7 @@ class PriceOverride(BaseModel):
     cached_input_mtok: _Mtok | None = None
     """Unset: cached input costs what input costs."""
     cache_write_mtok: _Mtok | None = None
-    """Unset: a cache write costs what input costs."""
+    """Unset: a cache write costs what input costs, and for a Claude, by its name, Anthropic's multiple of it."""
 
 
 _FREE: Final = Price((_Rates(_Rate(Decimal(0)), _Rate(Decimal(0))),))
@@ -253,6 +253,8 @@ def _price_of_override(model: str, override: PriceOverride) -> Price:
         cached_input=_optional(override.cached_input_mtok),
         cache_write=_optional(override.cache_write_mtok),
     )
+    if rates.cache_write is None and _is_claude(model):
+        rates = replace(rates, cache_write=rates.input.times(_CLAUDE_WRITE))
     return Price((_with_hour_writes(model, rates),))
 
 
@@ -260,16 +262,25 @@ def _optional(amount: Decimal | None) -> _Rate | None:
     return None if amount is None else _Rate(amount)
 
 
-def _with_hour_writes(model: str, rates: _Rates) -> _Rates:
-    """Claude's 1-hour cache writes where only the 5-minute price is known: twice the base input price.
+_CLAUDE_WRITE: Final = Decimal("1.25")
+_CLAUDE_HOUR_WRITE: Final = Decimal(2)
+"""Times the input price, for a cache write of 5 minutes and of an hour, on every Claude: see
+https://platform.claude.com/docs/en/build-with-claude/prompt-caching#pricing."""
 
-    Anthropic's multipliers are 1.25 (5 minutes) and 2 (1 hour) on every Claude model, see
-    https://platform.claude.com/docs/en/build-with-claude/prompt-caching#pricing. genai-prices has no 1-hour
-    price for the older Claude models on Bedrock and Vertex, and would bill such writes as 5-minute ones.
+
+def _is_claude(model: str) -> bool:
+    return "claude" in model.lower()
+
+
+def _with_hour_writes(model: str, rates: _Rates) -> _Rates:
+    """Claude's 1-hour cache writes where only the 5-minute price is known.
+
+    genai-prices has no 1-hour price for the older Claude models on Bedrock and Vertex, and would bill such writes as
+    5-minute ones.
     """
-    if "claude" not in model.lower() or rates.cache_write is None or rates.cache_write_1h is not None:
+    if not _is_claude(model) or rates.cache_write is None or rates.cache_write_1h is not None:
         return rates
-    return replace(rates, cache_write_1h=rates.input.times(2))
+    return replace(rates, cache_write_1h=rates.input.times(_CLAUDE_HOUR_WRITE))
 
 
 # The snapshot's shape; scripts/snapshot_prices.py says what each field holds.
