@@ -1,6 +1,9 @@
 """How each failure of Bedrock's is classified: by how far it came, then by its status, its name and its text."""
 
+import os
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,13 +28,16 @@ from tests.integration.ai.providers.aws_cases import (
 )
 from tests.support.bedrock_vendor import (
     Bedrock,
+    Handler,
     Reply,
     drip,
     error,
     hang,
     raw,
+    running_bedrock,
     stall,
 )
+from tests.support.certificates import self_signed
 from tests.support.ports import closed_port
 
 pytestmark = pytest.mark.usefixtures("aws_credentials")
@@ -130,6 +136,26 @@ def test_vectors_from_an_address_that_leads_nowhere(bedrock: Bedrock) -> None:
         ):
             assert failed(made(address), "embed").kind is K.CONNECT_FAILED
     assert bedrock.requests == []
+
+
+def no_tls(handler: Handler, body: dict[str, Any]) -> None:
+    """In the middle of a connection under TLS, as a proxy's own error would come."""
+    os.write(handler.connection.fileno(), b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+    handler.close_connection = True
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_tls_that_breaks_after_the_request_is_a_lost_connection(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+) -> None:
+    certificate = self_signed(tmp_path)
+    with running_bedrock(certificate.context()) as secured:
+        assert failed(made(secured.url), how).kind is K.CONNECT_FAILED
+        assert secured.requests == [], "nobody vouches for it, and nothing was sent"
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate.certificate))
+        secured.script.append(no_tls)
+        assert failed(made(secured.url), how).kind is K.CONNECTION_LOST
+        assert len(secured.requests) == 1
 
 
 @pytest.mark.parametrize("how", HOWS)

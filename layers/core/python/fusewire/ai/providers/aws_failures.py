@@ -5,6 +5,7 @@ its user guide; botocore's `bedrock-runtime` service model.
 """
 
 from collections.abc import Mapping
+from traceback import walk_tb
 from typing import Final
 
 from fusewire.ai.failures import FailureKind, ProviderFailure
@@ -156,6 +157,16 @@ def _unsent(error: Exception) -> ProviderFailure:
     return ProviderFailure(_K.CREDENTIAL_REJECTED, f"aws: no credentials could be had; {_CREDENTIAL}")
 
 
+def _in_handshake(error: BaseException | None) -> bool:
+    """Whether TLS failed before the request was sent. botocore raises the same where a record can't be read after it,
+    and OpenSSL has the same words for both; the frames that the first of the errors went through tell them apart."""
+    while error is not None:
+        if any(frame.f_code.co_name == "do_handshake" for frame, _ in walk_tb(error.__traceback__)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _unanswered(error: Exception, exchange: Exchange) -> ProviderFailure:
     """Sent, and then no answer, half of one, or one that botocore's parser gave up on."""
     import urllib3
@@ -164,9 +175,8 @@ def _unanswered(error: Exception, exchange: Exchange) -> ProviderFailure:
     if exchange.status is None:
         if isinstance(error, exceptions.ConnectTimeoutError):
             return ProviderFailure(_K.CONNECT_TIMEOUT, "aws didn't accept a connection in time")
-        if isinstance(
-            error, exceptions.EndpointConnectionError | exceptions.ProxyConnectionError | exceptions.SSLError
-        ):
+        unconnected = isinstance(error, exceptions.EndpointConnectionError | exceptions.ProxyConnectionError)
+        if unconnected or (isinstance(error, exceptions.SSLError) and _in_handshake(error)):
             return ProviderFailure(_K.CONNECT_FAILED, "aws can't be connected to")
     if isinstance(error, TimeIsOver | exceptions.ReadTimeoutError | urllib3.exceptions.ReadTimeoutError):
         return ProviderFailure(_K.READ_TIMEOUT, "aws didn't answer in time")
