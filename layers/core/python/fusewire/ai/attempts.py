@@ -274,9 +274,8 @@ class Attempts:
             )
         else:
             error = AllProvidersFailedError(self._outcomes)
-        if (
-            self._call.operation != "probe"
-        ):  # an operator who asks one dead provider is no outage: the alarm counts these
+        # An operator who asks one dead provider is no outage: the alarm counts these.
+        if self._call.operation != "probe":
             logs.event(
                 "router.all_failed",
                 logging.ERROR,

@@ -111,7 +111,8 @@ class Resolver(APIGatewayRestResolver):
         :raises AuthenticationError: when nobody has vouched for the caller
         :raises PermissionDeniedError: when its key doesn't have the scope, or for a web page that nobody knows
         """
-        if spends or self.current_event.http_method not in _SAFE_METHODS:
+        # Asked here too, so that with keys no call looks for headers that don't matter.
+        if self.settings.auth_mode == "open" and (spends or self.current_event.http_method not in _SAFE_METHODS):
             refuse_strange_page(self.header("origin"), self.header("sec-fetch-site"), self.settings)
         identity = self.identity
         if scope is not None:
