@@ -17,7 +17,7 @@ app = Resolver(_core.settings)
 @app.get("/api/v1/health")
 def health() -> Response[str]:
     try:
-        _core.database.call("SELECT ledger_ping(%s::jsonb)", {})
+        _core.database.call("SELECT ledger_ping($1::jsonb)", {})
     except LedgerUnavailableError as error:
         log_ledger_unavailable(error)
         told = {

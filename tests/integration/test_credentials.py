@@ -196,7 +196,7 @@ def credentials_error() -> Exception:
 # --- the database ------------------------------------------------------------------------------------------------
 
 
-PING = "SELECT to_jsonb(current_user::text) WHERE %s::jsonb IS NOT NULL"
+PING = "SELECT to_jsonb(current_user::text) WHERE $1::jsonb IS NOT NULL"
 
 
 @pytest.fixture

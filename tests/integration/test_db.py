@@ -58,7 +58,7 @@ def runs(owner: psycopg.Connection[tuple[int]]) -> int:
 
 
 def backend(database: Database) -> int:
-    pid: int = database.call("SELECT probe_backend(%s::jsonb)", {})
+    pid: int = database.call("SELECT probe_backend($1::jsonb)", {})
     return pid
 
 
@@ -71,7 +71,7 @@ def test_numbers_come_back_exactly(database: Database) -> None:
         "large": Decimal("1E+3"),
         "list": [Decimal("0.30"), None, True, "0.1"],
     }
-    found = database.call("SELECT probe_echo(%s::jsonb)", told)
+    found = database.call("SELECT probe_echo($1::jsonb)", told)
     assert found == told
     assert {type(found[name]) for name in ("tenth", "tiny", "long")} == {Decimal}
     assert str(found["long"]) == "12345678901234567890.123456789012345678901234567891"
@@ -79,7 +79,7 @@ def test_numbers_come_back_exactly(database: Database) -> None:
 
 def test_text_that_postgres_cannot_hold_is_replaced_and_all_other_text_kept(database: Database) -> None:
     found = database.call(
-        "SELECT probe_echo(%s::jsonb)",
+        "SELECT probe_echo($1::jsonb)",
         {"nul": "a\0b\0\0", "half": "a\ud800b", "escape": r"\u0000 \\u0000", "both": "\\\0", "text": 'ü"\n\\日本 🎉'},
     )
     assert found == {
@@ -91,12 +91,18 @@ def test_text_that_postgres_cannot_hold_is_replaced_and_all_other_text_kept(data
     }
 
 
+def test_text_is_utf_8_whatever_the_environment_says(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    # Text that is taken for another encoding on its way in comes back right, and is stored wrong.
+    assert database.call("SELECT to_jsonb(length($1::jsonb->>'text'))", {"text": "é 日本"}) == 4
+
+
 def test_one_connection_is_opened_on_first_use_and_kept(database: Database) -> None:
     assert len({backend(database) for _ in range(3)}) == 1
 
 
 def test_nothing_is_prepared_on_it(database: Database) -> None:
-    assert [database.call("SELECT probe_prepared(%s::jsonb)", {}) for _ in range(12)] == [0] * 12
+    assert [database.call("SELECT probe_prepared($1::jsonb)", {}) for _ in range(12)] == [0] * 12
 
 
 def test_a_closed_one_opens_again(database: Database) -> None:
@@ -118,7 +124,7 @@ def test_a_statement_whose_answer_was_lost_is_sent_once_more_and_says_so(
     database: Database, owner: psycopg.Connection[tuple[int]]
 ) -> None:
     backend(database)
-    assert database.call("SELECT probe_dies_once(%s::jsonb)", {"a": 1}) == {"a": 1, "resent": True, "runs": 2}
+    assert database.call("SELECT probe_dies_once($1::jsonb)", {"a": 1}) == {"a": 1, "resent": True, "runs": 2}
     assert runs(owner) == 2
 
 
@@ -127,7 +133,7 @@ def test_a_statement_that_always_loses_its_connection_is_given_up(
 ) -> None:
     backend(database)
     with pytest.raises(LedgerUnavailableError):
-        database.call("SELECT probe_dies(%s::jsonb)", {})
+        database.call("SELECT probe_dies($1::jsonb)", {})
     assert runs(owner) == 2
     assert backend(database)
 
@@ -149,7 +155,7 @@ def test_an_answer_of_no_is_an_answer(
     """Postgres was there and declined: asking again at once would only double the wait."""
     backend(database)
     with pytest.raises(LedgerUnavailableError, match=name) as caught:
-        database.call("SELECT probe_raises(%s::jsonb)", {"code": code})
+        database.call("SELECT probe_raises($1::jsonb)", {"code": code})
     assert isinstance(caught.value, StatementRefusedError) == refused
     assert runs(owner) == 1
     assert backend(database)
@@ -158,19 +164,19 @@ def test_an_answer_of_no_is_an_answer(
 def test_a_refused_argument_costs_no_new_connection(database: Database, owner: object) -> None:
     first = backend(database)
     with pytest.raises(StatementRefusedError):
-        database.call("SELECT probe_raises(%s::jsonb)", {"code": "22003"})
+        database.call("SELECT probe_raises($1::jsonb)", {"code": "22003"})
     assert backend(database) == first
 
 
 def test_without_a_url_nothing_is_tried() -> None:
     with pytest.raises(LedgerUnavailableError, match="DATABASE_URL is not set"):
-        Database(None).call("SELECT probe_echo(%s::jsonb)", {})
+        Database(None).call("SELECT probe_echo($1::jsonb)", {})
 
 
 def test_an_unreachable_server_is_told_of_without_its_address(database_url: str) -> None:
     url = make_conninfo(database_url, host="127.0.0.1", port=1, user="somebody", password="s3cret")  # noqa: S106
     with pytest.raises(LedgerUnavailableError) as caught:
-        Database(SecretStr(url)).call("SELECT probe_echo(%s::jsonb)", {})
+        Database(SecretStr(url)).call("SELECT probe_echo($1::jsonb)", {})
     assert caught.value.status == 503
     assert caught.value.retry_after == 1
     told = f"{caught.value} {caught.value.message} {caught.value!r}"

@@ -15,7 +15,7 @@ from fusewire.errors import LedgerUnavailableError
 from fusewire.services import Services, assemble
 from tests.support.postgres_proxy import PostgresProxy, postgres_proxy
 
-PING = "SELECT ledger_ping(%s::jsonb)"
+PING = "SELECT ledger_ping($1::jsonb)"
 
 
 @pytest.fixture
@@ -95,10 +95,10 @@ def test_what_was_done_without_an_answer_is_done_once(core: Services, proxy: Pos
 def test_a_late_answer_is_nobodys(proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(db, "_ANSWER_SECONDS", 0.2)
     database = Database(SecretStr(proxy.url()))
-    slow = "SELECT to_jsonb(1) FROM pg_sleep(0.6) WHERE %s::jsonb IS NOT NULL"
+    slow = "SELECT to_jsonb(1) FROM pg_sleep(0.6) WHERE $1::jsonb IS NOT NULL"
     with pytest.raises(LedgerUnavailableError, match="AnswerTimeout"):
         database.call(slow, {})
-    assert database.call("SELECT to_jsonb(2) WHERE %s::jsonb IS NOT NULL", {}) == 2
+    assert database.call("SELECT to_jsonb(2) WHERE $1::jsonb IS NOT NULL", {}) == 2
     database.close()
 
 

@@ -12,7 +12,7 @@ from tests.support.certificates import self_signed
 from tests.support.postgres_proxy import postgres_proxy
 
 ROOTS = Path(__file__).resolve().parents[2] / "layers/core/certs/rds.pem"
-ENCRYPTED = "SELECT to_jsonb(1) WHERE %s::jsonb IS NOT NULL"
+ENCRYPTED = "SELECT to_jsonb(1) WHERE $1::jsonb IS NOT NULL"
 
 
 def test_a_server_whose_certificate_is_vouched_for_is_spoken_to(database_url: str, tmp_path: Path) -> None:

@@ -233,17 +233,17 @@ def test_what_is_sent_twice_is_done_once(keys: Keys, database_url: str) -> None:
     act, settings = ACT.argument(), keys._settings
     fields = {**FIELDS, "name": "again"}
     again: dict[str, object] = {"settings": settings, "id": key.id, "act": act, "resent": True}
-    database.call("SELECT key_create(%s::jsonb)", again | {"fields": fields, "secret": made})
+    database.call("SELECT key_create($1::jsonb)", again | {"fields": fields, "secret": made})
     assert keys.show(key.id) == key
 
     keys.update(key.id, {"name": "mine"}, ACT)
     keys.update(key.id, {"name": "theirs"}, Act("other", None, "request-2"))
-    told = database.call("SELECT key_update(%s::jsonb)", again | {"changes": {"name": "mine"}})
+    told = database.call("SELECT key_update($1::jsonb)", again | {"changes": {"name": "mine"}})
     assert told["name"] == "theirs"
 
     rotation = again | {"secret": {"hash": "ab" * 32, "prefix": "fw_abababab"}, "overlap_seconds": 60}
     for _ in range(2):
-        database.call("SELECT key_rotate(%s::jsonb)", rotation)
+        database.call("SELECT key_rotate($1::jsonb)", rotation)
     assert len(keys.show(key.id).stored["secrets"]) == 2
     assert [action for _, action in audited(database_url)] == [
         "key.created", "key.updated", "key.updated", "key.rotated",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusewire.json import dumps, loads
+from fusewire.json import dumps, loads, written
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,10 @@ def test_what_json_does_not_know_is_its_text() -> None:
 def test_what_is_no_number_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="JSON"):
         dumps({"cost": value})
+
+
+@given(
+    st.recursive(st.none() | st.integers() | st.text() | st.decimals(allow_nan=False, allow_infinity=False), st.lists)
+)
+def test_what_is_written_once_reads_the_same_within_another_value(value: object) -> None:
+    assert dumps({"a": written(value)}) == dumps({"a": value})

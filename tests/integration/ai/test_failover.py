@@ -122,7 +122,7 @@ def test_an_attempt_more_is_one_round_trip_more(
     services.router.complete(chat(), caller())
     upstream.script.append(status(500))
     services.router.complete(chat(), caller())
-    reserve, end = "SELECT ledger_reserve(%s::jsonb)", "SELECT ledger_end(%s::jsonb)"
+    reserve, end = "SELECT ledger_reserve($1::jsonb)", "SELECT ledger_end($1::jsonb)"
     assert sent == [reserve, end, reserve, reserve, end]
 
 

@@ -56,8 +56,8 @@ def test_a_walk_through_the_ledger_would_be_seen(core: CoreFactory, database_url
     from benchmarks.growth import plans
 
     database = core().database
-    database.call("SELECT ledger_ping(%s::jsonb)", {})
-    told = plans(lambda: database.call("SELECT %s::jsonb, count(*) FROM ledger WHERE cost > 1", {}), database)
+    database.call("SELECT ledger_ping($1::jsonb)", {})
+    told = plans(lambda: database.call("SELECT $1::jsonb, count(*) FROM ledger WHERE cost > 1", {}), database)
     assert told == ["Seq Scan on ledger"]
 
 

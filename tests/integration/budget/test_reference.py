@@ -487,7 +487,7 @@ def test_the_ledger_agrees_with_the_rules(
     connected = Database(limited[LIMITS[0]].database_url)
 
     def start(limit: str) -> Ledger:
-        connected.call("SELECT ledger_ping(%s::jsonb)", {})  # so that a statement that is lost is sent again
+        connected.call("SELECT ledger_ping($1::jsonb)", {})  # so that a statement that is lost is sent again
         return Ledger(connected, limited[limit])
 
     bound = {"books": books, "clock": clock, "events": events, "keys": keys, "wire": wire}

@@ -304,10 +304,10 @@ MUTATIONS: Final = (
         "fusewire.budget.ledger",
         (
             (
-                'told = self._database.call("SELECT ledger_reserve(%s::jsonb)", argument | ending)',
+                'told = self._database.call("SELECT ledger_reserve($1::jsonb)", argument | ending)',
                 "if ending:\n"
                 "                self._end(ending)\n"
-                '            told = self._database.call("SELECT ledger_reserve(%s::jsonb)", argument)',
+                '            told = self._database.call("SELECT ledger_reserve($1::jsonb)", argument)',
             ),
         ),
         "integration/ai/test_failover.py::test_an_attempt_more_is_one_round_trip_more",

@@ -34,5 +34,5 @@ class Audit:
         argument = {**filters, "limit": limit, "stretch": _STRETCH, **between(since, until)}
         if before is not None:
             argument["before"] = before
-        told = self._database.call("SELECT audit_entries(%s::jsonb)", argument)
+        told = self._database.call("SELECT audit_entries($1::jsonb)", argument)
         return told["rows"], told["next"]

@@ -32,6 +32,11 @@ def dumps(value: object) -> str:
     return encoded
 
 
+def written(value: object) -> object:
+    """`value` as JSON already: what is a part of many texts is put into words once, and `dumps` takes it over."""
+    return simplejson.RawJSON(dumps(value))
+
+
 def loads(text: str | bytes) -> Any:  # noqa: ANN401 - JSON is anything
     """What a JSON text says, numbers with a fraction as Decimal. :raises ValueError: for text that isn't JSON"""
     return _DECODER.decode(text if isinstance(text, str) else text.decode())

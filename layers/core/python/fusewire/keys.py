@@ -103,7 +103,7 @@ class Keys:
         :raises LedgerUnavailableError: when nobody can tell
         """
         asked = _hash(secret)
-        told = self._database.call("SELECT key_authenticate(%s::jsonb)", {"hash": asked})
+        told = self._database.call("SELECT key_authenticate($1::jsonb)", {"hash": asked})
         if told is None or not hmac.compare_digest(told["hash"], asked):
             return None
         ends_in = told["ends_in"]
@@ -119,12 +119,12 @@ class Keys:
         """:return: the key, and its secret, which is told this once"""
         secret = _new_secret()
         id = f"key_{time_ordered_id().hex}"
-        made = self._change("key.created", "SELECT key_create(%s::jsonb)", id, act, fields=fields, secret=_kept(secret))
+        made = self._change("key.created", "SELECT key_create($1::jsonb)", id, act, fields=fields, secret=_kept(secret))
         return made, secret
 
     def show(self, id: str) -> Key:
         """:raises KeyNotFoundError: there is no such key"""
-        return Key.read(self._call("SELECT key_show(%s::jsonb)", id))
+        return Key.read(self._call("SELECT key_show($1::jsonb)", id))
 
     def list(self, *, before: str | None, limit: int) -> list[Key]:
         """The newest first.
@@ -132,7 +132,7 @@ class Keys:
         :param before: the id of the last key of the page before; None for the first page
         """
         argument = {"settings": self._settings, "before": before, "limit": limit}
-        return [Key.read(each) for each in self._database.call("SELECT key_list(%s::jsonb)", argument)]
+        return [Key.read(each) for each in self._database.call("SELECT key_list($1::jsonb)", argument)]
 
     def update(self, id: str, changes: Mapping[str, object], act: Act) -> Key:
         """Change these fields and leave all others as they are: two admins at once lose nothing of each other's.
@@ -140,14 +140,14 @@ class Keys:
         :raises KeyNotFoundError: there is no such key
         :raises InvalidRequestError: it is revoked
         """
-        return self._change("key.updated", "SELECT key_update(%s::jsonb)", id, act, changes=changes)
+        return self._change("key.updated", "SELECT key_update($1::jsonb)", id, act, changes=changes)
 
     def revoke(self, id: str, act: Act) -> Key:
         """End a key for good. Its calls in flight settle; the ledger reserves nothing for it any more.
 
         :raises KeyNotFoundError: there is no such key
         """
-        return self._change("key.revoked", "SELECT key_revoke(%s::jsonb)", id, act)
+        return self._change("key.revoked", "SELECT key_revoke($1::jsonb)", id, act)
 
     def rotate(self, id: str, overlap_seconds: int, act: Act) -> tuple[Key, str]:
         """Give a key a new secret; the one that it replaces goes on for the overlap.
@@ -159,7 +159,7 @@ class Keys:
         secret = _new_secret()
         rotated = self._change(
             "key.rotated",
-            "SELECT key_rotate(%s::jsonb)",
+            "SELECT key_rotate($1::jsonb)",
             id,
             act,
             secret=_kept(secret),
@@ -174,7 +174,7 @@ class Keys:
         """
         asked = {"method": method, "path": path}
         written = self._database.call(
-            "SELECT admin_refused(%s::jsonb)", {"key_id": key_id, "act": act.argument(), "asked": asked, "why": why}
+            "SELECT admin_refused($1::jsonb)", {"key_id": key_id, "act": act.argument(), "asked": asked, "why": why}
         )
         if written:
             _tell("admin.refused", act, key_id, path=path, reason=why)

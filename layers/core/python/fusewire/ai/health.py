@@ -23,7 +23,7 @@ def providers_report(core: "Services", *, probe_for: Caller | None) -> dict[str,
     :raises LedgerUnavailableError: health is kept in Postgres
     """
     probes = _probes(core, probe_for) if probe_for else {}
-    noted = core.database.call("SELECT provider_health_json(%s::jsonb)", {})
+    noted = core.database.call("SELECT provider_health_json($1::jsonb)", {})
     providers = []
     for name in core.registry.ids():
         described = _describe(core.registry.get(name), noted.get(name, {}))

@@ -81,7 +81,7 @@ class Books:
         """
         asked = {"from": first, "to": last, "month": month}
         told = self._database.call(
-            "SELECT usage_report(%s::jsonb)",
+            "SELECT usage_report($1::jsonb)",
             {
                 "timezone": self._zone,
                 "groups": groups,
@@ -122,7 +122,7 @@ class Books:
         argument = {**filters, "limit": limit, "stretch": _STRETCH, **between(since, until)}
         if before is not None:
             argument["before"] = str(before)
-        told = self._database.call("SELECT ledger_calls(%s::jsonb)", argument)
+        told = self._database.call("SELECT ledger_calls($1::jsonb)", argument)
         return told["rows"], UUID(told["next"]) if told["next"] else None
 
     def call(self, request_id: str) -> dict[str, Any] | None:
@@ -130,7 +130,7 @@ class Books:
 
         :raises LedgerUnavailableError: when Postgres can't be reached
         """
-        found: dict[str, Any] | None = self._database.call("SELECT ledger_call(%s::jsonb)", {"request_id": request_id})
+        found: dict[str, Any] | None = self._database.call("SELECT ledger_call($1::jsonb)", {"request_id": request_id})
         return found
 
 

@@ -22,6 +22,7 @@ from fusewire.config import Settings
 from fusewire.db import Database, StatementRefusedError
 from fusewire.errors import LedgerUnavailableError
 from fusewire.ids import time_ordered_id
+from fusewire.json import written
 
 Operation = Literal["chat", "embedding", "probe"]
 How = Literal["actual", "bound", "release"]
@@ -156,7 +157,7 @@ class Ledger:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
-        self._settings = sql_settings(settings)
+        self._settings = written(sql_settings(settings))
         self._limit = settings.ai_monthly_budget_usd
         self._introduction: dict[str, object] | None = settings.public()
         self._unsent: list[dict[str, object]] = []
@@ -206,7 +207,7 @@ class Ledger:
             self._send_kept()
             # Should the answer be lost, a reservation may stand that nothing will be sent on.
             unsent.append({"ending": {"id": str(entry_id), "how": "release", "outcome": "not_sent"}})
-            told = self._database.call("SELECT ledger_reserve(%s::jsonb)", argument | ending)
+            told = self._database.call("SELECT ledger_reserve($1::jsonb)", argument | ending)
         except LedgerUnavailableError:
             self._keep(*unsent)
             raise
@@ -267,7 +268,7 @@ class Ledger:
         """
         self._send_kept()
         argument = {"settings": self._settings, "id": str(time_ordered_id())}
-        told = self._database.call("SELECT ledger_budget(%s::jsonb)", argument)
+        told = self._database.call("SELECT ledger_budget($1::jsonb)", argument)
         announce(told)
         return (
             self._seen(told["budget"]),
@@ -306,7 +307,7 @@ class Ledger:
 
     def _reset(self, why: str, **arguments: object) -> Mapping[str, Any]:
         told: Mapping[str, Any] = self._database.call(
-            "SELECT ledger_reset(%s::jsonb)",
+            "SELECT ledger_reset($1::jsonb)",
             {"settings": self._settings, "id": str(time_ordered_id()), "why": why, **arguments},
         )
         announce(told)
@@ -322,7 +323,7 @@ class Ledger:
         return budget
 
     def _end(self, arguments: Mapping[str, object]) -> Booked:
-        told = self._database.call("SELECT ledger_end(%s::jsonb)", {"settings": self._settings, **arguments})
+        told = self._database.call("SELECT ledger_end($1::jsonb)", {"settings": self._settings, **arguments})
         _log_cooldown(arguments, told)
         announce(told)
         if told["status"] is None:  # the database was swapped or restored meanwhile: there is nothing to end
