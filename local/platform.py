@@ -12,6 +12,7 @@ from fusewire.http.invocation import log_unexpected
 from local.connection import Connection
 from local.gateway import BrokenAnswerError, Gateway
 from local.pool import Pool
+from local.processors import Processors
 from local.schedule import run_schedule
 from local.template import Template
 from local.worker import Worker
@@ -37,6 +38,7 @@ class Platform:
         # The others are called by a deployment alone.
         called = {route.function for route in template.routes} | {each.function for each in template.schedules}
         called |= {route.authorizer for route in template.routes if route.authorizer}
+        processors = Processors()
         for function in template.functions:
             if function.name not in called:
                 continue
@@ -48,7 +50,7 @@ class Platform:
                 self._sockets.append(own)
                 self._workers[own.getsockname()[1]] = worker
                 workers.append(worker)
-            self._pools[function.name] = Pool(workers)
+            self._pools[function.name] = Pool(workers, processors)
         is_open = variables.get("AUTH_MODE", "").strip() == "open"
         self._gateway = Gateway(template.routes, self._pools, origins, template.refusals, is_open=is_open)
         self._schedules = template.schedules
@@ -64,6 +66,7 @@ class Platform:
             log_level="critical",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=2,
         )

@@ -1,4 +1,9 @@
-"""The execution environments of one function: started on demand, one event at a time each, replaced when they die."""
+"""The execution environments of one function: started on demand, one event at a time each, replaced when they die.
+
+On Lambda each has processors of its own. Here they share a laptop's few, and where calls keep those busy, more workers
+than a few only take each other's caches (docs/decisions/0005-local-gateway.md). So beyond a few, one more is put to
+work while the processors have room, as they have when a vendor is waited for, or when somebody has waited long enough.
+"""
 
 import asyncio
 import time
@@ -6,23 +11,33 @@ from collections.abc import Sequence
 from typing import Final
 
 from local.invocation import FunctionNotStartedError, Invocation, TooManyRequestsError
+from local.processors import Processors
 from local.worker import Worker
 
 _QUEUE_SECONDS: Final = 29.0  # what API Gateway waits for an integration by default
 _FIRST_BACKOFF_SECONDS: Final = 1.0
 _LONGEST_BACKOFF_SECONDS: Final = 30.0
+_FEW_A_PROCESSOR: Final = 2
+_LOOK_SECONDS: Final = 0.02
+_LONG_ENOUGH_SECONDS: Final = 0.5
+"""Busy processors may be busy with something else altogether."""
 
 
 class Pool:
     """Hands events to idle workers, first come first served. All calls are made on the event loop's thread."""
 
-    def __init__(self, workers: Sequence[Worker]) -> None:
+    def __init__(self, workers: Sequence[Worker], processors: Processors) -> None:
         self._workers = tuple(workers)
+        self._processors = processors
+        self._few = _FEW_A_PROCESSOR * processors.count
+        # Each worker is in one of four states: stopped, starting, idle, at work.
         self._stopped = list(reversed(workers))
+        self._starting = 0
         self._idle: list[Worker] = []
+        self._at_work = 0
         # In the order of their arrival, each with the timer that gives it up.
         self._waiting: dict[Invocation, asyncio.TimerHandle] = {}
-        self._starting = 0
+        self._look: asyncio.TimerHandle | None = None
         self._failures = 0
         self._retry_at = 0.0
         self._why_not = ""
@@ -33,13 +48,12 @@ class Pool:
 
     def invoke(self, invocation: Invocation) -> None:
         """Have it handled by the next worker that is free."""
-        if self._idle:
-            # The one that worked last: its caches are warm, and the others may rest.
-            self._idle.pop().handle(invocation)
+        if self._idle and not self._waiting and self._another_helps():
+            self._put_to_work(invocation)
             return
         timer = asyncio.get_running_loop().call_later(_QUEUE_SECONDS, self._give_up, invocation)
         self._waiting[invocation] = timer
-        self._grow()
+        self._serve()
 
     async def close(self) -> None:
         """Start nothing any more, and end what runs."""
@@ -48,11 +62,34 @@ class Pool:
             self._next().fail(TooManyRequestsError("The gateway is stopping."))
         await asyncio.gather(*(worker.stop() for worker in self._workers))
 
+    def _serve(self) -> None:
+        """Put to work and start whoever helps, and look again soon while somebody waits."""
+        while self._waiting and self._idle and self._another_helps():
+            self._put_to_work(self._next())
+        self._grow()
+        if self._waiting and self._look is None:
+            self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        self._serve()
+
+    def _another_helps(self) -> bool:
+        few = self._at_work + self._starting < self._few
+        return few or self._processors.have_room() or self._waited_seconds() > _LONG_ENOUGH_SECONDS
+
+    def _put_to_work(self, invocation: Invocation) -> None:
+        self._at_work += 1
+        # The one that worked last: its caches are warm, and the others may rest.
+        self._idle.pop().handle(invocation)
+
     def _grow(self) -> None:
         if time.monotonic() < self._retry_at:
             self._refuse_waiting()
             return
-        while self._stopped and self._starting < len(self._waiting) and not self._closed:
+        # To start a worker is work as well: not more than a few at a time.
+        most = min(len(self._waiting), self._few)
+        while self._stopped and self._starting < most and not self._closed and self._another_helps():
             self._starting += 1
             self._stopped.pop().start()
 
@@ -60,20 +97,22 @@ class Pool:
         if first:
             self._starting -= 1
             self._failures = 0
-        if self._waiting:
-            worker.handle(self._next())
         else:
-            self._idle.append(worker)
+            self._at_work -= 1
+        self._idle.append(worker)
+        self._serve()
 
     def _exited(self, worker: Worker, why_not: str | None) -> None:
         """A worker is gone; `why_not` says why it never got ready, None when it did."""
         self._stopped.append(worker)
-        if worker in self._idle:
-            self._idle.remove(worker)
         if why_not is not None:
             self._starting -= 1
             self._back_off(why_not)
-        self._grow()
+        elif worker in self._idle:
+            self._idle.remove(worker)
+        else:
+            self._at_work -= 1
+        self._serve()
 
     def _back_off(self, why_not: str) -> None:
         """Start nothing for a while. Workers that were started together and fail together count once."""
@@ -87,6 +126,13 @@ class Pool:
         """Nobody is left to serve those who wait: they get the reason now, not a time-out later."""
         while self._waiting and len(self._stopped) == len(self._workers):
             self._next().fail(FunctionNotStartedError(self._why_not))
+
+    def _waited_seconds(self) -> float:
+        """Of the one that waits the longest."""
+        if not self._waiting:
+            return 0.0
+        gives_up_at = next(iter(self._waiting.values())).when()
+        return asyncio.get_running_loop().time() - (gives_up_at - _QUEUE_SECONDS)
 
     def _next(self) -> Invocation:
         """Take the one that waits the longest."""

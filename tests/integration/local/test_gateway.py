@@ -58,6 +58,19 @@ def test_what_a_function_gets(tmp_path: Path) -> None:
     uvloop.run(scenario())
 
 
+def test_nobody_says_of_himself_where_he_comes_from(tmp_path: Path) -> None:
+    """The audit has this address, and API Gateway takes it from the connection."""
+
+    async def scenario() -> None:
+        async with serving(Code(tmp_path, "echo", ECHO)) as client:
+            claimed = {"x-forwarded-for": "192.0.2.7", "x-forwarded-proto": "https"}
+            event = (await client.get("/echo", headers=claimed)).json()["event"]
+            assert event["requestContext"]["identity"]["sourceIp"] == "127.0.0.1"
+            assert event["headers"]["x-forwarded-for"] == "192.0.2.7"
+
+    uvloop.run(scenario())
+
+
 def test_where_a_function_runs(tmp_path: Path) -> None:
     code = """
     def handler(event, context):

@@ -12,6 +12,7 @@ import uvloop
 
 from local import platform, pool, worker
 from local.invocation import Invocation, TooManyRequestsError
+from local.processors import Processors
 from tests.integration.local.serving import STREAM, Code, code_of, eventually, logged, serving
 from tests.support.gateway import alive
 
@@ -368,7 +369,8 @@ def test_a_stop_while_workers_are_about_to_start(tmp_path: Path) -> None:
         endless.write_text("#!/bin/sh\nexec sleep 300\n")
         endless.chmod(0o755)
         code = Code(tmp_path, "f", PID, wrapper=endless)
-        started = pool.Pool([worker.Worker(code.function, 1, {"PATH": os.environ["PATH"]}) for _ in range(3)])
+        workers = [worker.Worker(code.function, 1, {"PATH": os.environ["PATH"]}) for _ in range(3)]
+        started = pool.Pool(workers, Processors())
         waiting = [Invocation(str(number), b"{}") for number in range(5)]
         for invocation in waiting:
             started.invoke(invocation)
