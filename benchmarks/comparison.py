@@ -65,11 +65,13 @@ def compare(plan: Plan, places: Installations, litellm_workers: int, work: Path)
         servers = [fusewire, litellm]
         if places.portkey is not None:
             servers.append(peers.portkey(vendor, empty(work / "portkey"), places.portkey))
-        for server in servers:
+        shape = peers.shape(vendor, empty(work / "shape"))
+        for server in (*servers, shape):
             stack.callback(server.stop)
         resources = {server.name: _started(server, plan.starts) for server in servers}
-        targets = {report.DIRECT: peers.direct(vendor)} | {server.name: server.target for server in servers}
-        measured, others = uvloop.run(_measured(targets, plan, servers))
+        shape.start()
+        targets = {report.DIRECT: peers.direct(vendor)} | {server.name: server.target for server in (*servers, shape)}
+        measured, others = uvloop.run(_measured(targets, plan, [*servers, shape]))
         for server in servers:
             resources[server.name] |= _memory("memory loaded", server.memory())
         sent = {

@@ -73,19 +73,17 @@ def measure(plan: Plan) -> dict[str, Any]:
             migrate(owner)
             url = as_app(owner)
             _assert_durable(url)
-            templates = {slots: _templates(url, slots) for slots in SLOTS}
+            sent = {slots: templates(url, slots) for slots in SLOTS}
             with Sessions(url, most) as sessions:
                 sessions.calls_per_second(most, SLOTS[0], plan.seconds / 2)  # each connects, and warms its caches
-                rates = _rounds(plan, url, templates, sessions)
-            parts = _parts(owner, url, templates, plan.seconds)
+                rates = _rounds(plan, url, sent, sessions)
+            parts = _parts(owner, url, sent, plan.seconds)
     finally:
         empty(_FOLDER)
     return {"rounds": plan.rounds, "seconds": plan.seconds, "rates": rates, "parts": parts}
 
 
-def _rounds(
-    plan: Plan, url: str, templates: Mapping[int, Mapping[str, str]], sessions: "Sessions"
-) -> list[dict[str, Any]]:
+def _rounds(plan: Plan, url: str, sent: Mapping[int, Mapping[str, str]], sessions: "Sessions") -> list[dict[str, Any]]:
     rates: dict[tuple[int, int], dict[str, list[float]]] = {
         (slots, count): {OURS: [], PGBENCH: []} for slots in SLOTS for count in SESSIONS
     }
@@ -99,7 +97,7 @@ def _rounds(
                     found = sessions.calls_per_second(count, slots, plan.seconds)
                 else:
                     found = pgbench.calls_per_second(
-                        url, templates[slots], sessions=count, seconds=round(plan.seconds), folder=_FOLDER
+                        url, sent[slots], sessions=count, seconds=round(plan.seconds), folder=_FOLDER
                     )
                 told[subject].append(round(found, 1))
     return [{"slots": slots, "sessions": count, **told} for (slots, count), told in rates.items()]
@@ -177,8 +175,9 @@ class Recorder(Database):
         return super().call(statement, argument)
 
 
-def _templates(url: str, slots: int) -> dict[str, str]:
-    """What pgbench is to send: an environment's second call, since its first one introduces its settings."""
+def templates(url: str, slots: int) -> dict[str, str]:
+    """What pgbench is to send, `reserve` and `end`: an environment's second call, since its first one introduces its
+    settings."""
     database = Recorder(url, slots)
     try:
         ledger = Ledger(database, _settings(url, slots))
@@ -192,12 +191,12 @@ def _templates(url: str, slots: int) -> dict[str, str]:
     return {"reserve": pgbench.template(reserve, made), "end": pgbench.template(end, made)}
 
 
-def _parts(owner: str, url: str, templates: Mapping[int, Mapping[str, str]], seconds: float) -> dict[str, float]:
+def _parts(owner: str, url: str, sent: Mapping[int, Mapping[str, str]], seconds: float) -> dict[str, float]:
     """What a larger server's throughput is reckoned from (`benchmarks.capacity`): one session of pgbench, one slot."""
 
     def rate_of_one(*, commits: bool) -> float:
         return pgbench.calls_per_second(
-            url, templates[SLOTS[0]], sessions=1, seconds=round(seconds), folder=_FOLDER, commits=commits
+            url, sent[SLOTS[0]], sessions=1, seconds=round(seconds), folder=_FOLDER, commits=commits
         )
 
     without_disk = rate_of_one(commits=False)

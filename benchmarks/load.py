@@ -36,6 +36,8 @@ class Target:
     model: str
     headers: tuple[tuple[str, str], ...] = ()
     """What the subject wants besides."""
+    streams: bool = True
+    """Whether it answers in streams as well."""
 
     def request(self, *, stream: bool) -> bytes:
         """The whole HTTP request; the same body for every subject but for the model's name."""

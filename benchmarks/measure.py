@@ -71,7 +71,7 @@ async def warm_up(subjects: Mapping[str, Target], plan: Plan) -> dict[str, int]:
     calls = dict.fromkeys(subjects, 0)
     for name, target in subjects.items():
         # The most callers first: they make a subject start all the workers that it will use.
-        for scenario in sorted(SCENARIOS, key=lambda s: -s.callers):
+        for scenario in sorted(_offered(target), key=lambda s: -s.callers):
             timings = await _offer(name, target, scenario, _WARM_UP_SECONDS, plan.warm_up_calls)
             calls[name] += timings.calls
     return calls
@@ -92,13 +92,18 @@ async def measure(subjects: Mapping[str, Target], plan: Plan, sent: Mapping[str,
             sys.stdout.write(f"round {number + 1} of {plan.rounds}\n")
             sys.stdout.flush()
             for scenario in SCENARIOS:
-                for name in order(tuple(subjects), number):
+                takes_part = [name for name, target in subjects.items() if scenario in _offered(target)]
+                for name in order(takes_part, number):
                     timings = await _offer(name, subjects[name], scenario, plan.seconds)
                     calls[name] += timings.calls
                     rounds.append(Round(scenario.name, name, timings))
     finally:
         gc.enable()
     return Measured(tuple(rounds), calls)
+
+
+def _offered(target: Target) -> list[Scenario]:
+    return [scenario for scenario in SCENARIOS if target.streams or not scenario.stream]
 
 
 def order(subjects: Sequence[str], number: int) -> tuple[str, ...]:

@@ -209,6 +209,27 @@ def fusewire(upstream_port: int, folder: Path, settings: Mapping[str, str] | Non
     )
 
 
+def shape(upstream_port: int, folder: Path) -> Server:
+    """Nothing of fusewire's own between the platform, the SDK and Postgres (`benchmarks.shape`)."""
+    port, key = free_port(), "bench-shape"
+    variables = plain_environment() | {
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "layers" / "core" / "python"))),
+        "PORT": str(port),
+        "FUSEWIRE_HOME": str(folder / "home"),
+        "OPENAI_API_KEY": key,
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
+    }
+    return Server(
+        "shape",
+        [sys.executable, "-m", "benchmarks.shape"],
+        variables,
+        port=port,
+        ready_path="/api/v1/health",
+        target=Target(f"http://127.0.0.1:{port}/api/v1{_CHAT}", key, upstream.MODEL, streams=False),
+        folder=folder,
+    )
+
+
 def fusewire_settings(upstream_port: int) -> dict[str, str]:
     """The vendor as OpenAI, its price, and a budget that no run uses up."""
     price = {"input_mtok": int(INPUT_USD_PER_MTOK), "output_mtok": int(OUTPUT_USD_PER_MTOK)}

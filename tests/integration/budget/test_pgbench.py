@@ -13,7 +13,7 @@ from tests.integration.budget.books import Books
 @pytest.mark.parametrize("slots", ledger.SLOTS)
 def test_pgbench_books_whole_calls(database_url: str, tmp_path: Path, slots: int) -> None:
     url = as_app_role(database_url)
-    templates = ledger._templates(url, slots)
+    templates = ledger.templates(url, slots)
     rate = pgbench.calls_per_second(url, templates, sessions=2, seconds=1, folder=tmp_path)
     with psycopg.connect(database_url) as session:
         rows = session.execute(

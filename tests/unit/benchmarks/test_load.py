@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -136,6 +137,20 @@ def test_a_whole_run_counts_what_each_subject_was_sent(vendor: int) -> None:
         assert measured.calls == {name: billed[target.key] for name, target in subjects.items()}
         assert len(measured.rounds) == plan.rounds * len(SCENARIOS) * len(subjects)
         assert [one.subject for one in measured.rounds[:3]] == ["direct", "one", "another"]
+
+    asyncio.run(run())
+
+
+def test_who_does_not_stream_is_not_asked_to(vendor: int) -> None:
+    subjects = {"direct": _target(vendor, "talks"), "one": replace(_target(vendor, "mute"), streams=False)}
+    plan = Plan(rounds=1, seconds=0.02, warm_up_calls=5, starts=1)
+
+    async def run() -> None:
+        sent = await warm_up(subjects, plan)
+        measured = await measure(subjects, plan, sent)
+        asked = [one.scenario for one in measured.rounds if one.subject == "one"]
+        assert asked == [scenario.name for scenario in SCENARIOS if not scenario.stream]
+        assert sent == {"direct": 5 * len(SCENARIOS), "one": 5 * len(asked)}
 
     asyncio.run(run())
 

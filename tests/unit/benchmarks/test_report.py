@@ -26,6 +26,8 @@ def _all(
         rounds.append(_round("fusewire", scenario, [stream_ours if scenario == _STREAM else ours] * calls))
         rounds.append(_round("litellm", scenario, [theirs] * 4))
         rounds.append(_round("portkey", scenario, [portkeys] * 10))
+        if scenario != _STREAM:
+            rounds.append(_round("shape", scenario, [2.5] * 12))
     return rounds
 
 
@@ -78,6 +80,10 @@ def test_ratios_are_against_each_peer() -> None:
     assert len([line for line in lines if "portkey's" in line]) == len(lines) / 2
 
 
+def test_the_shape_alone_is_no_peer() -> None:
+    assert "shape" not in "".join(report.ratios(report.figures(_all(ours=3.0, theirs=9.0))))
+
+
 def test_what_is_within_the_noise_makes_no_ratio() -> None:
     lines = report.ratios(report.figures(_all(ours=0.9, theirs=9.0, stream_ours=0.9)))
     assert not [line for line in lines if "added" in line]
@@ -89,7 +95,7 @@ def test_portkey_adds_less_or_it_does_not(portkeys: float, met: bool) -> None:
     assert report.aims(told)[0] == {
         "aim": "added p50 below Portkey's at 1 caller",
         "met": met,
-        "found": f"2.00 against {portkeys - 1:.2f} ms",
+        "found": f"2.00 against {portkeys - 1:.2f} ms; the shape alone 1.50",
     }
 
 
@@ -97,6 +103,7 @@ def test_portkey_adds_less_or_it_does_not(portkeys: float, met: bool) -> None:
 def test_five_times_litellms_calls_or_not(calls: int, met: bool) -> None:
     told = report.figures(_all(ours=3.0, theirs=9.0, calls=calls))
     assert report.aims(told)[1]["met"] is met
+    assert report.aims(told)[1]["found"] == f"{calls / 4:.1f} times; the shape alone 3.0"
 
 
 def test_a_peer_that_took_no_part_meets_and_misses_nothing() -> None:

@@ -1,0 +1,62 @@
+"""`python -m benchmarks.shape`: serve it, with a Postgres of its own in FUSEWIRE_HOME, on PORT until told to stop."""
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+
+import uvloop
+
+from benchmarks import ledger
+from benchmarks.peers import ROOT
+from benchmarks.shape import ENTRY
+from fusewire.migrations import migrate
+from local.platform import Platform
+from local.postgres import as_app, embedded_postgres
+from local.template import Function, Route, Template
+
+_WORKERS = 8  # as LOCAL_CONCURRENCY has it by default
+_LAYER = ROOT / "layers" / "core"
+
+
+def main() -> None:
+    home = Path(os.environ["FUSEWIRE_HOME"])
+    home.mkdir(parents=True)
+    with embedded_postgres(home / "postgres", 2 * _WORKERS) as owner:
+        migrate(owner)
+        url = as_app(owner)
+        statements = ledger.templates(url, slots=1)
+        variables = os.environ | {
+            "DATABASE_URL": url,
+            "SHAPE_RESERVE": _argument(statements["reserve"]),
+            "SHAPE_END": _argument(statements["end"]),
+        }
+        uvloop.run(_serve(variables))
+
+
+def _argument(template: str) -> str:
+    """As pgbench's, with the mark for the id that the function knows."""
+    return template.replace("%1$s", ENTRY).replace("%%", "%")
+
+
+async def _serve(variables: dict[str, str]) -> None:
+    function = Function("shape", Path(__file__).parent, "app.handler", 30, 512, _LAYER / "bin" / "stream")
+    paths = (("POST", "/api/v1/chat/completions"), ("GET", "/api/v1/health"))
+    routes = tuple(Route(method, path, function.name) for method, path in paths)
+    public = socket.socket()
+    public.bind(("127.0.0.1", int(os.environ["PORT"])))
+    public.listen()
+    public.setblocking(False)
+    platform = Platform(Template((function,), routes, ()), public, _WORKERS, variables, ())
+    told_to_stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told_to_stop.set)
+    await platform.start()
+    try:
+        await told_to_stop.wait()
+    finally:
+        await platform.stop()
+
+
+if __name__ == "__main__":
+    main()

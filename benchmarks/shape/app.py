@@ -1,0 +1,32 @@
+"""The function: reserve, ask, settle, and pass on what was answered."""
+
+import json
+import os
+from typing import Any
+
+import httpx2
+import openai
+import psycopg
+
+from benchmarks.shape import ENTRY
+from fusewire.ids import time_ordered_id
+
+_reserve, _end = os.environ["SHAPE_RESERVE"], os.environ["SHAPE_END"]
+_vendor = openai.OpenAI(max_retries=0)  # address and credential are in the environment
+_ledger = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True).pgconn
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    if event["httpMethod"] == "GET":
+        return {"statusCode": 200}
+    entry = str(time_ordered_id())
+    _book(b"SELECT ledger_reserve($1::jsonb)", _reserve, entry)
+    answer = _vendor.post("/chat/completions", body=json.loads(event["body"]), cast_to=httpx2.Response)
+    _book(b"SELECT ledger_end($1::jsonb)", _end, entry)
+    return {"statusCode": 200, "headers": {"content-type": "application/json"}, "body": answer.text}
+
+
+def _book(statement: bytes, argument: str, entry: str) -> None:
+    result = _ledger.exec_params(statement, [argument.replace(ENTRY, entry).encode()])
+    if result.status != psycopg.pq.ExecStatus.TUPLES_OK:
+        raise RuntimeError(result.get_error_message())

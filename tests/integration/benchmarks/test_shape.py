@@ -1,0 +1,29 @@
+"""The shape alone is real: it asks the vendor and books, call for call, and does nothing else."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import psycopg
+import uvloop
+
+from benchmarks import peers
+from benchmarks.load import offer
+
+
+def test_each_call_is_asked_for_and_booked(tmp_path: Path) -> None:
+    with peers.vendor() as vendor:
+        server = peers.shape(vendor, tmp_path)
+        try:
+            server.start()
+            timings = uvloop.run(offer(server.target, callers=4, stream=False, seconds=60, most_calls=40))
+            assert timings.calls == 40
+            assert peers.get_json(vendor, "/billed") == {server.target.key: 40}
+            told = (tmp_path / "home" / "postgres" / "postmaster.pid").read_text().splitlines()
+            with psycopg.connect(host=told[4], port=told[3], user="postgres", dbname="fusewire") as books:
+                row = books.execute(
+                    "SELECT spent, reserved, request_count FROM budget_window WHERE closed_at IS NULL"
+                ).fetchone()
+            # Two more: the calls whose statements it repeats.
+            assert row == (42 * Decimal("0.0005"), 0, 42)
+        finally:
+            server.stop()
