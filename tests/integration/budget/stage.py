@@ -1,0 +1,295 @@
+"""Sessions on one database that are held where they are, and what they were told and left behind, made comparable.
+
+Everything is put back between two cases by one statement, so that thousands take minutes.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import TupleRow
+from psycopg.types.json import set_json_loads
+
+from fusewire.json import dumps, loads
+from tests.integration.budget.books import Books
+from tests.integration.budget.keys import Keys
+from tests.integration.budget.statements import CALLS, KEY, LIMIT, NOW, Start, Statement
+
+Connection = psycopg.Connection[TupleRow]
+Told = Any
+"""An answer, with windows called by their places."""
+Asked = tuple[int, Statement]
+"""Which session asks what."""
+
+TABLES: Final[Sequence[LiteralString]] = (
+    "budget_window",
+    "budget_crossing",
+    "budget_slot",
+    "ledger",
+    "usage_rollup",
+    "provider_health",
+    "audit",
+    "audit_head",
+    "settings_seen",
+)
+
+_CLOCK: Final = """
+    CREATE SCHEMA test_clock;
+    CREATE FUNCTION test_clock.clock_timestamp() RETURNS timestamptz
+    LANGUAGE sql VOLATILE AS $$ SELECT current_setting('test.now')::timestamptz $$
+"""
+
+_BOOKS: Final = """
+    SELECT jsonb_build_object(
+        'windows', (SELECT jsonb_agg(to_jsonb(w) || jsonb_build_object(
+                'spent', w.spent + COALESCE(s.spent, 0), 'reserved', w.reserved + COALESCE(s.reserved, 0),
+                'request_count', w.request_count + COALESCE(s.calls, 0)) ORDER BY w.id)
+            FROM budget_window w LEFT JOIN (
+                SELECT window_id, sum(spent) AS spent, sum(reserved) AS reserved, sum(request_count) AS calls
+                FROM budget_slot GROUP BY 1) s ON s.window_id = w.id),
+        'entries', (SELECT jsonb_agg(to_jsonb(l) - '{slot,slot_epoch}'::text[] ORDER BY l.id) FROM ledger l),
+        'rollups', (SELECT jsonb_agg(to_jsonb(r) ORDER BY r.window_id, r.day, r.provider, r.model, r.tier, r.key_id)
+            FROM (SELECT window_id, day, provider, model, tier, key_id, sum(cost) AS cost, sum(requests) AS requests,
+                         sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
+                  FROM usage_rollup GROUP BY 1, 2, 3, 4, 5, 6) r),
+        'crossings', (SELECT jsonb_agg(to_jsonb(c) ORDER BY c.window_id, c.state, c.spent) FROM budget_crossing c),
+        'health', (SELECT jsonb_agg(to_jsonb(h) ORDER BY h.provider) FROM provider_health h),
+        'audit', (SELECT jsonb_agg(to_jsonb(a) - '{id,hash}'::text[] ORDER BY a.n) FROM audit a),
+        'settings', (SELECT jsonb_agg(s.settings) FROM settings_seen s))
+"""
+
+_BROKEN: Final = """
+    SELECT 'audit' AS what, a.n FROM (
+        SELECT a, lag(a.hash, 1, '') OVER (ORDER BY a.n) AS previous, lag(a.n, 1, 0) OVER (ORDER BY a.n) AS before
+        FROM audit a) chained JOIN audit a ON a.n = (chained.a).n
+    WHERE a.hash <> audit_hash(chained.previous, chained.a) OR a.n <> chained.before + 1
+    UNION ALL
+    SELECT 'audit_head', h.n FROM audit_head h
+    WHERE (h.n, h.hash) IS DISTINCT FROM (SELECT (a.n, a.hash) FROM audit a ORDER BY a.n DESC LIMIT 1)
+          AND (h.n > 0 OR EXISTS (SELECT FROM audit))
+    UNION ALL
+    SELECT 'slot', s.slot FROM budget_slot s WHERE (s.spent, s.reserved) <> (
+        SELECT COALESCE(sum(l.cost) FILTER (WHERE l.status = 'settled'), 0),
+               COALESCE(sum(l.bound) FILTER (WHERE l.status = 'reserved'), 0)
+        FROM ledger l WHERE (l.window_id, l.slot, l.slot_epoch) = (s.window_id, s.slot, s.epoch))
+    UNION ALL
+    SELECT 'granted', w.id FROM budget_window w JOIN budget_slot s ON s.window_id = w.id
+    GROUP BY w.id HAVING sum(s.granted) > 0 AND w.spent + w.reserved + sum(s.granted) >= min(s.ceiling)
+    UNION ALL
+    SELECT 'granted in a closed window', w.id FROM budget_window w JOIN budget_slot s ON s.window_id = w.id
+    WHERE s.granted > 0 AND w.closed_at IS NOT NULL
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What everybody was told, by their numbers, and what the tables hold afterwards."""
+
+    told: Mapping[int, Told]
+    books: Mapping[str, Any]
+
+    def crossings(self) -> Counter[tuple[object, ...]]:
+        """How often each was told."""
+        return Counter(
+            (crossing["window_id"], crossing["state"], crossing["spent"], crossing["limit"])
+            for answer in self.told.values()
+            for crossing in answer["crossings"] or ()
+        )
+
+
+class Stage:
+    """A database in one state, and the sessions that meet there. Sessions are numbered from 1."""
+
+    def __init__(self, database_url: str, start: Start) -> None:
+        self.start = start
+        self._url = database_url
+        self._owner = psycopg.connect(database_url, autocommit=True)
+        self._keys = Keys(database_url)
+        self._keys.make(KEY, **(start.key or {}))  # type: ignore[arg-type]
+        self._owner.execute(_CLOCK)
+        self._owner.execute(
+            sql.SQL("ALTER DATABASE {} SET search_path = test_clock, public, pg_catalog").format(
+                sql.Identifier(self._owner.info.dbname)
+            )
+        )
+        self._owner.execute("SET session_replication_role = replica")  # putting back checks no foreign keys
+        self._onlooker = psycopg.connect(database_url, autocommit=True)
+        set_json_loads(loads, self._onlooker)
+        self._books = Books(database_url)
+        self._sessions = {number: self._seated(seat) for number, seat in enumerate(start.seats, 1)}
+        self._holder = psycopg.connect(database_url)
+        self._pool = ThreadPoolExecutor(len(self._sessions))
+        self._remember()
+        self._restored = 0
+        self._before = _recorded(self.outcome({}).books["crossings"])
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        self._keys.close()
+        self._books.close()
+        for connection in (self._owner, self._onlooker, self._holder, *self._sessions.values()):
+            connection.close()
+
+    def restore(self) -> None:
+        """As it was in the beginning."""
+        self._owner.execute("SELECT beginning.put_back()")
+        self._restored += 1
+        if self._restored % 200 == 0:
+            self._owner.execute("VACUUM")
+
+    def ask(self, number: int, statement: Statement) -> Told:
+        argument = statement.argument(number, self.start.slots[number - 1])
+        now = (self.start.now + statement.after).isoformat()
+        row = self._sessions[number].execute(CALLS[statement.function], (now, dumps(argument))).fetchone()
+        assert row is not None
+        return row[1]
+
+    def asking(self, number: int, statement: Statement) -> "Future[Told]":
+        """The same in the background; returns when it has ended or waits for another session's lock."""
+        future = self._pool.submit(self.ask, number, statement)
+        pid = self._sessions[number].info.backend_pid
+        deadline = time.monotonic() + 10
+        while wait([future], timeout=0.001).not_done and not self._waits(pid):
+            assert time.monotonic() < deadline, "it neither ends nor waits for a lock"
+        return future
+
+    @contextmanager
+    def held(self, number: int) -> Iterator[Connection]:
+        """A transaction of this session's, to commit or roll back."""
+        session = self._sessions[number]
+        session.autocommit = False
+        try:
+            yield session
+        finally:
+            session.rollback()
+            session.autocommit = True
+
+    @contextmanager
+    def locked(self, row: tuple[str, str]) -> Iterator[None]:
+        """A row of a table, by its `ctid`, that another session has locked, as everybody locks who changes it."""
+        table, place = row
+        self._holder.execute(
+            sql.SQL("SELECT FROM {} WHERE ctid = %s::tid FOR NO KEY UPDATE").format(sql.Identifier(table)), (place,)
+        )
+        try:
+            yield
+        finally:
+            self._holder.rollback()
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Every row that a statement may have to wait for, by its table and `ctid`."""
+        return [
+            (table, place)
+            for table in TABLES
+            if table not in ("audit", "budget_crossing")
+            for (place,) in self._onlooker.execute(
+                sql.SQL("SELECT ctid::text FROM {}").format(sql.Identifier(table))
+            ).fetchall()
+        ]
+
+    def outcome(self, told: Mapping[int, Told]) -> Outcome:
+        [(books,)] = self._onlooker.execute(_BOOKS).fetchall()
+        names = _named_windows(books["windows"])
+        return Outcome(
+            {number: self._comparable(number, answer, names) for number, answer in told.items()},
+            {table: _renamed(rows, names) for table, rows in books.items()},
+        )
+
+    def check(self, outcome: Outcome, asked: Sequence[Asked]) -> None:
+        """The rules that hold whatever happened."""
+        overbilled = sum((statement.overbills for _, statement in asked), Decimal(0))
+        keys = {} if self.start.key_limit is None else {KEY: self.start.key_limit + overbilled}
+        self._books.check(limit=LIMIT + overbilled, keys=keys)
+        broken = self._onlooker.execute(_BROKEN).fetchall()
+        assert broken == []
+        told = outcome.crossings()
+        recorded = _recorded(outcome.books["crossings"]) - self._before
+        if any(statement.resent for _, statement in asked):
+            told = Counter(set(told))
+        assert told == recorded, "each crossing is told once"
+
+    # --- below: putting back, and making comparable ---
+
+    def _seated(self, seat: int) -> Connection:
+        """A session that falls to this one of two slots: which one follows from its process id."""
+        passed_over = []
+        while True:
+            session = psycopg.connect(self._url, autocommit=True)
+            if 1 + session.info.backend_pid % 2 == seat:
+                break
+            passed_over.append(session)
+        for other in passed_over:
+            other.close()
+        set_json_loads(loads, session)
+        session.execute("SET deadlock_timeout = '20ms'")
+        return session
+
+    def _remember(self) -> None:
+        """Let the history happen, and keep what it left."""
+        seats = {seat: self._seated(seat) for seat in (1, 2)}
+        for step in self.start.history:
+            statement = Statement("", step.function, lambda _, step=step: step.fields, ttl=step.ttl)  # type: ignore[misc]
+            argument = statement.argument(0, step.slots)
+            seats[step.seat].execute(CALLS[step.function], ((NOW - step.ago).isoformat(), dumps(argument)))
+        for session in seats.values():
+            session.close()
+        self._owner.execute("CREATE SCHEMA beginning")
+        statements = []
+        for table in TABLES:
+            name, kept = sql.Identifier("public", table), sql.Identifier("beginning", table)
+            self._owner.execute(sql.SQL("CREATE TABLE {} AS TABLE {}").format(kept, name))
+            statements.append(
+                sql.SQL("DELETE FROM {}; INSERT INTO {} OVERRIDING SYSTEM VALUE SELECT * FROM {};").format(
+                    name, name, kept
+                )
+            )
+        self._owner.execute(
+            sql.SQL("CREATE FUNCTION beginning.put_back() RETURNS void LANGUAGE plpgsql AS $$ BEGIN {} END $$").format(
+                sql.SQL(" ").join(statements)
+            )
+        )
+
+    def _waits(self, pid: int) -> bool:
+        row = self._onlooker.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", (pid,)).fetchone()
+        return row is not None and bool(row[0])
+
+    def _comparable(self, number: int, answer: Told, names: Mapping[int, str]) -> Told:
+        """Without what a call in a slot tells of the company's budget, which may lag (decision 7)."""
+        if max(self.start.slots) > 1 and answer.get("budget") and "by_model" not in answer:
+            answer = {**answer, "budget": None}
+        return _renamed(answer, names)
+
+
+def _named_windows(windows: Sequence[Mapping[str, Any]]) -> Mapping[int, str]:
+    """Windows by their places: ids are lost with whoever rolls back."""
+    counted: Counter[str] = Counter()
+    names = {}
+    for window in windows:
+        counted[window["budget"]] += 1
+        names[window["id"]] = f"{window['budget']}, {counted[window['budget']]}"
+    return names
+
+
+def _renamed(value: Any, names: Mapping[int, str]) -> Any:  # noqa: ANN401 - JSON is anything
+    if isinstance(value, list):
+        return [_renamed(each, names) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: names.get(each, each) if name in _WINDOW_IDS and isinstance(each, int) else _renamed(each, names)
+        for name, each in value.items()
+    }
+
+
+_WINDOW_IDS: Final = ("id", "window_id", "key_window_id")
+
+
+def _recorded(crossings: Sequence[Mapping[str, Any]] | None) -> Counter[tuple[object, ...]]:
+    return Counter((c["window_id"], c["state"], c["spent"], c["limit_usd"]) for c in crossings or ())
