@@ -28,6 +28,9 @@ Told = Any
 Asked = tuple[int, Statement]
 """Which session asks what."""
 
+Row = tuple[str, str]
+"""A table, and what the row holds."""
+
 TABLES: Final[Sequence[LiteralString]] = (
     "budget_window",
     "budget_crossing",
@@ -60,7 +63,7 @@ _BOOKS: Final = """
                          sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
                   FROM usage_rollup GROUP BY 1, 2, 3, 4, 5, 6) r),
         'crossings', (SELECT jsonb_agg(to_jsonb(c) ORDER BY c.window_id, c.state, c.spent) FROM budget_crossing c),
-        'health', (SELECT jsonb_agg(to_jsonb(h) ORDER BY h.provider) FROM provider_health h),
+        'health', (SELECT jsonb_agg(to_jsonb(h) - 'last_success_at' ORDER BY h.provider) FROM provider_health h),
         'audit', (SELECT jsonb_agg(to_jsonb(a) - '{id,hash}'::text[] ORDER BY a.n) FROM audit a),
         'settings', (SELECT jsonb_agg(s.settings) FROM settings_seen s))
 """
@@ -100,7 +103,7 @@ class Outcome:
         return Counter(
             (crossing["window_id"], crossing["state"], crossing["spent"], crossing["limit"])
             for answer in self.told.values()
-            for crossing in answer["crossings"] or ()
+            for crossing in answer.get("crossings") or ()
         )
 
 
@@ -147,7 +150,10 @@ class Stage:
     def ask(self, number: int, statement: Statement) -> Told:
         argument = statement.argument(number, self.start.slots[number - 1])
         now = (self.start.now + statement.after).isoformat()
-        row = self._sessions[number].execute(CALLS[statement.function], (now, dumps(argument))).fetchone()
+        try:
+            row = self._sessions[number].execute(CALLS[statement.function], (now, dumps(argument))).fetchone()
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable) as error:
+            raise AssertionError(f"{statement.name}: {error}") from error
         assert row is not None
         return row[1]
 
@@ -172,25 +178,28 @@ class Stage:
             session.autocommit = True
 
     @contextmanager
-    def locked(self, row: tuple[str, str]) -> Iterator[None]:
-        """A row of a table, by its `ctid`, that another session has locked, as everybody locks who changes it."""
-        table, place = row
-        self._holder.execute(
-            sql.SQL("SELECT FROM {} WHERE ctid = %s::tid FOR NO KEY UPDATE").format(sql.Identifier(table)), (place,)
-        )
+    def locked(self, row: Row) -> Iterator[None]:
+        """A row that another session has locked, as everybody locks who changes it."""
+        table, content = row
+        found = self._holder.execute(
+            sql.SQL("SELECT 1 FROM {} r WHERE to_jsonb(r)::text = %s FOR NO KEY UPDATE").format(sql.Identifier(table)),
+            (content,),
+        ).fetchall()
+        assert len(found) == 1
         try:
             yield
         finally:
             self._holder.rollback()
 
-    def rows(self) -> list[tuple[str, str]]:
-        """Every row that a statement may have to wait for, by its table and `ctid`."""
+    def rows(self) -> list[Row]:
+        """Every row that a statement may have to wait for, as it is in the beginning."""
+        self.restore()
         return [
-            (table, place)
+            (table, content)
             for table in TABLES
-            if table not in ("audit", "budget_crossing")
-            for (place,) in self._onlooker.execute(
-                sql.SQL("SELECT ctid::text FROM {}").format(sql.Identifier(table))
+            if table not in ("audit", "budget_crossing", "settings_seen")
+            for (content,) in self._onlooker.execute(
+                sql.SQL("SELECT to_jsonb(r)::text FROM {} r ORDER BY 1").format(sql.Identifier(table))
             ).fetchall()
         ]
 
@@ -264,6 +273,8 @@ class Stage:
         """Without what a call in a slot tells of the company's budget, which may lag (decision 7)."""
         if max(self.start.slots) > 1 and answer.get("budget") and "by_model" not in answer:
             answer = {**answer, "budget": None}
+        if answer.get("expired"):  # in whatever order they lie
+            answer = {**answer, "expired": sorted(answer["expired"], key=lambda entry: str(entry["request_id"]))}
         return _renamed(answer, names)
 
 

@@ -300,7 +300,7 @@ def _filled(bound: str, key_id: str | None = None, *, spent: bool = True) -> tup
 def _in_slots(ttl_of_gone: timedelta = TTL) -> tuple[Step, ...]:
     """Two of the three are in slots; the third is where there is room for it."""
     return (
-        Step(35 * _MINUTE, "ledger_reserve", reservation(GRANT, None, Decimal("0.001")), slots=2),
+        Step(35 * _MINUTE, "ledger_reserve", reservation(GRANT, KEY, Decimal("0.001")), slots=2),
         Step(35 * _MINUTE, "ledger_end", ending(GRANT, "release"), slots=2),
         Step(_LATELY, "ledger_reserve", reservation(HELD), slots=2, seat=1),
         Step(_LATELY, "ledger_reserve", reservation(KEYED, KEY), slots=2, seat=2),
@@ -327,8 +327,8 @@ STARTS: Final = (
     Start("a key with one call left in its minute", _EARLIER + _holding(), key={"requests": 3, "tokens": 1000}),
     Start("slots, same", _EARLIER + _in_slots(), slots=(2, 2, 2), seats=(1, 1, 1)),
     Start("slots, apart", _EARLIER + _in_slots(), slots=(2, 2, 2)),
-    Start("slots with room for one, same", _EARLIER + _filled("0.47") + _in_slots(), slots=(2, 2, 2), seats=(1, 1, 1)),
-    Start("slots with room for one, apart", _EARLIER + _filled("0.47") + _in_slots(), slots=(2, 2, 2)),
+    Start("slots with room for one, same", _EARLIER + _filled("0.448") + _in_slots(), slots=(2, 2, 2), seats=(1, 1, 1)),
+    Start("slots with room for one, apart", _EARLIER + _filled("0.448") + _in_slots(), slots=(2, 2, 2)),
     Start("slots, expired", _EARLIER + _in_slots(_BRIEF), slots=(2, 2, 2)),
     Start("slots, with a key", _EARLIER + _in_slots(), slots=(2, 2, 2), key={"budget": "0.15"}),
     Start("slots, seen by one of two", _EARLIER + _in_slots(), slots=(1, 2, 1)),
