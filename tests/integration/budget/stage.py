@@ -5,7 +5,7 @@ Everything is put back between two cases by one statement, so that thousands tak
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,13 +43,13 @@ TABLES: Final[Sequence[LiteralString]] = (
     "settings_seen",
 )
 
-_CLOCK: Final = """
+_CLOCKS: Final = """
     CREATE SCHEMA test_clock;
     CREATE FUNCTION test_clock.clock_timestamp() RETURNS timestamptz
     LANGUAGE sql VOLATILE AS $$ SELECT current_setting('test.now')::timestamptz $$
 """
 
-_BOOKS: Final = """
+BOOKS: Final = """
     SELECT jsonb_build_object(
         'windows', (SELECT jsonb_agg(to_jsonb(w) || jsonb_build_object(
                 'spent', w.spent + COALESCE(s.spent, 0), 'reserved', w.reserved + COALESCE(s.reserved, 0),
@@ -65,10 +65,10 @@ _BOOKS: Final = """
         'crossings', (SELECT jsonb_agg(to_jsonb(c) ORDER BY c.window_id, c.state, c.spent) FROM budget_crossing c),
         'health', (SELECT jsonb_agg(to_jsonb(h) - 'last_success_at' ORDER BY h.provider) FROM provider_health h),
         'audit', (SELECT jsonb_agg(to_jsonb(a) - '{id,hash}'::text[] ORDER BY a.n) FROM audit a),
-        'settings', (SELECT jsonb_agg(s.settings) FROM settings_seen s))
+        'settings', (SELECT jsonb_agg(s.settings) FROM settings_seen s)) AS books
 """
 
-_BROKEN: Final = """
+BROKEN: Final = """
     SELECT 'audit' AS what, a.n FROM (
         SELECT a, lag(a.hash, 1, '') OVER (ORDER BY a.n) AS previous, lag(a.n, 1, 0) OVER (ORDER BY a.n) AS before
         FROM audit a) chained JOIN audit a ON a.n = (chained.a).n
@@ -91,6 +91,17 @@ _BROKEN: Final = """
 """
 
 
+def own_clocks(database_url: str) -> None:
+    """Every session that is opened from now on lives at the time that its statements name."""
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute(_CLOCKS)
+        owner.execute(
+            sql.SQL("ALTER DATABASE {} SET search_path = test_clock, public, pg_catalog").format(
+                sql.Identifier(owner.info.dbname)
+            )
+        )
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What everybody was told, by their numbers, and what the tables hold afterwards."""
@@ -100,11 +111,7 @@ class Outcome:
 
     def crossings(self) -> Counter[tuple[object, ...]]:
         """How often each was told."""
-        return Counter(
-            (crossing["window_id"], crossing["state"], crossing["spent"], crossing["limit"])
-            for answer in self.told.values()
-            for crossing in answer.get("crossings") or ()
-        )
+        return told_of(self.told.values())
 
 
 class Stage:
@@ -113,15 +120,10 @@ class Stage:
     def __init__(self, database_url: str, start: Start) -> None:
         self.start = start
         self._url = database_url
+        own_clocks(database_url)
         self._owner = psycopg.connect(database_url, autocommit=True)
         self._keys = Keys(database_url)
         self._keys.make(KEY, **(start.key or {}))  # type: ignore[arg-type]
-        self._owner.execute(_CLOCK)
-        self._owner.execute(
-            sql.SQL("ALTER DATABASE {} SET search_path = test_clock, public, pg_catalog").format(
-                sql.Identifier(self._owner.info.dbname)
-            )
-        )
         self._owner.execute("SET session_replication_role = replica")  # putting back checks no foreign keys
         self._onlooker = psycopg.connect(database_url, autocommit=True)
         set_json_loads(loads, self._onlooker)
@@ -131,7 +133,7 @@ class Stage:
         self._pool = ThreadPoolExecutor(len(self._sessions))
         self._remember()
         self._restored = 0
-        self._before = _recorded(self.outcome({}).books["crossings"])
+        self._before = recorded(self.outcome({}).books["crossings"])
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -204,22 +206,19 @@ class Stage:
         ]
 
     def outcome(self, told: Mapping[int, Told]) -> Outcome:
-        [(books,)] = self._onlooker.execute(_BOOKS).fetchall()
-        names = _named_windows(books["windows"])
-        return Outcome(
-            {number: self._comparable(number, answer, names) for number, answer in told.items()},
-            {table: _renamed(rows, names) for table, rows in books.items()},
-        )
+        [(books,)] = self._onlooker.execute(BOOKS).fetchall()
+        answers = {number: self._comparable(answer) for number, answer in told.items()}
+        return Outcome(placed(answers, books), placed(books, books))
 
     def check(self, outcome: Outcome, asked: Sequence[Asked]) -> None:
         """The rules that hold whatever happened."""
         overbilled = sum((statement.overbills for _, statement in asked), Decimal(0))
         keys = {} if self.start.key_limit is None else {KEY: self.start.key_limit + overbilled}
         self._books.check(limit=LIMIT + overbilled, keys=keys)
-        broken = self._onlooker.execute(_BROKEN).fetchall()
+        broken = self._onlooker.execute(BROKEN).fetchall()
         assert broken == []
         told = outcome.crossings()
-        recorded = _recorded(outcome.books["crossings"]) - self._before
+        recorded = recorded(outcome.books["crossings"]) - self._before
         if any(statement.resent for _, statement in asked):
             told = Counter(set(told))
         assert told == recorded, "each crossing is told once"
@@ -269,23 +268,32 @@ class Stage:
         row = self._onlooker.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", (pid,)).fetchone()
         return row is not None and bool(row[0])
 
-    def _comparable(self, number: int, answer: Told, names: Mapping[int, str]) -> Told:
+    def _comparable(self, answer: Told) -> Told:
         """Without what a call in a slot tells of the company's budget, which may lag (decision 7)."""
         if max(self.start.slots) > 1 and answer.get("budget") and "by_model" not in answer:
             answer = {**answer, "budget": None}
         if answer.get("expired"):  # in whatever order they lie
             answer = {**answer, "expired": sorted(answer["expired"], key=lambda entry: str(entry["request_id"]))}
-        return _renamed(answer, names)
+        return answer
 
 
-def _named_windows(windows: Sequence[Mapping[str, Any]]) -> Mapping[int, str]:
-    """Windows by their places: ids are lost with whoever rolls back."""
+def told_of(answers: Iterable[Told]) -> Counter[tuple[object, ...]]:
+    """The crossings that these tell, and how often."""
+    return Counter(
+        (crossing["window_id"], crossing["state"], crossing["spent"], crossing["limit"])
+        for answer in answers
+        for crossing in answer.get("crossings") or ()
+    )
+
+
+def placed(value: Any, books: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON is anything
+    """An answer, or the books themselves, with windows called by their places: ids are lost with whoever rolls back."""
     counted: Counter[str] = Counter()
     names = {}
-    for window in windows:
+    for window in books["windows"] or ():
         counted[window["budget"]] += 1
         names[window["id"]] = f"{window['budget']}, {counted[window['budget']]}"
-    return names
+    return _renamed(value, names)
 
 
 def _renamed(value: Any, names: Mapping[int, str]) -> Any:  # noqa: ANN401 - JSON is anything
@@ -302,5 +310,5 @@ def _renamed(value: Any, names: Mapping[int, str]) -> Any:  # noqa: ANN401 - JSO
 _WINDOW_IDS: Final = ("id", "window_id", "key_window_id")
 
 
-def _recorded(crossings: Sequence[Mapping[str, Any]] | None) -> Counter[tuple[object, ...]]:
+def recorded(crossings: Sequence[Mapping[str, Any]] | None) -> Counter[tuple[object, ...]]:
     return Counter((c["window_id"], c["state"], c["spent"], c["limit_usd"]) for c in crossings or ())
