@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final, Literal, LiteralString
+from typing import Any, Final, Literal, LiteralString
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from fusewire.budget.ledger import How
@@ -59,6 +59,8 @@ class Statement:
     overbills: Decimal = Decimal(0)
     """USD beyond a bound, which nobody could have refused."""
     resent: bool = False
+    passes_over: bool = False
+    """It sweeps the company's closed windows but those that somebody else has locked (`ledger_expire_closed`)."""
 
     def argument(self, session: int, slots: int) -> dict[str, object]:
         settings = {
@@ -160,7 +162,9 @@ def _fail_over(session: int) -> Fields:
 
 
 def _fail_over_for_key(session: int) -> Fields:
-    return {**reservation(made("successor of the key's", session), KEY), **ending(GONE, "release"), **failed("azure")}
+    """To what costs so little that the slots are granted anew."""
+    successor = reservation(made("successor of the key's", session), KEY, Decimal("0.001"))
+    return {**successor, **ending(GONE, "release"), **failed("azure")}
 
 
 def _read(session: int) -> Fields:
@@ -176,7 +180,7 @@ _ABOVE: Final = Decimal("0.9")
 
 STATEMENTS: Final = (
     Statement("reserve", "ledger_reserve", _reserve),
-    Statement("reserve for the key", "ledger_reserve", _reserve_for_key),
+    Statement("reserve for the key", "ledger_reserve", _reserve_for_key, passes_over=True),
     Statement(
         "reserve, or less where it is HALF_OPEN",
         "ledger_reserve",
@@ -187,6 +191,7 @@ STATEMENTS: Final = (
                 "candidates": [{"provider": "vllm", "model": "llama", "bound": Decimal("0.01"), "tokens": 30}],
             },
         },
+        passes_over=True,
     ),
     Statement(
         "reserve under a lowered limit",
@@ -199,8 +204,9 @@ STATEMENTS: Final = (
         "ledger_reserve",
         lambda session: reservation(made("call of the next month", session), KEY),
         after=NEXT_MONTH,
+        passes_over=True,
     ),
-    Statement("reserve again", "ledger_reserve", again(_reserve_for_key), resent=True),
+    Statement("reserve again", "ledger_reserve", again(_reserve_for_key), resent=True, passes_over=True),
     Statement("fail over", "ledger_reserve", _fail_over),
     Statement("fail over for the key", "ledger_reserve", _fail_over_for_key),
     Statement("fail over again", "ledger_reserve", again(_fail_over), resent=True),
@@ -262,7 +268,7 @@ class Start:
     """AI_LEDGER_SLOTS of the first, second and third session."""
     seats: tuple[int, ...] = (1, 2, 1)
     """The slots that the sessions fall to, where there are two."""
-    key: Mapping[str, object] | None = None
+    key: Mapping[str, Any] | None = None
     """What the key is limited to."""
 
     @property

@@ -99,11 +99,11 @@ def comes(moment: Callable[[datetime], datetime]) -> Event:
 
 EVENTS: Final[Mapping[str, tuple[Event, ...]]] = {
     "first begins": (begins(FIRST),),
-    "first ends": (ends(FIRST, "actual", COST), ends(FIRST, "release"), ends(FIRST, "bound")),
+    "first ends": (ends(FIRST, "actual", COST), ends(FIRST, "release")),
     "second begins": (begins(SECOND, KEY),),
-    "second ends": (ends(SECOND, "actual", COST), ends(SECOND, "release")),
+    "second ends": (ends(SECOND, "bound"),),
     "sweep": (Event("ledger_budget", {"id": str(made("sweep", 1))}, lambda rules, _: rules.budget()),),
-    "turn": (is_reset("global"), is_reset(KEY), comes(lambda now: max(now, NEXT_MONTH))),
+    "turn": (is_reset("global"), comes(lambda now: max(now, NEXT_MONTH))),
     "hour": (comes(lambda now: now + HOUR),),
     "limit": (Event(lowers=True),),
 }
