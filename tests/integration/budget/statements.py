@@ -158,7 +158,11 @@ def _reserve_for_key(session: int) -> Fields:
 
 
 def _fail_over(session: int) -> Fields:
-    return {**reservation(made("successor", session), None, BOUND, "azure"), **ending(HELD, "bound"), **failed("openai")}
+    return {
+        **reservation(made("successor", session), None, BOUND, "azure"),
+        **ending(HELD, "bound"),
+        **failed("openai"),
+    }
 
 
 def _fail_over_for_key(session: int) -> Fields:
