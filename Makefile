@@ -70,7 +70,8 @@ fuzz: .venv/dev.stamp ## Schemathesis over the whole OpenAPI document, with ever
 
 prove: .venv/dev.stamp ## Break each rule about money on purpose; the ledger against its model, at length (minutes)
 	FUSEWIRE_PROVE=1 $(BIN)/python -m pytest -v -n auto --dist worksteal tests/integration/test_mutations.py \
-		tests/integration/budget/test_reference.py tests/integration/budget/test_histories.py
+		tests/integration/budget/test_reference.py tests/integration/budget/test_histories.py \
+		tests/integration/budget/test_overlaps.py tests/integration/budget/test_orders.py
 
 chaos: .venv/dev.stamp ## Kill workers and Postgres under load, end the month, reset; then look for every cent (SECONDS=150)
 	PYTHONPATH=layers/core/python $(BIN)/python -m benchmarks.chaos $(if $(SECONDS),--seconds $(SECONDS))

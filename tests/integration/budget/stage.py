@@ -82,6 +82,9 @@ BROKEN: Final = """
     WHERE (h.n, h.hash) IS DISTINCT FROM (SELECT (a.n, a.hash) FROM audit a ORDER BY a.n DESC LIMIT 1)
           AND (h.n > 0 OR EXISTS (SELECT FROM audit))
     UNION ALL
+    SELECT 'reserved, and swept past', w.id FROM ledger l JOIN budget_window w ON w.id = l.window_id
+    WHERE l.status = 'reserved' AND l.expires_at <= w.swept_until
+    UNION ALL
     SELECT 'slot', s.slot FROM budget_slot s WHERE (s.spent, s.reserved) <> (
         SELECT COALESCE(sum(l.cost) FILTER (WHERE l.status = 'settled'), 0),
                COALESCE(sum(l.bound) FILTER (WHERE l.status = 'reserved'), 0)
@@ -222,7 +225,10 @@ class Stage:
     def outcome(self, told: Mapping[int, Told]) -> Outcome:
         [(books,)] = self._onlooker.execute(BOOKS).fetchall()
         answers = {number: self._comparable(answer) for number, answer in told.items()}
-        del books["slots"]  # where in the window money lies is nobody's business but the ledger's
+        # Where in a window its money lies, and where the next sweep begins, is nobody's business but the ledger's.
+        del books["slots"]
+        for window in books["windows"] or ():
+            del window["swept_until"]
         return Outcome(placed(answers, books), placed(books, books))
 
     def check(self, outcome: Outcome, asked: Sequence[Asked]) -> None:
@@ -283,13 +289,14 @@ class Stage:
         row = self._onlooker.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", (pid,)).fetchone()
         return row is not None and bool(row[0])
 
-    def _comparable(self, answer: Told) -> Told:
+    def _comparable(self, answer: Mapping[str, Any]) -> Told:
         """Without what a call in a slot tells of the company's budget, which may lag (decision 7)."""
-        if max(self.start.slots) > 1 and answer.get("budget") and "by_model" not in answer:
-            answer = {**answer, "budget": None}
-        if answer.get("expired"):  # in whatever order they lie
-            answer = {**answer, "expired": sorted(answer["expired"], key=lambda entry: str(entry["request_id"]))}
-        return answer
+        told = {name: value for name, value in answer.items() if value is not None}
+        if max(self.start.slots) > 1 and "by_model" not in told:
+            told.pop("budget", None)
+        if "expired" in told:  # in whatever order they lie
+            told["expired"] = sorted(told["expired"], key=lambda entry: str(entry["request_id"]))
+        return told
 
 
 def told_of(answers: Iterable[Told]) -> Counter[tuple[object, ...]]:
