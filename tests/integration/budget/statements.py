@@ -323,8 +323,8 @@ def _in_slots(ttl_of_gone: timedelta = TTL) -> tuple[Step, ...]:
 _RESET: Final = Step(_LATELY, "ledger_reset", reset(0x99, "admin"))
 
 STARTS: Final = (
-    # A sweep doesn't see the very first window while it is being opened. What is reserved there would have to expire within
-    # the 5 s that a lock is waited for to be missed, and then only until the next one.
+    # A sweep doesn't see the very first window while it is being opened. What is reserved there would have to expire
+    # within the 5 s that a lock is waited for to be missed, and then only until the next sweep.
     Start("nothing yet", (), still=True),
     Start("before the key's first call", _EARLIER + _holding()[:1]),
     Start("room", _EARLIER + _holding()),
