@@ -154,7 +154,7 @@ class Stage:
         self._owner.execute("SELECT beginning.put_back()")
         self._restored += 1
         if self._restored % 200 == 0:
-            self._owner.execute("VACUUM")
+            self._owner.execute("VACUUM (TRUNCATE off)")
 
     def ask(self, number: int, statement: Statement) -> Told:
         argument = statement.argument(number, self.start.slots[number - 1])
@@ -264,9 +264,8 @@ class Stage:
         """Let the history happen, and keep what it left."""
         seats = {seat: self._seated(seat) for seat in (1, 2)}
         for step in self.start.history:
-            statement = Statement("", step.function, lambda _, step=step: step.fields, ttl=step.ttl)  # type: ignore[misc]
-            argument = statement.argument(0, step.slots)
-            seats[step.seat].execute(CALLS[step.function], ((NOW - step.ago).isoformat(), dumps(argument)))
+            argument = step.statement.argument(0, step.slots)
+            seats[step.seat].execute(CALLS[step.statement.function], ((NOW - step.ago).isoformat(), dumps(argument)))
         for session in seats.values():
             session.close()
         self._owner.execute("CREATE SCHEMA beginning")
@@ -274,6 +273,8 @@ class Stage:
         for table in TABLES:
             name, kept = sql.Identifier("public", table), sql.Identifier("beginning", table)
             self._owner.execute(sql.SQL("CREATE TABLE {} AS TABLE {}").format(kept, name))
+            # It may lock a table to cut it short, and then somebody waits for it.
+            self._owner.execute(sql.SQL("ALTER TABLE {} SET (autovacuum_enabled = off)").format(name))
             statements.append(
                 sql.SQL("DELETE FROM {}; INSERT INTO {} OVERRIDING SYSTEM VALUE SELECT * FROM {};").format(
                     name, name, kept

@@ -37,6 +37,9 @@ FILLER: Final = UUID(int=5)
 GRANT: Final = UUID(int=6)
 FAILED: Final = UUID(int=7)
 
+SECOND: Final = 2
+"""The session that comes first where one is held, so that it is the one whose answer may be lost."""
+
 CALLS: Final[dict[str, LiteralString]] = {
     "ledger_reserve": "SELECT set_config('test.now', %s, false), ledger_reserve(%s::jsonb)",
     "ledger_end": "SELECT set_config('test.now', %s, false), ledger_end(%s::jsonb)",
@@ -146,9 +149,6 @@ def again(fields: Callable[[int], Fields]) -> Callable[[int], Fields]:
     return lambda session: {**fields(SECOND), "resent": True}
 
 
-SECOND: Final = 2
-
-
 def _reserve(session: int) -> Fields:
     return reservation(made("call", session))
 
@@ -253,9 +253,7 @@ class Step:
     """What has happened before a state begins."""
 
     ago: timedelta
-    function: Function
-    fields: Fields
-    ttl: timedelta = TTL
+    statement: Statement
     slots: int = 1
     seat: int = 1
     """The slot of the session that asks, where there are two."""
@@ -285,42 +283,50 @@ class Start:
 
 _HOUR: Final = timedelta(hours=1)
 _MINUTE: Final = timedelta(minutes=1)
-_LATELY: Final = timedelta(seconds=30)
+_LATELY: Final = timedelta(seconds=3)
+"""Less than the 5 s after which a reserve writes down that it swept, whether or not it found anything."""
 _BRIEF: Final = timedelta(seconds=1)
 
+
+def _step(
+    ago: timedelta, function: Function, fields: Fields, ttl: timedelta = TTL, *, slots: int = 1, seat: int = 1
+) -> Step:
+    return Step(ago, Statement("", function, lambda _: fields, ttl=ttl), slots, seat)
+
+
 _EARLIER: Final = (
-    Step(_HOUR, "ledger_reserve", reservation(LATE)),
-    Step(_HOUR, "ledger_reserve", reservation(FAILED, None, BOUND, "azure")),
-    Step(_HOUR, "ledger_end", {**ending(FAILED, "release"), **failed("azure", 1)}),
-    Step(50 * _MINUTE, "ledger_budget", {"id": str(UUID(int=0x99))}),
+    _step(_HOUR, "ledger_reserve", reservation(LATE)),
+    _step(_HOUR, "ledger_reserve", reservation(FAILED, None, BOUND, "azure")),
+    _step(_HOUR, "ledger_end", {**ending(FAILED, "release"), **failed("azure", 1)}),
+    _step(50 * _MINUTE, "ledger_budget", {"id": str(UUID(int=0x99))}),
 )
 
 
 def _holding(ttl_of_gone: timedelta = TTL) -> tuple[Step, ...]:
     return (
-        Step(_LATELY, "ledger_reserve", reservation(HELD)),
-        Step(_LATELY, "ledger_reserve", reservation(KEYED, KEY)),
-        Step(_LATELY, "ledger_reserve", reservation(GONE, KEY), ttl_of_gone),
+        _step(_LATELY, "ledger_reserve", reservation(HELD)),
+        _step(_LATELY, "ledger_reserve", reservation(KEYED, KEY)),
+        _step(_LATELY, "ledger_reserve", reservation(GONE, KEY), ttl_of_gone),
     )
 
 
 def _filled(bound: str, key_id: str | None = None, *, spent: bool = True) -> tuple[Step, ...]:
-    reserved = Step(40 * _MINUTE, "ledger_reserve", reservation(FILLER, key_id, Decimal(bound)), _HOUR)
-    return (reserved, Step(40 * _MINUTE, "ledger_end", ending(FILLER, "bound"))) if spent else (reserved,)
+    reserved = _step(40 * _MINUTE, "ledger_reserve", reservation(FILLER, key_id, Decimal(bound)), _HOUR)
+    return (reserved, _step(40 * _MINUTE, "ledger_end", ending(FILLER, "bound"))) if spent else (reserved,)
 
 
 def _in_slots(ttl_of_gone: timedelta = TTL) -> tuple[Step, ...]:
     """Two of the three are in slots; the third is where there is room for it."""
     return (
-        Step(35 * _MINUTE, "ledger_reserve", reservation(GRANT, KEY, Decimal("0.001")), slots=2),
-        Step(35 * _MINUTE, "ledger_end", ending(GRANT, "release"), slots=2),
-        Step(_LATELY, "ledger_reserve", reservation(HELD), slots=2, seat=1),
-        Step(_LATELY, "ledger_reserve", reservation(KEYED, KEY), slots=2, seat=2),
-        Step(_LATELY, "ledger_reserve", reservation(GONE, KEY), ttl_of_gone, slots=2, seat=1),
+        _step(35 * _MINUTE, "ledger_reserve", reservation(GRANT, KEY, Decimal("0.001")), slots=2),
+        _step(35 * _MINUTE, "ledger_end", ending(GRANT, "release"), slots=2),
+        _step(_LATELY, "ledger_reserve", reservation(HELD), slots=2, seat=1),
+        _step(_LATELY, "ledger_reserve", reservation(KEYED, KEY), slots=2, seat=2),
+        _step(_LATELY, "ledger_reserve", reservation(GONE, KEY), ttl_of_gone, slots=2, seat=1),
     )
 
 
-_RESET: Final = Step(_LATELY, "ledger_reset", reset(0x99, "admin"))
+_RESET: Final = _step(_LATELY, "ledger_reset", reset(0x99, "admin"))
 
 STARTS: Final = (
     # A sweep doesn't see the very first window while it is being opened. What is reserved there would have to expire

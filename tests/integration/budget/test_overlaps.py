@@ -123,6 +123,7 @@ class Overlaps:
         for order, passing in product(permutations(asked), _subsets([n for n, s in asked if s.passes_over])):
             expected = self._in_order(order, passing)
             if expected == found:
+                assert all(found.told[number]["refused"] == "reserved" for number in passing)
                 self.met["passed over"] += bool(passing)
                 self.met["as they came"] += order == tuple(asked)
                 return
