@@ -243,6 +243,8 @@ class Stage:
         if any(statement.resent for _, statement in asked):
             told = Counter(set(told))
         assert told == crossed, "each crossing is told once"
+        for number, statement in asked:
+            _check_end(statement.fields(number).get("ending"), outcome.told[number], outcome.books["entries"] or ())
 
     # --- below: putting back, and making comparable ---
 
@@ -298,6 +300,16 @@ class Stage:
         if "expired" in told:  # in whatever order they lie
             told["expired"] = sorted(told["expired"], key=lambda entry: str(entry["request_id"]))
         return told
+
+
+def _check_end(ending: Mapping[str, Any] | None, answer: Told, entries: Sequence[Mapping[str, Any]]) -> None:
+    """An entry ends once: whoever ended it, or tried to, was told what it is for good."""
+    told = answer.get("ended", answer)
+    if ending is None or told.get("status") is None:  # no ending, or of an entry that wasn't there
+        return
+    [entry] = [entry for entry in entries if entry["id"] == ending["id"]]
+    kept = ("status", "cost", "cost_basis")
+    assert [told.get(name) for name in kept] == [entry[name] for name in kept]
 
 
 def told_of(answers: Iterable[Told]) -> Counter[tuple[object, ...]]:

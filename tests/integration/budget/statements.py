@@ -12,7 +12,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from fusewire.budget.ledger import How
 
-Fields = Mapping[str, object]
+Fields = Mapping[str, Any]
 """A statement's argument but for its settings."""
 Function = Literal["ledger_reserve", "ledger_end", "ledger_budget", "ledger_reset"]
 
