@@ -1,16 +1,15 @@
-"""Sessions on one database that are held where they are, and what they were told and left behind, made comparable.
+"""Sessions on one database that are held where they are.
 
 Everything is put back between two cases by one statement, so that thousands take minutes.
 """
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, LiteralString
+from typing import Final, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -20,11 +19,10 @@ from psycopg.types.json import set_json_loads
 from fusewire.json import dumps, loads
 from tests.integration.budget.books import Books
 from tests.integration.budget.keys import Keys
+from tests.integration.budget.outcome import BOOKS, BROKEN, Outcome, Told, check_end, comparable, placed, recorded
 from tests.integration.budget.statements import CALLS, KEY, LIMIT, NOW, Start, Statement
 
 Connection = psycopg.Connection[TupleRow]
-Told = Any
-"""An answer, with windows called by their places."""
 Asked = tuple[int, Statement]
 """Which session asks what."""
 
@@ -32,6 +30,7 @@ Row = tuple[str, str]
 """A table, and what the row holds."""
 
 TABLES: Final[Sequence[LiteralString]] = (
+    "api_key",
     "budget_window",
     "budget_crossing",
     "budget_slot",
@@ -49,54 +48,6 @@ _CLOCKS: Final = """
     LANGUAGE sql VOLATILE AS $$ SELECT current_setting('test.now')::timestamptz $$
 """
 
-BOOKS: Final = """
-    SELECT jsonb_build_object(
-        'windows', (SELECT jsonb_agg(to_jsonb(w) || jsonb_build_object(
-                'spent', w.spent + COALESCE(s.spent, 0), 'reserved', w.reserved + COALESCE(s.reserved, 0),
-                'request_count', w.request_count + COALESCE(s.calls, 0)) ORDER BY w.id)
-            FROM budget_window w LEFT JOIN (
-                SELECT window_id, sum(spent) AS spent, sum(reserved) AS reserved, sum(request_count) AS calls
-                FROM budget_slot GROUP BY 1) s ON s.window_id = w.id),
-        'entries', (SELECT jsonb_agg(to_jsonb(l) - '{slot,slot_epoch}'::text[] ORDER BY l.id) FROM ledger l),
-        'rollups', (SELECT jsonb_agg(to_jsonb(r) ORDER BY r.window_id, r.day, r.provider, r.model, r.tier, r.key_id)
-            FROM (SELECT window_id, day, provider, model, tier, key_id, sum(cost) AS cost, sum(requests) AS requests,
-                         sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
-                  FROM usage_rollup GROUP BY 1, 2, 3, 4, 5, 6) r),
-        'crossings', (SELECT jsonb_agg(to_jsonb(c) ORDER BY c.window_id, c.state, c.spent) FROM budget_crossing c),
-        'health', (SELECT jsonb_agg(to_jsonb(h) - 'last_success_at' ORDER BY h.provider) FROM provider_health h),
-        'audit', (SELECT jsonb_agg(to_jsonb(a) - '{id,hash}'::text[] ORDER BY a.n) FROM audit a),
-        'settings', (SELECT jsonb_agg(s.settings) FROM settings_seen s),
-        'slots', jsonb_build_array(
-            (SELECT jsonb_agg(to_jsonb(s) ORDER BY s.window_id, s.slot) FROM budget_slot s),
-            (SELECT jsonb_agg(jsonb_build_array(l.id, l.slot, l.slot_epoch) ORDER BY l.id) FROM ledger l
-             WHERE l.slot IS NOT NULL))) AS books
-"""
-
-BROKEN: Final = """
-    SELECT 'audit' AS what, a.n FROM (
-        SELECT a, lag(a.hash, 1, '') OVER (ORDER BY a.n) AS previous, lag(a.n, 1, 0) OVER (ORDER BY a.n) AS before
-        FROM audit a) chained JOIN audit a ON a.n = (chained.a).n
-    WHERE a.hash <> audit_hash(chained.previous, chained.a) OR a.n <> chained.before + 1
-    UNION ALL
-    SELECT 'audit_head', h.n FROM audit_head h
-    WHERE (h.n, h.hash) IS DISTINCT FROM (SELECT (a.n, a.hash) FROM audit a ORDER BY a.n DESC LIMIT 1)
-          AND (h.n > 0 OR EXISTS (SELECT FROM audit))
-    UNION ALL
-    SELECT 'reserved, and swept past', w.id FROM ledger l JOIN budget_window w ON w.id = l.window_id
-    WHERE l.status = 'reserved' AND l.expires_at <= w.swept_until
-    UNION ALL
-    SELECT 'slot', s.slot FROM budget_slot s WHERE (s.spent, s.reserved) <> (
-        SELECT COALESCE(sum(l.cost) FILTER (WHERE l.status = 'settled'), 0),
-               COALESCE(sum(l.bound) FILTER (WHERE l.status = 'reserved'), 0)
-        FROM ledger l WHERE (l.window_id, l.slot, l.slot_epoch) = (s.window_id, s.slot, s.epoch))
-    UNION ALL
-    SELECT 'granted', w.id FROM budget_window w JOIN budget_slot s ON s.window_id = w.id
-    GROUP BY w.id HAVING sum(s.granted) > 0 AND w.spent + w.reserved + sum(s.granted) >= min(s.ceiling)
-    UNION ALL
-    SELECT 'granted in a closed window', w.id FROM budget_window w JOIN budget_slot s ON s.window_id = w.id
-    WHERE s.granted > 0 AND w.closed_at IS NOT NULL
-"""
-
 
 def own_clocks(database_url: str) -> None:
     """Every session that is opened from now on lives at the time that its statements name."""
@@ -107,18 +58,6 @@ def own_clocks(database_url: str) -> None:
                 sql.Identifier(owner.info.dbname)
             )
         )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What everybody was told, by their numbers, and what the tables hold afterwards."""
-
-    told: Mapping[int, Told]
-    books: Mapping[str, Any]
-
-    def crossings(self) -> Counter[tuple[object, ...]]:
-        """How often each was told."""
-        return told_of(self.told.values())
 
 
 class Stage:
@@ -224,7 +163,7 @@ class Stage:
 
     def outcome(self, told: Mapping[int, Told]) -> Outcome:
         [(books,)] = self._onlooker.execute(BOOKS).fetchall()
-        answers = {number: self._comparable(answer) for number, answer in told.items()}
+        answers = {number: comparable(answer, max(self.start.slots)) for number, answer in told.items()}
         # Where in a window its money lies, and where the next sweep begins, is nobody's business but the ledger's.
         del books["slots"]
         for window in books["windows"] or ():
@@ -244,7 +183,7 @@ class Stage:
             told = Counter(set(told))
         assert told == crossed, "each crossing is told once"
         for number, statement in asked:
-            _check_end(statement.fields(number).get("ending"), outcome.told[number], outcome.books["entries"] or ())
+            check_end(statement.fields(number).get("ending"), outcome.told[number], outcome.books["entries"] or ())
 
     # --- below: putting back, and making comparable ---
 
@@ -291,59 +230,3 @@ class Stage:
     def _waits(self, pid: int) -> bool:
         row = self._onlooker.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", (pid,)).fetchone()
         return row is not None and bool(row[0])
-
-    def _comparable(self, answer: Mapping[str, Any]) -> Told:
-        """Without what a call in a slot tells of the company's budget, which may lag (decision 7)."""
-        told = {name: value for name, value in answer.items() if value is not None}
-        if max(self.start.slots) > 1 and "by_model" not in told:
-            told.pop("budget", None)
-        if "expired" in told:  # in whatever order they lie
-            told["expired"] = sorted(told["expired"], key=lambda entry: str(entry["request_id"]))
-        return told
-
-
-def _check_end(ending: Mapping[str, Any] | None, answer: Told, entries: Sequence[Mapping[str, Any]]) -> None:
-    """An entry ends once: whoever ended it, or tried to, was told what it is for good."""
-    told = answer.get("ended", answer)
-    if ending is None or told.get("status") is None:  # no ending, or of an entry that wasn't there
-        return
-    [entry] = [entry for entry in entries if entry["id"] == ending["id"]]
-    kept = ("status", "cost", "cost_basis")
-    assert [told.get(name) for name in kept] == [entry[name] for name in kept]
-
-
-def told_of(answers: Iterable[Told]) -> Counter[tuple[object, ...]]:
-    """The crossings that these tell, and how often."""
-    return Counter(
-        (crossing["window_id"], crossing["state"], crossing["spent"], crossing["limit"])
-        for answer in answers
-        for crossing in answer.get("crossings") or ()
-    )
-
-
-def placed(value: Any, books: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON is anything
-    """An answer, or the books themselves, with windows called by their places: ids are lost with whoever rolls back."""
-    counted: Counter[str] = Counter()
-    names = {}
-    for window in books["windows"] or ():
-        counted[window["budget"]] += 1
-        names[window["id"]] = f"{window['budget']}, {counted[window['budget']]}"
-    return _renamed(value, names)
-
-
-def _renamed(value: Any, names: Mapping[int, str]) -> Any:  # noqa: ANN401 - JSON is anything
-    if isinstance(value, list):
-        return [_renamed(each, names) for each in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        name: names.get(each, each) if name in _WINDOW_IDS and isinstance(each, int) else _renamed(each, names)
-        for name, each in value.items()
-    }
-
-
-_WINDOW_IDS: Final = ("id", "window_id", "key_window_id")
-
-
-def recorded(crossings: Sequence[Mapping[str, Any]] | None) -> Counter[tuple[object, ...]]:
-    return Counter((c["window_id"], c["state"], c["spent"], c["limit_usd"]) for c in crossings or ())

@@ -14,7 +14,7 @@ from fusewire.budget.ledger import How
 
 Fields = Mapping[str, Any]
 """A statement's argument but for its settings."""
-Function = Literal["ledger_reserve", "ledger_end", "ledger_budget", "ledger_reset"]
+Function = Literal["ledger_reserve", "ledger_end", "ledger_budget", "ledger_reset", "key_update", "key_revoke"]
 
 NOW: Final = datetime(2026, 11, 15, 12, tzinfo=UTC)
 TTL: Final = timedelta(seconds=180)
@@ -45,6 +45,8 @@ CALLS: Final[dict[str, LiteralString]] = {
     "ledger_end": "SELECT set_config('test.now', %s, false), ledger_end(%s::jsonb)",
     "ledger_budget": "SELECT set_config('test.now', %s, false), ledger_budget(%s::jsonb)",
     "ledger_reset": "SELECT set_config('test.now', %s, false), ledger_reset(%s::jsonb)",
+    "key_update": "SELECT set_config('test.now', %s, false), key_update(%s::jsonb)",
+    "key_revoke": "SELECT set_config('test.now', %s, false), key_revoke(%s::jsonb)",
 }
 
 
@@ -144,6 +146,11 @@ def reset(session: int, why: str, budget: str | None = None) -> Fields:
     }
 
 
+def administered(session: int, **changes: object) -> Fields:
+    act = {"actor": "admin", "source_ip": None, "request_id": f"admin-{session}"}
+    return {"id": KEY, "changes": changes, "act": act}
+
+
 def again(fields: Callable[[int], Fields]) -> Callable[[int], Fields]:
     """What the second session asks, sent by whichever session: that one's answer was lost with its connection."""
     return lambda session: {**fields(SECOND), "resent": True}
@@ -184,6 +191,11 @@ _ABOVE: Final = Decimal("0.9")
 
 STATEMENTS: Final = (
     Statement("reserve", "ledger_reserve", _reserve),
+    Statement(
+        "reserve what costs nothing",
+        "ledger_reserve",
+        lambda session: reservation(made("free call", session), KEY, Decimal(0)),
+    ),
     Statement("reserve for the key", "ledger_reserve", _reserve_for_key, passes_over=True),
     Statement(
         "reserve, or less where it is HALF_OPEN",
@@ -244,6 +256,12 @@ STATEMENTS: Final = (
     Statement("reset", "ledger_reset", lambda session: reset(session, "admin")),
     Statement("reset again", "ledger_reset", again(lambda session: reset(session, "admin")), resent=True),
     Statement("reset the key", "ledger_reset", lambda session: reset(session, "admin", KEY)),
+    Statement(
+        "lower the key's budget",
+        "key_update",
+        lambda session: administered(session, monthly_budget_usd=Decimal("0.12")),
+    ),
+    Statement("revoke the key", "key_revoke", administered),
     Statement("scheduled reset", "ledger_reset", lambda session: reset(session, "schedule")),
 )
 

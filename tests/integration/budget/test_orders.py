@@ -22,8 +22,9 @@ from fusewire.budget.ledger import How
 from fusewire.json import dumps, loads
 from tests.integration.budget.books import Books
 from tests.integration.budget.keys import Keys
+from tests.integration.budget.outcome import BOOKS, BROKEN, placed, recorded, told_of
 from tests.integration.budget.reference import Entry, Key, Reference, Refused, Window
-from tests.integration.budget.stage import BOOKS, BROKEN, own_clocks, placed, recorded, told_of
+from tests.integration.budget.stage import own_clocks
 from tests.integration.budget.statements import (
     CALLS,
     KEY,

@@ -16,7 +16,8 @@ from typing import Final, TypeVar
 
 import pytest
 
-from tests.integration.budget.stage import Asked, Outcome, Row, Stage, Told
+from tests.integration.budget.outcome import Outcome, Told
+from tests.integration.budget.stage import Asked, Row, Stage
 from tests.integration.budget.statements import STARTS, STATEMENTS, Start, Statement
 
 LONG: Final = bool(os.environ.get("FUSEWIRE_PROVE"))
@@ -30,6 +31,7 @@ LOCKED: Final = (
     "slots, same",
     "slots, apart",
     "slots, expired",
+    "slots, with a key",
     "slots, seen by one of two",
 )
 SHORT_LOCKED: Final = ("after a reset",)
