@@ -202,15 +202,17 @@ def test_two_of_which_one_is_held_before_its_commit(database_url: str, start: St
 
 @pytest.mark.parametrize("start", _named(STARTS, *(LOCKED if LONG else SHORT_LOCKED)), ids=lambda start: start.name)
 def test_two_of_which_one_is_held_at_a_lock(database_url: str, start: Start) -> None:
+    # A key's change waits for none of the ledger's locks, nor does the ledger for its.
+    statements = [statement for statement in MET if statement.function.startswith("ledger")]
     with staged(database_url, start) as overlaps:
-        places = [(early, row) for early in MET for row in overlaps.locks(early)]
+        places = [(early, row) for early in statements for row in overlaps.locks(early)]
         alone = overlaps.met["cases"]
-        for (early, row), late in product(places, MET):
+        for (early, row), late in product(places, statements):
             with named(early.name, *row, late.name):
                 overlaps.held_at(row, early, late)
-    assert overlaps.met["cases"] == alone + len(places) * len(MET)
-    assert len(places) > 2 * len(MET)
-    assert overlaps.met["waited"] > len(places) * len(MET) / 2
+    assert overlaps.met["cases"] == alone + len(places) * len(statements)
+    assert len(places) > 2 * len(statements)
+    assert overlaps.met["waited"] > len(places) * len(statements) / 2
 
 
 @pytest.mark.parametrize("start", _named(STARTS, *(QUEUED if LONG else QUEUED[:1])), ids=lambda start: start.name)
