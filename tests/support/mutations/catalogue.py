@@ -177,6 +177,20 @@ MUTATIONS: Final = (
         "integration/budget/test_slots.py::test_a_slot_of_one_limit_serves_nobody_under_another",
     ),
     Mutation(
+        "key_read_before_its_lock",
+        2,
+        "a call is held to its key as the key was before its window was waited for",
+        "ledger_reserve_on_row",
+        (
+            (
+                "        SELECT * INTO k FROM api_key WHERE id = k.id;"
+                " -- again: its window's lock may have been waited for\n",
+                "",
+            ),
+        ),
+        "integration/budget/test_concurrency.py::test_a_call_is_held_to_its_key_as_it_is_when_its_window_is_free",
+    ),
+    Mutation(
         "slot_read_without_lock",
         2,
         "a slot that is being gathered serves on",
