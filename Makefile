@@ -68,9 +68,10 @@ test: lint types .venv-infra/stamp ## Lint, types, then every test
 fuzz: .venv/dev.stamp ## Schemathesis over the whole OpenAPI document, with every scope and none (EXAMPLES=30 SEED=)
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),30) FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -v tests/e2e/test_openapi_is_kept.py
 
-prove: .venv/dev.stamp ## Break each rule about money on purpose; the ledger against its model, at length (minutes)
+prove: .venv/dev.stamp ## Break each rule about money; the ledger against its model, and every overlap of two (minutes)
 	FUSEWIRE_PROVE=1 $(BIN)/python -m pytest -v -n auto --dist worksteal tests/integration/test_mutations.py \
-		tests/integration/budget/test_reference.py tests/integration/budget/test_histories.py
+		tests/integration/budget/test_reference.py tests/integration/budget/test_histories.py \
+		tests/integration/budget/test_overlaps.py tests/integration/budget/test_orders.py
 
 chaos: .venv/dev.stamp ## Kill workers and Postgres under load, end the month, reset; then look for every cent (SECONDS=150)
 	PYTHONPATH=layers/core/python $(BIN)/python -m benchmarks.chaos $(if $(SECONDS),--seconds $(SECONDS))

@@ -80,18 +80,18 @@ class Totals:
 
 
 class Books:
-    """The ledger's tables through a connection of their own, each check in one snapshot."""
+    """The ledger's tables through a connection of their own, each check in one snapshot; or within its transaction."""
 
     def __init__(self, database_url: str) -> None:
-        self._connection: psycopg.Connection[DictRow] = psycopg.connect(database_url, row_factory=dict_row)
-        self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        self.connection: psycopg.Connection[DictRow] = psycopg.connect(database_url, row_factory=dict_row)
+        self.connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
 
     def close(self) -> None:
-        self._connection.close()
+        self.connection.close()
 
     def rows(self, statement: LiteralString, *parameters: object) -> list[DictRow]:
-        with self._connection.transaction():
-            return self._connection.execute(statement, parameters).fetchall()
+        with self.connection.transaction():
+            return self.connection.execute(statement, parameters).fetchall()
 
     def check(self, *, limit: Decimal | None = None, keys: Mapping[str, Decimal] | None = None) -> list[Totals]:
         """Every window, the oldest first: its sums equal the ledger's and the rollups', and none passes its limit.
@@ -99,10 +99,10 @@ class Books:
         :param limit: of the company's windows
         :param keys: the limits of the keys' by their ids
         """
-        with self._connection.transaction():
-            windows = self._connection.execute(_WINDOWS).fetchall()
-            groups = self._connection.execute(_GROUPS_THAT_DIFFER).fetchall()
-            rolled = self._connection.execute(_ROLLED).fetchall()
+        with self.connection.transaction():
+            windows = self.connection.execute(_WINDOWS).fetchall()
+            groups = self.connection.execute(_GROUPS_THAT_DIFFER).fetchall()
+            rolled = self.connection.execute(_ROLLED).fetchall()
         assert groups == []
         assert rolled == []
         limits = {**(keys or {}), **({} if limit is None else {"global": limit})}

@@ -243,6 +243,31 @@ def test_a_failover_waits_for_its_old_window_before_it_locks_the_open_one(
     assert (old.spent, new.spent, new.reserved) == (Decimal("0.1"), Decimal("0.2"), Decimal("0.5"))
 
 
+def test_a_call_is_held_to_its_key_as_it_is_when_its_window_is_free(
+    open_ledger: OpenLedger, books: Books, keys: Keys, events: Events, database_url: str
+) -> None:
+    """Whoever waited before it has already told what the lowered budget crossed; taken back, it would be told again."""
+    ledger, other, key = open_ledger(), open_ledger(), keys.make(budget="0.15")
+    held = ledger.reserve(a_call(key_id=key), [candidate("0.05")])
+    assert held.key is not None
+    reset_once(ledger)  # so that its end waits for the key's window without the company's open one
+    with psycopg.connect(database_url) as holder, ThreadPoolExecutor(2) as pool:
+        holder.execute("SELECT FROM budget_window WHERE id = %s FOR UPDATE", (held.key.window.id,))
+        settling = pool.submit(lambda: ledger.end(settled(held, "0.04")))
+        wait_for_a_lock(books)
+        reserving = pool.submit(lambda: other.reserve(a_call(key_id=key), [candidate("0.05")]))
+        wait_for_a_lock(books, waiting=2)
+        keys.change(key, monthly_budget_usd="0.05")
+        holder.rollback()
+        settling.result(timeout=30)
+        with pytest.raises(BudgetExceededError):
+            reserving.result(timeout=30)
+    with pytest.raises(BudgetExceededError):
+        other.reserve(a_call(key_id=key), [candidate("0.02")])
+    books.check(limit=LIMIT, keys={key: Decimal("0.05")})
+    assert events.count()["circuit_breaker.alert"] == 1
+
+
 @pytest.mark.parametrize("sweep", [Ledger.budget, reset_once])
 def test_a_sweep_locks_the_open_window_before_any_keys(
     open_ledger: OpenLedger, books: Books, keys: Keys, database_url: str, sweep: Callable[[Ledger], object]
@@ -318,10 +343,10 @@ def reset_once_without_sweeping(database_url: str) -> None:
         """)
 
 
-def wait_for_a_lock(books: Books) -> None:
+def wait_for_a_lock(books: Books, *, waiting: int = 1) -> None:
     deadline = datetime.now(UTC) + timedelta(seconds=10)
-    while not books.rows(
-        "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    while waiting > len(
+        books.rows("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
     ):
         assert datetime.now(UTC) < deadline, "nobody waits for a lock"
 

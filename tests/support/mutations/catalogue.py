@@ -176,6 +176,28 @@ MUTATIONS: Final = (
         (("\n       OR s.ceiling <> (settings->>'limit')::numeric * (settings->>'alert')::numeric", ""),),
         "integration/budget/test_slots.py::test_a_slot_of_one_limit_serves_nobody_under_another",
     ),
+    Mutation(
+        "key_read_before_its_lock",
+        2,
+        "a call is held to its key as the key was before its window was waited for",
+        "ledger_reserve_on_row",
+        (
+            (
+                "        SELECT * INTO k FROM api_key WHERE id = k.id;"
+                " -- again: its window's lock may have been waited for\n",
+                "",
+            ),
+        ),
+        "integration/budget/test_concurrency.py::test_a_call_is_held_to_its_key_as_it_is_when_its_window_is_free",
+    ),
+    Mutation(
+        "slot_read_without_lock",
+        2,
+        "a slot that is being gathered serves on",
+        "ledger_reserve_in_slot",
+        (("% (settings->>'slots')::integer FOR UPDATE;", "% (settings->>'slots')::integer;"),),
+        "integration/budget/test_overlaps.py::test_two_of_which_one_is_held_before_its_commit[slots, expired]",
+    ),
     # --- 3. Every reservation ends exactly once ---
     Mutation(
         "settled_twice",
@@ -296,7 +318,52 @@ MUTATIONS: Final = (
         (("        except BaseException:\n            attempts.abandon()\n", "        except BaseException:\n"),),
         "integration/ai/test_limits.py::test_a_failure_of_our_own_in_mid_call_is_settled_at_its_bound",
     ),
+    Mutation(
+        "ended_by_two_at_once",
+        3,
+        "an ending is decided on the entry as it was before the lock was granted",
+        "ledger_end_entry",
+        (
+            (
+                "    SELECT * INTO was FROM ledger WHERE id = was.id FOR UPDATE;"
+                " -- again: the lock may have been waited for\n",
+                "",
+            ),
+        ),
+        "integration/budget/test_overlaps.py::test_two_of_which_one_is_held_before_its_commit[below the threshold]",
+    ),
+    Mutation(
+        "ended_in_a_slot_of_another_grant",
+        3,
+        "a reservation that was gathered is ended in its slot when that is granted anew",
+        "ledger_end_in_slot",
+        (("IF s.epoch <> was.slot_epoch OR s.granted = 0 THEN", "IF s.granted = 0 THEN"),),
+        "integration/budget/test_overlaps.py::test_two_of_which_one_is_held_before_its_commit[slots, expired]",
+    ),
+    Mutation(
+        "swept_past_the_slots",
+        3,
+        "what has expired in a slot is booked by the window without it",
+        "ledger_expire_all",
+        (("    PERFORM ledger_gather(b) FROM budget_window b WHERE b.id = ANY (stale);\n", ""),),
+        "integration/budget/test_overlaps.py::test_two_of_which_one_is_held_before_its_commit[slots, expired]",
+    ),
     # --- 4. A failed attempt's successor ---
+    Mutation(
+        "older_window_after_the_open_one",
+        4,
+        "a failover locks the open window first, and meets a sweep head on",
+        "ledger_reserve_on_row",
+        (
+            (
+                "        PERFORM 1 FROM budget_window\n"
+                "        WHERE id = (SELECT window_id FROM ledger WHERE id = (p->'ending'->>'id')::uuid)"
+                " FOR NO KEY UPDATE;\n",
+                "        NULL;\n",
+            ),
+        ),
+        "integration/budget/test_overlaps.py::test_two_of_which_one_is_held_at_a_lock[after a reset]",
+    ),
     Mutation(
         "failover_in_two_statements",
         4,

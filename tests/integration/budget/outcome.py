@@ -1,0 +1,128 @@
+"""What everybody was told and what the tables hold, made comparable between one order of the statements and another."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+Told = Any
+"""An answer, with windows called by their places."""
+
+_WINDOW_IDS: Final = ("id", "window_id", "key_window_id")
+
+BOOKS: Final = """
+    SELECT jsonb_build_object(
+        'windows', (SELECT jsonb_agg(to_jsonb(w) || jsonb_build_object(
+                'spent', w.spent + COALESCE(s.spent, 0), 'reserved', w.reserved + COALESCE(s.reserved, 0),
+                'request_count', w.request_count + COALESCE(s.calls, 0)) ORDER BY w.id)
+            FROM budget_window w LEFT JOIN (
+                SELECT window_id, sum(spent) AS spent, sum(reserved) AS reserved, sum(request_count) AS calls
+                FROM budget_slot GROUP BY 1) s ON s.window_id = w.id),
+        'entries', (SELECT jsonb_agg(to_jsonb(l) - '{slot,slot_epoch}'::text[] ORDER BY l.id) FROM ledger l),
+        'rollups', (SELECT jsonb_agg(to_jsonb(r) ORDER BY r.window_id, r.day, r.provider, r.model, r.tier, r.key_id)
+            FROM (SELECT window_id, day, provider, model, tier, key_id, sum(cost) AS cost, sum(requests) AS requests,
+                         sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
+                  FROM usage_rollup GROUP BY 1, 2, 3, 4, 5, 6) r),
+        'crossings', (SELECT jsonb_agg(to_jsonb(c) ORDER BY c.window_id, c.state, c.spent) FROM budget_crossing c),
+        'health', (SELECT jsonb_agg(to_jsonb(h) - 'last_success_at' ORDER BY h.provider) FROM provider_health h),
+        'audit', (SELECT jsonb_agg(to_jsonb(a) - '{id,hash}'::text[] ORDER BY a.n) FROM audit a),
+        'keys', (SELECT jsonb_agg(to_jsonb(k)) FROM api_key k),
+        'settings', (SELECT jsonb_agg(s.settings) FROM settings_seen s),
+        'slots', jsonb_build_array(
+            (SELECT jsonb_agg(to_jsonb(s) ORDER BY s.window_id, s.slot) FROM budget_slot s),
+            (SELECT jsonb_agg(jsonb_build_array(l.id, l.slot, l.slot_epoch) ORDER BY l.id) FROM ledger l
+             WHERE l.slot IS NOT NULL))) AS books
+"""
+
+BROKEN: Final = """
+    SELECT 'audit' AS what, a.n FROM (
+        SELECT a, lag(a.hash, 1, '') OVER (ORDER BY a.n) AS previous, lag(a.n, 1, 0) OVER (ORDER BY a.n) AS before
+        FROM audit a) chained JOIN audit a ON a.n = (chained.a).n
+    WHERE a.hash <> audit_hash(chained.previous, chained.a) OR a.n <> chained.before + 1
+    UNION ALL
+    SELECT 'audit_head', h.n FROM audit_head h
+    WHERE (h.n, h.hash) IS DISTINCT FROM (SELECT (a.n, a.hash) FROM audit a ORDER BY a.n DESC LIMIT 1)
+          AND (h.n > 0 OR EXISTS (SELECT FROM audit))
+    UNION ALL
+    SELECT 'reserved, and swept past', w.id FROM ledger l JOIN budget_window w ON w.id = l.window_id
+    WHERE l.status = 'reserved' AND l.expires_at <= w.swept_until
+    UNION ALL
+    SELECT 'slot', s.slot FROM budget_slot s WHERE (s.spent, s.reserved) <> (
+        SELECT COALESCE(sum(l.cost) FILTER (WHERE l.status = 'settled'), 0),
+               COALESCE(sum(l.bound) FILTER (WHERE l.status = 'reserved'), 0)
+        FROM ledger l WHERE (l.window_id, l.slot, l.slot_epoch) = (s.window_id, s.slot, s.epoch))
+    UNION ALL
+    SELECT 'granted', w.id FROM budget_window w JOIN budget_slot s ON s.window_id = w.id
+    GROUP BY w.id HAVING sum(s.granted) > 0 AND w.spent + w.reserved + sum(s.granted) >= min(s.ceiling)
+    UNION ALL
+    SELECT 'granted in a closed window', w.id FROM budget_window w JOIN budget_slot s ON s.window_id = w.id
+    WHERE s.granted > 0 AND w.closed_at IS NOT NULL
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What everybody was told, by their numbers, and what the tables hold afterwards."""
+
+    told: Mapping[int, Told]
+    books: Mapping[str, Any]
+
+    def crossings(self) -> Counter[tuple[object, ...]]:
+        """How often each was told."""
+        return told_of(self.told.values())
+
+
+def comparable(answer: Mapping[str, Any], slots: int) -> Told:
+    """Without what is told of a budget as it stands without a lock."""
+    told = {name: value for name, value in answer.items() if value is not None}
+    if "written" in answer:  # a key was changed, which locks no window of it
+        told = {name: value for name, value in told.items() if name not in ("budget", "days")}
+    elif slots > 1 and "by_model" not in told:  # decision 7
+        told.pop("budget", None)
+    if "expired" in told:  # in whatever order they lie
+        told["expired"] = sorted(told["expired"], key=lambda entry: str(entry["request_id"]))
+    return told
+
+
+def check_end(ending: Mapping[str, Any] | None, answer: Told, entries: Sequence[Mapping[str, Any]]) -> None:
+    """An entry ends once: whoever ended it, or tried to, was told what it is for good."""
+    told = answer.get("ended", answer)
+    if ending is None or told.get("status") is None:  # no ending, or of an entry that wasn't there
+        return
+    [entry] = [entry for entry in entries if entry["id"] == ending["id"]]
+    kept = ("status", "cost", "cost_basis")
+    assert [told.get(name) for name in kept] == [entry[name] for name in kept]
+
+
+def told_of(answers: Iterable[Told]) -> Counter[tuple[object, ...]]:
+    """The crossings that these tell, and how often."""
+    return Counter(
+        (crossing["window_id"], crossing["state"], crossing["spent"], crossing["limit"])
+        for answer in answers
+        for crossing in answer.get("crossings") or ()
+    )
+
+
+def placed(value: Any, books: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON is anything
+    """An answer, or the books themselves, with windows called by their places: ids are lost with whoever rolls back."""
+    counted: Counter[str] = Counter()
+    names = {}
+    for window in books["windows"] or ():
+        counted[window["budget"]] += 1
+        names[window["id"]] = f"{window['budget']}, {counted[window['budget']]}"
+    return _renamed(value, names)
+
+
+def _renamed(value: Any, names: Mapping[int, str]) -> Any:  # noqa: ANN401 - JSON is anything
+    if isinstance(value, list):
+        return [_renamed(each, names) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: names.get(each, each) if name in _WINDOW_IDS and isinstance(each, int) else _renamed(each, names)
+        for name, each in value.items()
+    }
+
+
+def recorded(crossings: Sequence[Mapping[str, Any]] | None) -> Counter[tuple[object, ...]]:
+    return Counter((c["window_id"], c["state"], c["spent"], c["limit_usd"]) for c in crossings or ())
