@@ -5,14 +5,18 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import product
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from fusewire.budget.breaker import sql_settings
 from fusewire.budget.ledger import Call, Ending, Ledger, Reservation, Verdict
+from fusewire.db import StatementRefusedError
 from fusewire.errors import BudgetExceededError, LedgerUnavailableError
+from tests.conftest import CoreFactory
 from tests.integration.budget.books import ZERO, Books, Clock, Events, a_call, at_bound, candidate, released, settled
 from tests.integration.budget.conftest import OpenLedger
 from tests.integration.budget.wire import Break, Wire
@@ -37,6 +41,25 @@ def ledger(open_ledger: OpenLedger, wire: Wire) -> Ledger:
 
 def reserved(ledger: Ledger, bound: str = "0.1", *, request_id: str = "request-1") -> Reservation:
     return ledger.reserve(a_call(request_id), [candidate(bound)])
+
+
+def test_a_reservation_that_is_not_said_to_be_sent_again_is_refused(
+    ledger: Ledger, core: CoreFactory, books: Books
+) -> None:
+    """Not that anybody does that: but then its id, not a look, is what keeps it from being booked twice."""
+    argument = {
+        "settings": sql_settings(core.settings(AI_MONTHLY_BUDGET_USD="1")),
+        "entry": {"id": str(uuid4()), "request_id": "once", "attempt": 1, "operation": "chat", "tier": None},
+        "candidates": [{"provider": "openai", "model": "gpt", "bound": Decimal("0.1")}],
+        "probe_seconds": 30,
+    }
+    database = core().database
+    database.call("SELECT ledger_reserve($1::jsonb)", argument)
+    with pytest.raises(StatementRefusedError, match="UniqueViolation"):
+        database.call("SELECT ledger_reserve($1::jsonb)", argument)
+    again = database.call("SELECT ledger_reserve($1::jsonb)", argument | {"resent": True})
+    assert again["candidate"] == 0
+    assert books.only_window().reserved == Decimal("0.1")
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -45,6 +45,21 @@ def budget(ledger: Ledger) -> None:
     ledger.budget()
 
 
+def test_what_expires_right_after_a_sweep_is_swept_by_the_next_reserve(
+    ledger: Ledger, clock: Clock, books: Books
+) -> None:
+    first = ledger.reserve(a_call("first"), [candidate("0.2")])
+    clock.advance(seconds=2)
+    second = ledger.reserve(a_call("second"), [candidate("0.5")])
+    clock.advance(seconds=TTL_SECONDS - 2)
+    ledger.reserve(a_call("sweeps the first"), [candidate("0.1")])
+    assert [books.entry(each.id)["status"] for each in (first, second)] == ["settled", "reserved"]
+    clock.advance(seconds=2)
+    ledger.reserve(a_call("next"), [candidate("0.1")])
+    assert books.entry(second.id)["outcome"] == "expired"
+    books.check()
+
+
 @pytest.mark.parametrize("sweep", [reserve, budget, reset, schedule])
 def test_an_expired_reservation_is_settled_at_its_bound(
     ledger: Ledger, clock: Clock, books: Books, events: Events, sweep: Callable[[Ledger], None]

@@ -250,11 +250,27 @@ MUTATIONS: Final = (
         (
             (
                 "SELECT * INTO step FROM ledger_expire(w, settings, sweep_id, NULL, crossings);\n"
-                "    w := step.w; expired := step.expired; crossings := step.crossings;",
+                "        w := step.w; expired := step.expired; crossings := step.crossings;",
                 "",
             ),
         ),
         "integration/budget/test_expiry.py::test_an_expired_reservation_is_settled_at_its_bound[reserve]",
+    ),
+    Mutation(
+        "expired_not_looked_for",
+        3,
+        "what has expired within five seconds of the last sweep is not swept by a reserve",
+        "ledger_reserve_on_row",
+        (
+            (
+                " OR EXISTS (\n"
+                "        SELECT FROM ledger l WHERE l.window_id = w.id AND l.status = 'reserved'\n"
+                "        AND l.expires_at > w.swept_until AND l.expires_at <= clock_timestamp()\n"
+                "    ) THEN",
+                " THEN",
+            ),
+        ),
+        "integration/budget/test_expiry.py::test_what_expires_right_after_a_sweep_is_swept_by_the_next_reserve",
     ),
     Mutation(
         "late_settlement_ignored",

@@ -1,13 +1,15 @@
 -- A call is held to its key as the key is once its window is locked. It was read before: when it was changed while the lock
 -- was waited for, the call was admitted under limits that others had already been refused by, and took back a state that
--- they had recorded, so that its crossing was told again. Both functions are those of 0006 and 0007 but for that.
+-- they had recorded, so that its crossing was told again. Both functions are those of 0006 and 0007 but for that, and but
+-- for what the first does no more where it isn't needed: look for itself sent twice, sweep, record a state, set a lock_timeout
+-- that its caller has set.
 
 -- Reserves the worst case of the first candidate that isn't cooling down, in the company's budget and in the key's; with
 -- "ending", ends the failed attempt before it, in the same transaction. p: {settings, ending?, health?,
 -- entry: {id, request_id, attempt, operation, tier, key_id}, candidates: [{provider, model, bound, tokens}],
 -- downgrade?: {tier, candidates}, introduce?, probe_seconds}
 CREATE OR REPLACE FUNCTION ledger_reserve_on_row(p jsonb) RETURNS jsonb
-LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
     step record;
     settings jsonb := p->'settings';
@@ -59,23 +61,33 @@ BEGIN
     END IF;
 
     -- Sent twice, because the first answer was lost with its connection: the reservation stands.
-    SELECT c.ordinality - 1 AS place, d.downgraded INTO step
-    FROM ledger l, (VALUES (false, candidates), (true, p->'downgrade'->'candidates')) d (downgraded, candidates),
-         jsonb_array_elements(d.candidates) WITH ORDINALITY c
-    WHERE l.id = (entry->>'id')::uuid AND c.value->>'provider' = l.provider AND c.value->>'model' = l.model
-          AND (NOT d.downgraded OR l.tier = p->'downgrade'->>'tier')
-    ORDER BY d.downgraded DESC LIMIT 1;
-    IF FOUND THEN
-        RETURN told || jsonb_build_object(
-            'candidate', step.place, 'downgraded', step.downgraded, 'turned', turned, 'key_turned', key_turned,
-            'crossings', crossings, 'budget', ledger_budget_json(w, cap, settings),
-            'key', CASE WHEN k.id IS NOT NULL THEN ledger_key_json(kw, settings) END);
+    IF p ? 'resent' THEN
+        SELECT c.ordinality - 1 AS place, d.downgraded INTO step
+        FROM ledger l, (VALUES (false, candidates), (true, p->'downgrade'->'candidates')) d (downgraded, candidates),
+             jsonb_array_elements(d.candidates) WITH ORDINALITY c
+        WHERE l.id = (entry->>'id')::uuid AND c.value->>'provider' = l.provider AND c.value->>'model' = l.model
+              AND (NOT d.downgraded OR l.tier = p->'downgrade'->>'tier')
+        ORDER BY d.downgraded DESC LIMIT 1;
+        IF FOUND THEN
+            RETURN told || jsonb_build_object(
+                'candidate', step.place, 'downgraded', step.downgraded, 'turned', turned, 'key_turned', key_turned,
+                'crossings', crossings, 'budget', ledger_budget_json(w, cap, settings),
+                'key', CASE WHEN k.id IS NOT NULL THEN ledger_key_json(kw, settings) END);
+        END IF;
     END IF;
 
-    SELECT * INTO step FROM ledger_expire(w, settings, sweep_id, NULL, crossings);
-    w := step.w; expired := step.expired; crossings := step.crossings;
-    SELECT * INTO step FROM ledger_record_state(w, cap, settings, crossings, NULL, sweep_id);
-    w := step.w; crossings := step.crossings;
+    -- Most calls find nothing to sweep, and no state to record: looking is cheaper than the function.
+    IF w.swept_until < clock_timestamp() - interval '5 seconds' OR EXISTS (
+        SELECT FROM ledger l WHERE l.window_id = w.id AND l.status = 'reserved'
+        AND l.expires_at > w.swept_until AND l.expires_at <= clock_timestamp()
+    ) THEN
+        SELECT * INTO step FROM ledger_expire(w, settings, sweep_id, NULL, crossings);
+        w := step.w; expired := step.expired; crossings := step.crossings;
+    END IF;
+    IF w.state <> ledger_state(w.spent, cap, settings) THEN
+        SELECT * INTO step FROM ledger_record_state(w, cap, settings, crossings, NULL, sweep_id);
+        w := step.w; crossings := step.crossings;
+    END IF;
     IF k.id IS NOT NULL THEN
         SELECT * INTO kw FROM budget_window WHERE id = kw.id; -- expired entries of its own may have been booked
         SELECT * INTO k FROM api_key WHERE id = k.id; -- again: its window's lock may have been waited for
