@@ -37,9 +37,9 @@ def test_a_call_over_two_providers_is_one_document_and_one_for_each_of_them() ->
     failed = {"provider": "azure", "kind": "read_timeout", "cost_usd": Decimal("0.3")}
     metrics.observe("router.provider_failed", failed)
     metrics.observe("ledger.settled_at_bound", failed)
-    metrics.budget(Decimal("0.1"), Decimal("0.7"))
+    metrics.budget(lambda: Decimal("0.1"), Decimal("0.7"))
     metrics.observe("router.success", {"provider": "openai", "cost_usd": Decimal("0.01"), "latency_ms": 12})
-    metrics.budget(Decimal("0.4"), Decimal(0))
+    metrics.budget(lambda: Decimal("0.4"), Decimal(0))
     whole = {"Requests": 1, "Spend": Decimal("0.31"), "SettledAtBound": 1, "UsageRatio": Decimal("0.4"), "Latency": 12}
     assert told() == [
         (None, whole | {"Reserved": 0}),
@@ -124,7 +124,7 @@ def test_without_a_namespace_nothing_is_kept() -> None:
     metrics.into(None)
     metrics.begin()
     metrics.count("Requests")
-    metrics.budget(Decimal(1), Decimal(1))
+    metrics.budget(lambda: Decimal(1), Decimal(1))
     metrics.observe("router.success", {})
     metrics.answering(streamed=True)
     with metrics.waiting():

@@ -9,7 +9,7 @@ because a property of a line has one value. An alarm must name a metric's whole 
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -85,10 +85,13 @@ def count(name: str) -> None:
         _request.add(name)
 
 
-def budget(usage_ratio: Decimal, reserved: Decimal) -> None:
-    """How the company's budget stands; the request's last word counts. `reserved` in USD."""
+def budget(usage_ratio: Callable[[], Decimal], reserved: Decimal) -> None:
+    """How the company's budget stands; the request's last word counts. `reserved` in USD.
+
+    :param usage_ratio: not asked where no metrics are kept
+    """
     if _request is not None:
-        _request.values |= {"UsageRatio": usage_ratio, "Reserved": reserved}
+        _request.values |= {"UsageRatio": usage_ratio(), "Reserved": reserved}
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Final, Literal, LiteralString
 
@@ -103,13 +103,14 @@ def attempt(provider: str, model: str, number: int) -> Subsegment:
     return Subsegment(_trace, provider, {"model": model[:_LONGEST_VALUE], "attempt": number})
 
 
-@contextmanager
-def statement(sql: LiteralString) -> Iterator[None]:
+def statement(sql: LiteralString) -> AbstractContextManager[None]:
     """While the ledger's Postgres is asked; connecting is in it, where that has to be done."""
-    if _trace is None:
-        yield
-        return
-    traced = Subsegment(_trace, "ledger", {}, {"sanitized_query": sql, "database_type": "PostgreSQL"})
+    return _NOTHING if _trace is None else _traced_statement(_trace, sql)
+
+
+@contextmanager
+def _traced_statement(trace: _Trace, sql: LiteralString) -> Iterator[None]:
+    traced = Subsegment(trace, "ledger", {}, {"sanitized_query": sql, "database_type": "PostgreSQL"})
     try:
         yield
     except Exception as error:
@@ -129,3 +130,4 @@ def _sampled(request_id: str, header: str, daemon: str) -> _Trace | None:
 
 
 _NONE: Final = Subsegment(None, "", {})
+_NOTHING: Final = nullcontext()

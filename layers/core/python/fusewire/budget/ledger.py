@@ -313,13 +313,13 @@ class Ledger:
         announce(told)
         opened = Window.read(told["opened"])
         if opened.budget == "global":
-            metrics.budget(ratio(opened.spent, self._limit), opened.reserved)
+            metrics.budget(lambda: ratio(opened.spent, self._limit), opened.reserved)
         return told
 
     def _seen(self, told: Mapping[str, Any]) -> Budget:
         budget = Budget.read(told, self._limit)
         if budget.window.closed_at is None:  # a call may settle in a window that was closed meanwhile
-            metrics.budget(budget.usage_ratio, budget.window.reserved)
+            metrics.budget(lambda: budget.usage_ratio, budget.window.reserved)
         return budget
 
     def _end(self, arguments: Mapping[str, object]) -> Booked:
