@@ -65,19 +65,23 @@ def compare(plan: Plan, places: Installations, litellm_workers: int, work: Path)
         servers = [fusewire, litellm]
         if places.portkey is not None:
             servers.append(peers.portkey(vendor, empty(work / "portkey"), places.portkey))
-        shape = peers.shape(vendor, empty(work / "shape"))
-        for server in (*servers, shape):
+        slots = peers.fusewire_with_slots(vendor, empty(work / "slots"))
+        besides = [slots, peers.shape(vendor, empty(work / "shape"))]
+        for server in (*servers, *besides):
             stack.callback(server.stop)
         resources = {server.name: _started(server, plan.starts) for server in servers}
-        shape.start()
-        targets = {report.DIRECT: peers.direct(vendor)} | {server.name: server.target for server in (*servers, shape)}
-        measured, others = uvloop.run(_measured(targets, plan, [*servers, shape]))
+        for server in besides:
+            server.start()
+        targets = {report.DIRECT: peers.direct(vendor)}
+        targets |= {server.name: server.target for server in (*servers, *besides)}
+        measured, others = uvloop.run(_measured(targets, plan, [*servers, *besides]))
         for server in servers:
             resources[server.name] |= _memory("memory loaded", server.memory())
         sent = {
             target.key: measured.calls[name] + (plan.starts if name in resources else 0)
             for name, target in targets.items()
         }
+        books.checked(vendor, slots.port, slots.target.key, sent)
         money = books.checked(vendor, fusewire.port, fusewire.target.key, sent)
         versions = _versions(peers.get_json(fusewire.port, "/api/v1/health")["version"], places)
     about = {

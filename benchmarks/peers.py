@@ -32,6 +32,9 @@ CALL_USD: Final = (upstream.INPUT_TOKENS * INPUT_USD_PER_MTOK + upstream.OUTPUT_
 FUSEWIRE_KEY: Final = "bench-fusewire"
 """By which the vendor tells fusewire's calls from the others'."""
 
+SLOTS: Final = 8
+"""Over how many rows the budget's room is spread where many call at once (AI_LEDGER_SLOTS)."""
+
 PORTKEY_PACKAGE: Final = "@portkey-ai/gateway"
 
 _CHAT: Final = "/chat/completions"
@@ -186,7 +189,9 @@ def direct(upstream_port: int) -> Target:
     return Target(f"http://127.0.0.1:{upstream_port}/v1{_CHAT}", "bench-direct", upstream.MODEL)
 
 
-def fusewire(upstream_port: int, folder: Path, settings: Mapping[str, str] | None = None) -> Server:
+def fusewire(
+    upstream_port: int, folder: Path, settings: Mapping[str, str] | None = None, *, name: str = "fusewire"
+) -> Server:
     """What `make run` starts, over the OpenAI provider: Postgres, gateway, workers; every call reserved and settled.
 
     :param settings: what is to be different
@@ -199,14 +204,20 @@ def fusewire(upstream_port: int, folder: Path, settings: Mapping[str, str] | Non
         "FUSEWIRE_HOME": str(folder / "home"),
     }
     return Server(
-        "fusewire",
+        name,
         [sys.executable, "-m", "local"],
         variables,
         port=port,
         ready_path="/api/v1/health",
-        target=Target(f"http://127.0.0.1:{port}/api/v1{_CHAT}", FUSEWIRE_KEY, "sota"),
+        target=Target(f"http://127.0.0.1:{port}/api/v1{_CHAT}", variables["OPENAI_API_KEY"], "sota"),
         folder=folder,
     )
+
+
+def fusewire_with_slots(upstream_port: int, folder: Path) -> Server:
+    """The same, set up for many calls at once."""
+    settings = {"AI_LEDGER_SLOTS": str(SLOTS), "OPENAI_API_KEY": "bench-fusewire-slots"}
+    return fusewire(upstream_port, folder, settings, name=f"fusewire, {SLOTS} slots")
 
 
 def shape(upstream_port: int, folder: Path) -> Server:

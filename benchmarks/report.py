@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from benchmarks.load import Timings
 from benchmarks.measure import SCENARIOS, Round
+from benchmarks.peers import SLOTS
 
 DIRECT: Final = "direct"
 OURS: Final = "fusewire"
+WITH_SLOTS: Final = f"fusewire, {SLOTS} slots"
 SHAPE: Final = "shape"
 """The least that our way of running and booking takes (`benchmarks.shape`)."""
 _AIM_CALLS: Final = 5.0
@@ -101,7 +103,7 @@ def ratios(told: Mapping[str, Mapping[str, Figures]]) -> list[str]:
         if ours is None:
             continue
         for peer, theirs in told[scenario.name].items():
-            if peer not in (DIRECT, OURS, SHAPE):
+            if peer not in (DIRECT, OURS, WITH_SLOTS, SHAPE):
                 lines += _compared(scenario.name, ours, peer, theirs, stream=scenario.stream)
     return lines
 
@@ -126,27 +128,24 @@ def _compared(scenario: str, ours: Figures, peer: str, theirs: Figures, *, strea
 
 
 def aims(told: Mapping[str, Mapping[str, Figures]]) -> list[dict[str, object]]:
-    """What the comparison was to show. `met` is None where a peer took no part."""
-    added, calls = _beside(told, "1 caller", "portkey"), _beside(told, "16 callers", "litellm")
+    """What the comparison was to show, as it is by default or set up for many calls at once, whichever is better.
+
+    `met` is None where a peer took no part.
+    """
+    added, calls = told.get("1 caller", {}), told.get("16 callers", {})
     one: dict[str, object] = {"aim": "added p50 below Portkey's at 1 caller", "met": None, "found": "not measured"}
-    if added:
-        mine, other, least = (figures.added_p50 or 0 for figures in added)
-        one |= {"met": mine < other, "found": f"{mine:.2f} against {other:.2f} ms; the shape alone {least:.2f}"}
+    if "portkey" in added:
+        plain, slots, least, other = (added[who].added_p50 or 0 for who in (OURS, WITH_SLOTS, SHAPE, "portkey"))
+        found = f"{plain:.2f}, with {SLOTS} slots {slots:.2f}, against {other:.2f} ms; the shape alone {least:.2f}"
+        one |= {"met": min(plain, slots) < other, "found": found}
     two: dict[str, object] = {"aim": f"{_AIM_CALLS:g} times LiteLLM's calls a second at 16 callers", "met": None}
     two |= {"found": "not measured"}
-    if calls:
-        mine, other, least = (figures.calls_per_second for figures in calls)
-        told_so = f"{mine / other:.1f} times; the shape alone {least / other:.1f}"
-        two |= {"met": mine / other >= _AIM_CALLS, "found": told_so}
+    if "litellm" in calls:
+        rates = (calls[who].calls_per_second / calls["litellm"].calls_per_second for who in (OURS, WITH_SLOTS, SHAPE))
+        plain, slots, most = rates
+        found = f"{plain:.1f} times, with {SLOTS} slots {slots:.1f}; the shape alone {most:.1f}"
+        two |= {"met": max(plain, slots) >= _AIM_CALLS, "found": found}
     return [one, two]
-
-
-def _beside(
-    told: Mapping[str, Mapping[str, Figures]], scenario: str, peer: str
-) -> tuple[Figures, Figures, Figures] | None:
-    """Ours, the peer's, and the shape's."""
-    by = told.get(scenario, {})
-    return (by[OURS], by[peer], by[SHAPE]) if {OURS, peer, SHAPE} <= by.keys() else None
 
 
 def document(about: Mapping[str, Any], told: Mapping[str, Mapping[str, Figures]]) -> dict[str, Any]:

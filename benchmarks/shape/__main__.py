@@ -9,7 +9,7 @@ from pathlib import Path
 import uvloop
 
 from benchmarks import ledger
-from benchmarks.peers import ROOT
+from benchmarks.peers import ROOT, SLOTS
 from benchmarks.shape import ENTRY
 from fusewire.migrations import migrate
 from local.platform import Platform
@@ -26,7 +26,7 @@ def main() -> None:
     with embedded_postgres(home / "postgres", 2 * _WORKERS) as owner:
         migrate(owner)
         url = as_app(owner)
-        statements = ledger.templates(url, slots=1)
+        statements = ledger.templates(url, SLOTS)
         variables = os.environ | {
             "DATABASE_URL": url,
             "SHAPE_RESERVE": _argument(statements["reserve"]),

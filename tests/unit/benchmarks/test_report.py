@@ -18,7 +18,13 @@ def _round(subject: str, scenario: str, milliseconds: Sequence[float], *, second
 
 
 def _all(
-    ours: float, theirs: float, *, stream_ours: float = 5.0, portkeys: float = 4.0, calls: int = 10
+    ours: float,
+    theirs: float,
+    *,
+    stream_ours: float = 5.0,
+    portkeys: float = 4.0,
+    calls: int = 10,
+    slots: float = 3.5,
 ) -> list[Round]:
     rounds = []
     for scenario in (_ONE, _SIXTEEN, _MANY, _STREAM):
@@ -26,6 +32,7 @@ def _all(
         rounds.append(_round("fusewire", scenario, [stream_ours if scenario == _STREAM else ours] * calls))
         rounds.append(_round("litellm", scenario, [theirs] * 4))
         rounds.append(_round("portkey", scenario, [portkeys] * 10))
+        rounds.append(_round("fusewire, 8 slots", scenario, [slots] * calls))
         if scenario != _STREAM:
             rounds.append(_round("shape", scenario, [2.5] * 12))
     return rounds
@@ -80,8 +87,9 @@ def test_ratios_are_against_each_peer() -> None:
     assert len([line for line in lines if "portkey's" in line]) == len(lines) / 2
 
 
-def test_the_shape_alone_is_no_peer() -> None:
-    assert "shape" not in "".join(report.ratios(report.figures(_all(ours=3.0, theirs=9.0))))
+def test_what_is_ours_is_no_peer() -> None:
+    lines = "".join(report.ratios(report.figures(_all(ours=3.0, theirs=9.0))))
+    assert not {"shape", "slots"} & set(lines.split())
 
 
 def test_what_is_within_the_noise_makes_no_ratio() -> None:
@@ -89,13 +97,15 @@ def test_what_is_within_the_noise_makes_no_ratio() -> None:
     assert not [line for line in lines if "added" in line]
 
 
-@pytest.mark.parametrize(("portkeys", "met"), [(2.5, False), (3.0, False), (3.1, True)])
-def test_portkey_adds_less_or_it_does_not(portkeys: float, met: bool) -> None:
-    told = report.figures(_all(ours=3.0, theirs=9.0, portkeys=portkeys))
+@pytest.mark.parametrize(
+    ("portkeys", "slots", "met"), [(2.5, 3.5, False), (3.0, 3.5, False), (3.1, 3.5, True), (2.5, 2.4, True)]
+)
+def test_portkey_adds_less_or_it_does_not(portkeys: float, slots: float, met: bool) -> None:
+    told = report.figures(_all(ours=3.0, theirs=9.0, portkeys=portkeys, slots=slots))
     assert report.aims(told)[0] == {
         "aim": "added p50 below Portkey's at 1 caller",
         "met": met,
-        "found": f"2.00 against {portkeys - 1:.2f} ms; the shape alone 1.50",
+        "found": f"2.00, with 8 slots {slots - 1:.2f}, against {portkeys - 1:.2f} ms; the shape alone 1.50",
     }
 
 
@@ -103,7 +113,7 @@ def test_portkey_adds_less_or_it_does_not(portkeys: float, met: bool) -> None:
 def test_five_times_litellms_calls_or_not(calls: int, met: bool) -> None:
     told = report.figures(_all(ours=3.0, theirs=9.0, calls=calls))
     assert report.aims(told)[1]["met"] is met
-    assert report.aims(told)[1]["found"] == f"{calls / 4:.1f} times; the shape alone 3.0"
+    assert report.aims(told)[1]["found"] == f"{calls / 4:.1f} times, with 8 slots {calls / 4:.1f}; the shape alone 3.0"
 
 
 def test_a_peer_that_took_no_part_meets_and_misses_nothing() -> None:
