@@ -13,7 +13,6 @@ from benchmarks.measure import SCENARIOS, Round
 from benchmarks.overshoot import Overshoot
 from tests.unit.benchmarks.test_charts import _CHART
 
-
 _MILLISECONDS = {"direct": 1, "fusewire": 3, "litellm": 9, "portkey": 4, "fusewire, 8 slots": 3, "shape": 2}
 
 
