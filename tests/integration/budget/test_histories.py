@@ -253,7 +253,7 @@ def test_every_history_is_one_of_a_statement_at_a_time(
         refusals += sum(isinstance(s.told[0], str) for s in everything)
         in_slots += len(books.rows("SELECT FROM ledger WHERE slot IS NOT NULL"))
     assert overlapped > ROUNDS and refusals > (ROUNDS if slots == 1 else ROUNDS / 4), "nothing met"
-    assert slots == 1 or in_slots > ROUNDS
+    assert slots == 1 or in_slots > ROUNDS / 2  # how many there are is a matter of who comes first
 
 
 def test_what_no_order_explains_is_found() -> None:

@@ -1,8 +1,8 @@
 -- A call is held to its key as the key is once its window is locked. It was read before: when it was changed while the lock
 -- was waited for, the call was admitted under limits that others had already been refused by, and took back a state that
 -- they had recorded, so that its crossing was told again. Both functions are those of 0006 and 0007 but for that, and but
--- for what the first does no more where it isn't needed: look for itself sent twice, sweep, record a state, set a lock_timeout
--- that its caller has set.
+-- for what the first does no more where there is no need: sweep, record a state, tell what was reserved by itself sent twice,
+-- set a lock_timeout that its caller has set.
 
 -- Reserves the worst case of the first candidate that isn't cooling down, in the company's budget and in the key's; with
 -- "ending", ends the failed attempt before it, in the same transaction. p: {settings, ending?, health?,
@@ -61,7 +61,7 @@ BEGIN
     END IF;
 
     -- Sent twice, because the first answer was lost with its connection: the reservation stands.
-    IF p ? 'resent' THEN
+    IF EXISTS (SELECT FROM ledger WHERE id = (entry->>'id')::uuid) THEN
         SELECT c.ordinality - 1 AS place, d.downgraded INTO step
         FROM ledger l, (VALUES (false, candidates), (true, p->'downgrade'->'candidates')) d (downgraded, candidates),
              jsonb_array_elements(d.candidates) WITH ORDINALITY c
