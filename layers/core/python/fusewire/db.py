@@ -112,8 +112,8 @@ class Database:
 
     @staticmethod
     def _run(connection: _Connection, statement: LiteralString, argument: Mapping[str, object]) -> Any:  # noqa: ANN401
-        # By psycopg's own parts rather than by a cursor: with one text to send and one to read there is nothing to look
-        # up, and a cursor's look-ups are a fifth of our processor time for a call (docs/decisions/0013-hot-path.md).
+        # By psycopg's own parts rather than by a cursor, which looks up anew each time how to adapt what goes out and
+        # comes back: here it is always one text each (docs/decisions/0013-hot-path.md).
         session = connection.pgconn
         session.send_query_params(statement.encode(), [_storable(dumps(argument)).encode()])
         result = connection.wait(generators.execute(session))[-1]
