@@ -1,4 +1,4 @@
-"""The little of ASGI that the gateway and the workers' Runtime API share."""
+"""The little of ASGI that the gateway needs."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
@@ -16,11 +16,6 @@ class DisconnectedError(Exception):
 def header_of(scope: Mapping[str, Any], name: bytes) -> str | None:
     """The first header of that name, which is in lower case."""
     return next((value.decode("latin-1") for found, value in scope["headers"] if found == name), None)
-
-
-def trailer_of(scope: Mapping[str, Any], name: bytes) -> str | None:
-    """The first trailer of that name, which is in lower case, once the body has been read."""
-    return next((value.decode("latin-1") for found, value in scope.get("trailers", ()) if found == name), None)
 
 
 async def body_parts(receive: Receive) -> AsyncIterator[bytes]:

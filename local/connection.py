@@ -7,12 +7,11 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from local.asgi import Message, RawHeaders, error_body
+from local.asgi import error_body
 from local.request_line import HEAD_TOO_LARGE, TOO_SLOW
 
 HEAD_SECONDS: Final = 20.0
 _LARGEST_UNFINISHED_BYTES: Final = 64 * 1024
-_MOST_TRAILERS: Final = 16
 
 
 class Connection(HttpToolsProtocol):
@@ -46,17 +45,12 @@ class Connection(HttpToolsProtocol):
             self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        # A trailer comes after whoever looked at the headers: it must not pass for one.
         if self._in_head:
             super().on_header(name, value)
-            return
-        # A trailer comes after whoever looked at the headers: it must not pass for one.
-        trailers: RawHeaders = self._scope.setdefault("trailers", [])
-        if len(trailers) < _MOST_TRAILERS:
-            trailers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._scope: Message = self.scope  # type: ignore[assignment] # theirs has no trailers
         self._stop_waiting()
         super().on_headers_complete()
 

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, Final
 
 import uvicorn
@@ -13,6 +14,7 @@ from local.connection import Connection
 from local.gateway import BrokenAnswerError, Gateway
 from local.pool import Pool
 from local.processors import Processors
+from local.runtime_api import RuntimeConnection
 from local.schedule import run_schedule
 from local.template import Template
 from local.worker import Worker
@@ -31,9 +33,8 @@ class Platform:
         variables: Mapping[str, str],
         origins: Sequence[str],
     ) -> None:
-        self._public_port: int = public.getsockname()[1]
-        self._sockets = [public]
-        self._workers: dict[int, Worker] = {}
+        self._public = public
+        self._workers: list[tuple[Worker, socket.socket]] = []
         self._pools: dict[str, Pool] = {}
         # The others are called by a deployment alone.
         called = {route.function for route in template.routes} | {each.function for each in template.schedules}
@@ -47,14 +48,14 @@ class Platform:
                 # A port of its own tells which worker asks: the Runtime API has no other name for it.
                 own = _bound()
                 worker = Worker(function, own.getsockname()[1], variables)
-                self._sockets.append(own)
-                self._workers[own.getsockname()[1]] = worker
+                self._workers.append((worker, own))
                 workers.append(worker)
             self._pools[function.name] = Pool(workers, processors)
         is_open = variables.get("AUTH_MODE", "").strip() == "open"
         self._gateway = Gateway(template.routes, self._pools, origins, template.refusals, is_open=is_open)
         self._schedules = template.schedules
         self._background: list[asyncio.Task[None]] = []
+        self._runtime_apis: list[asyncio.Server] = []
         config = uvicorn.Config(
             self._application,
             loop="uvloop",
@@ -73,12 +74,8 @@ class Platform:
         self._server = _Server(config)
 
     async def _application(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's own
-        port = scope["server"][1]
         try:
-            if port == self._public_port:
-                await self._gateway(scope, receive, send)
-            else:
-                await self._workers[port].serve(scope, receive, send)
+            await self._gateway(scope, receive, send)
         except BrokenAnswerError:
             raise
         except Exception as error:
@@ -88,7 +85,9 @@ class Platform:
     async def start(self) -> None:
         """Begin to serve; returns when connections are accepted."""
         loop = asyncio.get_running_loop()
-        serving = loop.create_task(self._server.serve(sockets=self._sockets))
+        for worker, own in self._workers:
+            self._runtime_apis.append(await loop.create_server(partial(RuntimeConnection, worker), sock=own))
+        serving = loop.create_task(self._server.serve(sockets=[self._public]))
         self._background.append(serving)
         while not self._server.started:
             if serving.done():
@@ -107,6 +106,8 @@ class Platform:
         while self._gateway.in_flight and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.05)
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+        for runtime_api in self._runtime_apis:
+            runtime_api.close()
         self._server.should_exit = True
         await serving
 

@@ -1,25 +1,21 @@
-"""One execution environment: a process that runs the real Lambda runtime client, and the Runtime API that it talks to.
-
-https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
-"""
+"""One execution environment: a process that runs the real Lambda runtime client, and what it is at."""
 
 import asyncio
 import contextlib
-import json
 import signal
 import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
-from local.asgi import DisconnectedError, Receive, Send, body_parts, header_of, send_whole, trailer_of
 from local.invocation import DeadlineExceededError, FunctionCrashedError, Invocation, InvocationError
 from local.template import Function
 
-_ROOT: Final = "/2018-06-01/runtime"
 _INIT_SECONDS: Final = 10.0  # as on Lambda
-_ERROR_TRAILER: Final = b"lambda-runtime-function-error-type"
+
+Give = Callable[[Invocation, float, str], None]
+"""Answers a process that wants an event, with its deadline in seconds since the epoch, and the function's ARN."""
 
 
 class Worker:
@@ -43,8 +39,9 @@ class Worker:
         self._arn = f"arn:aws:lambda:local:000000000000:function:{function.name}"
         self._process: Process | None = None
         self._watch: asyncio.Task[None] | None = None  # from the start of a process to its end
-        self._poll: asyncio.Future[Invocation] | None = None
-        self._current: Invocation | None = None
+        self._give: Give | None = None
+        self.current: Invocation | None = None
+        """The event that the process is at."""
         self._timer: asyncio.TimerHandle | None = None
         self._initialised = False
         self._stopping = False
@@ -86,9 +83,8 @@ class Worker:
 
     def _gone(self, how: str) -> None:
         self._stop_timer()
-        if self._poll is not None and not self._poll.done():
-            self._poll.cancel()
-        self._end(self._current, FunctionCrashedError(f"The function {self._function.name} broke down: {how}."))
+        self._give = None
+        self._end(self.current, FunctionCrashedError(f"The function {self._function.name} broke down: {how}."))
         self._process = self._watch = None
         why_not = None
         if not self._initialised:
@@ -115,25 +111,26 @@ class Worker:
 
     def handle(self, invocation: Invocation) -> None:
         """Give the waiting process an event; the function's timeout runs from now."""
-        if self._poll is None or self._poll.done():
+        give, self._give = self._give, None
+        if give is None:
             invocation.fail(FunctionCrashedError(f"The function {self._function.name} is gone."))
             return
-        self._current = invocation
+        self.current = invocation
         self._timer = asyncio.get_running_loop().call_later(self._function.timeout_seconds, self._overrun)
-        self._poll.set_result(invocation)
+        give(invocation, time.time() + self._function.timeout_seconds, self._arn)
 
     def _overrun(self) -> None:
         seconds = self._function.timeout_seconds
         told = f"The function {self._function.name} took longer than its {seconds:.0f} s."
-        self._end(self._current, DeadlineExceededError(told))
+        self._end(self.current, DeadlineExceededError(told))
         self.kill()
 
     def _end(self, invocation: Invocation | None, error: InvocationError | None) -> None:
         """The event is answered, or never will be, unless that has been said already."""
-        if invocation is None or invocation is not self._current:
+        if invocation is None or invocation is not self.current:
             return
         self._stop_timer()
-        self._current = None
+        self.current = None
         if error is None:
             invocation.finish()
         else:
@@ -144,74 +141,38 @@ class Worker:
             self._timer.cancel()
             self._timer = None
 
-    # --- the Runtime API ------------------------------------------------------------------------------------------
+    # --- what its process says by the Runtime API (local/runtime_api.py) ---------------------------------------------
 
-    async def serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Answer the process: an ASGI application of four routes."""
-        path: str = scope["path"].removeprefix(_ROOT)
-        status = 202
-        try:
-            if self._watch is None:
-                status = 403  # an orphan of a gateway that had this port before
-            elif path == "/invocation/next":
-                await self._next(send)
-                return
-            elif path == "/init/error":
-                told = json.loads(await _body(receive))
-                self._init_error = str(told.get("errorMessage") or told.get("errorType"))
-            elif self._current is not None and path == f"/invocation/{self._current.id}/response":
-                await self._response(self._current, scope, receive)
-            elif self._current is not None and path == f"/invocation/{self._current.id}/error":
-                reason = json.loads(await _body(receive)).get("errorMessage")
-                failed = f"The function {self._function.name} failed; its log says where."
-                self._end(self._current, InvocationError(failed, reason))
-            else:
-                status = 403
-        except DisconnectedError:
-            return  # the end of the process, or its next `next`, ends the event
-        await send_whole(send, status, [(b"content-type", b"application/json"), (b"content-length", b"2")], b"{}")
+    @property
+    def is_started(self) -> bool:
+        """Whether it has a process, or is about to."""
+        return self._watch is not None
 
-    async def _next(self, send: Send) -> None:
+    def ask(self, give: Give) -> None:
+        """The process wants an event; the one before is over."""
         first = not self._initialised
         self._initialised = True
         self._stop_timer()
-        self._end(self._current, InvocationError(f"The function {self._function.name} lost its answer on the way."))
-        self._poll = asyncio.get_running_loop().create_future()
+        self._end(self.current, InvocationError(f"The function {self._function.name} lost its answer on the way."))
+        self._give = give
         self.on_ready(self, first)
-        try:
-            invocation = await self._poll
-        except asyncio.CancelledError:
-            return  # the process is gone, so nobody waits for this
-        deadline = time.time() + self._function.timeout_seconds
-        headers = [
-            (b"lambda-runtime-aws-request-id", invocation.id.encode()),
-            (b"lambda-runtime-deadline-ms", b"%d" % (deadline * 1000)),
-            (b"lambda-runtime-invoked-function-arn", self._arn.encode()),
-            (
-                b"lambda-runtime-trace-id",
-                b"Root=1-%08x-%s;Sampled=0" % (int(time.time()), invocation.id[-24:].encode()),
-            ),
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(invocation.payload)),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": invocation.payload})
 
-    async def _response(self, invocation: Invocation, scope: Mapping[str, Any], receive: Receive) -> None:
-        invocation.streamed = header_of(scope, b"lambda-runtime-function-response-mode") == "streaming"
-        if not invocation.streamed:
-            invocation.write(await _body(receive))
-            self._end(invocation, None)
-            return
-        async for part in body_parts(receive):
-            invocation.write(part)
-        failed = trailer_of(scope, _ERROR_TRAILER)
-        self._end(invocation, InvocationError(f"The function failed in mid-answer: {failed}.") if failed else None)
+    def init_failed(self, reason: str) -> None:
+        """The function can't be loaded."""
+        self._init_error = reason
+
+    def answered(self, invocation: Invocation, broken: str | None) -> None:
+        """The answer has been written.
+
+        :param broken: what made it end before its end; None for nothing
+        """
+        self._end(invocation, InvocationError(f"The function failed in mid-answer: {broken}.") if broken else None)
+
+    def failed(self, invocation: Invocation, reason: str | None) -> None:
+        """The handler raised."""
+        told = f"The function {self._function.name} failed; its log says where."
+        self._end(invocation, InvocationError(told, reason))
 
 
 def _told(status: int) -> str:
     return f"it was killed by {signal.Signals(-status).name}" if status < 0 else f"it exited with status {status}"
-
-
-async def _body(receive: Receive) -> bytes:
-    return b"".join([part async for part in body_parts(receive)])

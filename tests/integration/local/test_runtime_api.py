@@ -137,6 +137,79 @@ def test_an_orphan_of_an_earlier_gateway_gets_no_event(tmp_path: Path) -> None:
     uvloop.run(scenario())
 
 
+@pytest.mark.parametrize("at", [1, 20, 60, 70, 81])
+def test_a_stream_that_broke_says_so_in_trailers_however_they_come(tmp_path: Path, at: int) -> None:
+    code = f"""
+    id, _ = following()
+    host, port = ADDRESS.split(":")
+    prelude = b'{{"statusCode": 200}}' + bytes(8) + b"so far"
+    body = b"%x\\r\\n%b\\r\\n0\\r\\nLambda-Runtime-Function-Error-Type: Broken\\r\\n\\r\\n" % (len(prelude), prelude)
+    head = f"POST {{ROOT}}/invocation/{{id}}/response HTTP/1.1\\r\\nHost: x\\r\\nTransfer-Encoding: chunked\\r\\n"
+    head += "Lambda-Runtime-Function-Response-Mode: streaming\\r\\n\\r\\n"
+    with socket.create_connection((host, int(port))) as raw:
+        raw.sendall(head.encode() + body[:{at}])
+        time.sleep(0.05)
+        raw.sendall(body[{at}:])
+        assert raw.recv(100).startswith(b"HTTP/1.1 202 ")
+    following()
+    """
+
+    async def scenario() -> None:
+        async with serving(behaving(tmp_path, code), concurrency=1) as client:
+            with pytest.raises(httpx.RemoteProtocolError):
+                await client.get("/f")
+
+    uvloop.run(scenario())
+
+
+def test_a_client_that_asks_before_it_sends_a_long_answer_is_told_to_go_on(tmp_path: Path) -> None:
+    # As libcurl does, which is beneath AWS's own client, from a megabyte on.
+    code = """
+    id, _ = following()
+    host, port = ADDRESS.split(":")
+    with socket.create_connection((host, int(port))) as raw:
+        body = json.dumps({"statusCode": 200, "body": "x" * 2_000_000}).encode()
+        head = f"POST {ROOT}/invocation/{id}/response HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: {len(body)}\\r\\n"
+        raw.sendall(f"{head}Expect: 100-continue\\r\\n\\r\\n".encode())
+        assert raw.recv(100) == b"HTTP/1.1 100 Continue\\r\\n\\r\\n"
+        raw.sendall(body)
+        assert raw.recv(100).startswith(b"HTTP/1.1 202 ")
+    following()
+    """
+
+    async def scenario() -> None:
+        async with serving(behaving(tmp_path, code), concurrency=1) as client:
+            assert (await client.get("/f")).text == "x" * 2_000_000
+
+    uvloop.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"no HTTP\\r\\n\\r\\n",
+        b"POST /2018-06-01/runtime/init/error HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 2\\r\\n\\r\\nno",
+    ],
+    ids=["no HTTP", "no JSON"],
+)
+def test_what_makes_no_sense_costs_the_connection_and_nothing_else(tmp_path: Path, packet: bytes) -> None:
+    code = f"""
+    id, _ = following()
+    host, port = ADDRESS.split(":")
+    with socket.create_connection((host, int(port))) as raw:
+        raw.sendall(b'{packet.decode()}')
+        told = raw.recv(100)
+    answer(id, repr(told))
+    following()
+    """
+
+    async def scenario() -> None:
+        async with serving(behaving(tmp_path, code), concurrency=1) as client:
+            assert (await client.get("/f")).text == "b''"
+
+    uvloop.run(scenario())
+
+
 def test_a_gateway_that_cannot_listen_says_so() -> None:
     async def scenario() -> None:
         public = socket.create_server(("127.0.0.1", 0))

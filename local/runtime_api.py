@@ -1,0 +1,135 @@
+"""The Lambda Runtime API as one execution environment's process sees it.
+
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+
+Not an ASGI application: each event is two requests, `next` and its answer, from one client that we start ourselves, and
+what an ASGI server does for any client whatsoever would be work for every call that nobody needs.
+"""
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Final, cast
+
+import httptools
+
+from fusewire.http.invocation import log_unexpected
+from local.invocation import Invocation
+
+if TYPE_CHECKING:
+    from local.worker import Worker
+
+_ROOT: Final = b"/2018-06-01/runtime"
+_ERROR_TRAILER: Final = b"lambda-runtime-function-error-type"
+_RESPONSE_MODE: Final = b"lambda-runtime-function-response-mode"
+_ACCEPTED: Final = b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+_FORBIDDEN: Final = _ACCEPTED.replace(b"202 Accepted", b"403 Forbidden")
+
+
+class RuntimeConnection(asyncio.Protocol):
+    """One connection of a worker's process; a request is answered before the next one comes."""
+
+    def __init__(self, worker: "Worker") -> None:
+        self._worker = worker
+        self._parser = httptools.HttpRequestParser(self)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._trailers: dict[bytes, bytes] = {}
+        self._parts: list[bytes] = []
+        self._in_head = True
+        self._is_whole = False
+
+    # --- what asyncio and httptools call; nothing is done before a packet is read, for an error would be lost here ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are of no asyncio class.
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+            self._go_on()
+        except httptools.HttpParserError:
+            self._transport.close()
+        except Exception as error:  # noqa: BLE001 - the process is the one to suffer, not the gateway
+            log_unexpected(error)
+            self._transport.close()
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        (self._headers if self._in_head else self._trailers)[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+
+    def on_body(self, part: bytes) -> None:
+        self._parts.append(part)
+
+    def on_message_complete(self) -> None:
+        self._is_whole = True
+
+    # --- the requests ---
+
+    def _go_on(self) -> None:
+        if self._in_head:
+            return
+        if b"expect" in self._headers:
+            del self._headers[b"expect"]
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._headers.get(_RESPONSE_MODE) == b"streaming" and (invocation := self._answered(b"response")):
+            invocation.streamed = True
+            self._pass_on(invocation)
+        if self._is_whole:
+            self._answer()
+
+    def _answer(self) -> None:
+        path = self._url.removeprefix(_ROOT)
+        accepted = True
+        if not self._worker.is_started:
+            accepted = False  # an orphan of a gateway that had this port before
+        elif path == b"/invocation/next":
+            self._begin()
+            self._worker.ask(self.give)
+            return
+        elif path == b"/init/error":
+            told = json.loads(b"".join(self._parts))
+            self._worker.init_failed(str(told.get("errorMessage") or told.get("errorType")))
+        elif invocation := self._answered(b"response"):
+            self._pass_on(invocation)
+            failed = self._trailers.get(_ERROR_TRAILER)
+            self._worker.answered(invocation, failed.decode("latin-1") if failed else None)
+        elif invocation := self._answered(b"error"):
+            self._worker.failed(invocation, json.loads(b"".join(self._parts)).get("errorMessage"))
+        else:
+            accepted = False
+        self._begin()
+        self._transport.write(_ACCEPTED if accepted else _FORBIDDEN)
+
+    def _answered(self, how: bytes) -> Invocation | None:
+        """The event that this request's path names, if it is the one that the process is at."""
+        current = self._worker.current
+        path = current and b"%b/invocation/%b/%b" % (_ROOT, current.id.encode(), how)
+        return current if self._url == path else None
+
+    def _pass_on(self, invocation: Invocation) -> None:
+        if self._parts:
+            invocation.write(b"".join(self._parts))
+            self._parts.clear()
+
+    def give(self, invocation: Invocation, deadline: float, function_arn: str) -> None:
+        """Answer `next` with an event, which has to be handled by `deadline` (seconds since the epoch)."""
+        trace = f"Root=1-{int(time.time()):08x}-{invocation.id[-24:]};Sampled=0"
+        head = (
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(invocation.payload)}\r\n"
+            f"lambda-runtime-aws-request-id: {invocation.id}\r\n"
+            f"lambda-runtime-deadline-ms: {int(deadline * 1000)}\r\n"
+            f"lambda-runtime-invoked-function-arn: {function_arn}\r\n"
+            f"lambda-runtime-trace-id: {trace}\r\n\r\n"
+        )
+        self._transport.write(head.encode() + invocation.payload)
