@@ -24,10 +24,13 @@ from statistics import median
 from typing import Any, Final
 from unittest.mock import patch
 
+import openai
+
 from benchmarks import BenchmarkError, peers, upstream
 from benchmarks.peers import ROOT
 from fusewire import logs
 from fusewire.ai.provider import Timeouts
+from fusewire.ai.providers.openai import OpenAIProvider
 from fusewire.ai.vocabulary import ChatRequest
 from fusewire.budget.ledger import Call, Candidate, Ending, Verdict
 from fusewire.budget.pricing import TokenCounts
@@ -41,7 +44,7 @@ _CALLS: Final = 40
 _WARM_UP: Final = 100
 _TIMEOUTS: Final = Timeouts(connect=5, first=20, total=20)
 _CAP: Final = 64
-_HANDLER: Final = 3
+_HANDLER: Final = 4
 """Its place among the parts."""
 
 
@@ -140,8 +143,13 @@ def _body(model: str) -> bytes:
     return json.dumps({"model": model, "messages": messages, "max_tokens": _CAP}).encode()
 
 
-def _by_the_sdk(core: Services) -> Callable[[], object]:
-    provider = core.registry.get("openai")
+def _by_the_sdk(core: Services, *, as_it_comes: bool = False) -> Callable[[], object]:
+    """:param as_it_comes: with the HTTP client that the SDK makes for itself"""
+    provider = OpenAIProvider(core.settings)
+    if as_it_comes:
+        # In the place of the one that it would make on its first call.
+        own = openai.OpenAI(base_url=provider.base_url(), api_key=provider.api_key(), max_retries=0)
+        vars(provider)["_client"] = own
     request = ChatRequest.model_validate_json(_body("sota"))
     return lambda: provider.complete(request, upstream.MODEL, _CAP, _TIMEOUTS)
 
@@ -209,7 +217,8 @@ def _parts() -> Iterator[list[Part]]:
         chat, key = "/api/v1/chat/completions", server.target.key
         yield [
             Part("the vendor, over one connection", _posting(vendor, "/v1/chat/completions", _body("m"), key, 200)),
-            Part("the vendor, by its SDK and into our vocabulary", _by_the_sdk(core)),
+            Part("the vendor, by its SDK as it comes", _by_the_sdk(core, as_it_comes=True)),
+            Part("the vendor, by its SDK over our transport", _by_the_sdk(core)),
             Part("reserve and settle, two durable commits", _reserve_and_settle(core)),
             Part("the handler: all of that, validated, priced, logged", _handler(variables)),
             Part("the platform: gateway, Runtime API, a request refused", _posting(server.port, chat, b"{}", key, 400)),

@@ -9,10 +9,11 @@ import openai
 import psycopg
 
 from benchmarks.shape import ENTRY
+from fusewire.ai.providers.http_client import http_client
 from fusewire.ids import time_ordered_id
 
 _reserve, _end = os.environ["SHAPE_RESERVE"], os.environ["SHAPE_END"]
-_vendor = openai.OpenAI(max_retries=0)  # address and credential are in the environment
+_vendor = openai.OpenAI(max_retries=0, http_client=http_client())  # address and credential are in the environment
 _ledger = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True).pgconn
 
 

@@ -32,7 +32,6 @@ def lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
     logs.start_request("request-1", "DEBUG")
     yield lambda: [json.loads(line, parse_float=Decimal) for line in stream.getvalue().split("\n")[:-1]]
     handler.setStream(before)
-    logs.logger.clear_state()
     logs.logger.setLevel(level)
 
 

@@ -33,7 +33,7 @@ class _ContractFormatter(LambdaPowertoolsFormatter):
             "timestamp": datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "event": record.getMessage(),
-            "request_id": self.log_format.get("request_id"),
+            "request_id": _request_id,
             "service": SERVICE,
         }
         line |= getattr(record, "fields", {})
@@ -51,12 +51,11 @@ logger = Logger(
 logging.getLogger().setLevel(logging.WARNING)
 
 
-_WRITERS: Final = {
-    logging.DEBUG: logger.debug,
-    logging.INFO: logger.info,
-    logging.WARNING: logger.warning,
-    logging.ERROR: logger.error,
-}
+_own: Final = logging.getLogger(SERVICE)
+"""What Powertools' logger writes to: asked for its level and no more, because looking for the line of code that logs,
+and for every handler that there may be, takes longer than the line itself."""
+
+_request_id: str | None = None
 
 
 def set_level(level: str) -> None:
@@ -64,15 +63,14 @@ def set_level(level: str) -> None:
 
     Powertools' own `setLevel` takes the latter for both.
     """
-    own = logging.getLogger(SERVICE)
-    if logging.getLevelName(own.level) != level:  # setting it clears the caches of every logger there is
-        own.setLevel(level)
+    if logging.getLevelName(_own.level) != level:  # setting it clears the caches of every logger there is
+        _own.setLevel(level)
 
 
 def start_request(request_id: str, level: str) -> None:
     """Begin the lines of one call: nothing of the call before stays, and every line carries this id."""
-    logger.clear_state()
-    logger.append_keys(request_id=request_id)
+    global _request_id
+    _request_id = request_id
     set_level(level)
     metrics.begin()
     tracing.begin(request_id)
@@ -81,7 +79,7 @@ def start_request(request_id: str, level: str) -> None:
 def end_request() -> None:
     """Print the call's metrics, if any are wanted; at every level, because alarms stand on them."""
     for document in metrics.end():
-        _print_always("metrics", document)
+        _print("metrics", logging.INFO, document)
 
 
 def event(name: str, level: int = logging.INFO, **fields: object) -> None:
@@ -93,10 +91,10 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
     if unknown:
         raise TypeError(f"unknown log fields: {', '.join(sorted(unknown))}")
     metrics.observe(name, fields)
-    kept = {key: fields[key] for key in ("request_id", *_FIELDS) if fields.get(key) is not None}
-    _WRITERS[level](name, extra={"fields": kept})
+    if _own.isEnabledFor(level):
+        _print(name, level, {key: fields[key] for key in ("request_id", *_FIELDS) if fields.get(key) is not None})
 
 
-def _print_always(name: str, document: dict[str, object]) -> None:
-    record = logging.makeLogRecord({"msg": name, "levelname": "INFO", "fields": document})
+def _print(name: str, level: int, fields: dict[str, object]) -> None:
+    record = logging.makeLogRecord({"msg": name, "levelname": logging.getLevelName(level), "fields": fields})
     logger.registered_handler.handle(record)

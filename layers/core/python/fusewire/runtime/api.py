@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
-from io import BufferedReader
 from typing import Final
 
 _ROOT: Final = "/2018-06-01/runtime"
@@ -24,6 +23,7 @@ _STREAM_HEADERS: Final = (
     f"Trailer: {_ERROR_TYPE}, {_ERROR_BODY}\r\n"
 )
 _LAST_CHUNK: Final = b"0\r\n\r\n"
+_READ_BYTES: Final = 256 * 1024
 
 
 class RuntimeApiError(Exception):
@@ -57,20 +57,6 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def _line(reader: BufferedReader) -> bytes:
-    line = reader.readline()
-    if not line:
-        raise ConnectionError("the platform hung up")
-    return line
-
-
-def _exactly(reader: BufferedReader, size: int) -> bytes:
-    data = reader.read(size)
-    if len(data) < size:
-        raise ConnectionError("the platform hung up")
-    return data
-
-
 def _accepted(status: int) -> None:
     """:raises RuntimeApiError: when the platform refuses an answer: it takes this process for another, or for dead"""
     if status != 202:
@@ -85,7 +71,7 @@ class RuntimeApi:
         self._address = (host, int(port))
         self._host = address
         self._socket: socket.socket | None = None
-        self._reader: BufferedReader | None = None
+        self._unread = bytearray()
 
     def next(self) -> Invocation:
         """Wait for the next event.
@@ -174,7 +160,6 @@ class RuntimeApi:
         if self._socket is None:
             self._socket = socket.create_connection(self._address)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._reader = self._socket.makefile("rb")
         self._socket.sendall(data)
 
     def _send_more(self, data: bytes) -> None:
@@ -184,39 +169,54 @@ class RuntimeApi:
 
     def _receive(self) -> tuple[int, dict[str, str], bytes]:
         """One response: status, headers by lower-case name, body."""
-        reader = self._reader
-        if reader is None:
-            raise ConnectionError("the connection is closed")
-        status_line = _line(reader)
+        status_line, *lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         headers: dict[str, str] = {}
-        while line := _line(reader).strip():
-            name, _, value = line.decode("latin-1").partition(":")
+        for line in lines:
+            name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
         if headers.get("transfer-encoding", "").lower() == "chunked":
-            body = self._chunked_body(reader)
+            body = self._chunked_body()
         else:
-            body = _exactly(reader, int(headers.get("content-length", 0)))
+            body = self._exactly(int(headers.get("content-length", 0)))
         if headers.get("connection", "").lower() == "close":
             self.close()
         return int(status_line.split(None, 2)[1]), headers, body
 
-    @staticmethod
-    def _chunked_body(reader: BufferedReader) -> bytes:
+    def _chunked_body(self) -> bytes:
         parts = []
-        while size := int(_line(reader).partition(b";")[0], 16):
-            parts.append(_exactly(reader, size))
-            _line(reader)
-        while _line(reader).strip():
+        while size := int(self._until(b"\r\n").partition(b";")[0], 16):
+            parts.append(self._exactly(size))
+            self._until(b"\r\n")
+        while self._until(b"\r\n"):
             pass  # trailers that nobody asked for
         return b"".join(parts)
 
+    def _until(self, mark: bytes) -> bytes:
+        while (end := self._unread.find(mark)) < 0:
+            self._read()
+        found = bytes(self._unread[:end])
+        del self._unread[: end + len(mark)]
+        return found
+
+    def _exactly(self, size: int) -> bytes:
+        while len(self._unread) < size:
+            self._read()
+        found = bytes(self._unread[:size])
+        del self._unread[:size]
+        return found
+
+    def _read(self) -> None:
+        data = self._socket.recv(_READ_BYTES) if self._socket is not None else b""
+        if not data:
+            raise ConnectionError("the platform hung up")
+        self._unread += data
+
     def close(self) -> None:
         """Drop the connection; the next request opens another."""
-        if self._reader is not None:
-            self._reader.close()
         if self._socket is not None:
             self._socket.close()
-        self._socket = self._reader = None
+        self._socket = None
+        self._unread.clear()
 
 
 class ResponseStream:

@@ -75,7 +75,7 @@ class AnthropicProvider(AIProvider):
     """Claude, from Anthropic or from any server that speaks its Messages API (`ANTHROPIC_BASE_URL`)."""
 
     id = "anthropic"
-    sdk = ("anthropic", "anthropic.resources.messages")
+    sdk = ("anthropic", "anthropic.resources.messages", "fusewire.ai.providers.http_client", "httpcore2")
     variables = Variables(
         endpoint="ANTHROPIC_BASE_URL",
         credential="ANTHROPIC_API_KEY",
@@ -114,12 +114,15 @@ class AnthropicProvider(AIProvider):
         """The SDK's client, made once for the life of the execution environment."""
         import anthropic
 
+        from fusewire.ai.providers.http_client import http_client
+
         secret = self.settings.secret("ANTHROPIC_API_KEY")
         return anthropic.Anthropic(
             # Without a key the SDK would go looking for one, in files too; servers that want none get a word.
             api_key=secret.get_secret_value() if secret else "none",
             base_url=self.base_url(),
             max_retries=0,
+            http_client=http_client(),
             # Its spans can carry prompts and answers.
             open_telemetry=False,
         )

@@ -6,6 +6,7 @@ filtering" and "Plan to manage costs", which says what of a failure is billed.
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -72,10 +73,16 @@ class AzureProvider(OpenAICompatibleProvider):
     def make_client(self) -> "openai.OpenAI":
         import openai
 
+        from fusewire.ai.providers.http_client import http_client
+
         key = self.api_key()
         if self._is_dated:
             return openai.AzureOpenAI(
-                azure_endpoint=self._resource(), api_key=key, api_version=self._version, max_retries=0
+                azure_endpoint=self._resource(),
+                api_key=key,
+                api_version=self._version,
+                max_retries=0,
+                http_client=http_client(),
             )
         preview = {"api-version": "preview"} if self._version == "preview" else None
         return openai.OpenAI(
@@ -84,6 +91,7 @@ class AzureProvider(OpenAICompatibleProvider):
             default_headers={"api-key": key},
             default_query=preview,
             max_retries=0,
+            http_client=http_client(),
         )
 
     def base_url(self) -> str:
@@ -92,6 +100,10 @@ class AzureProvider(OpenAICompatibleProvider):
         if urlsplit(endpoint).path in ("", "/openai"):
             return f"{endpoint.removesuffix('/openai')}/openai/v1"
         return endpoint
+
+    @cached_property
+    def _address(self) -> str | None:
+        return None if self._is_dated else super()._address
 
     def _resource(self) -> str:
         """The address before `/openai`, to which the SDK adds the deployment's path."""

@@ -93,8 +93,15 @@ class GcpProvider(OpenAICompatibleProvider):
     def make_client(self) -> "openai.OpenAI":
         import openai
 
-        # The SDK asks for the key before each request; `_authorized` has seen to it that there is one.
-        return openai.OpenAI(base_url=self.base_url(), api_key=lambda: self._tokens.current(), max_retries=0)
+        from fusewire.ai.providers.http_client import http_client
+
+        return openai.OpenAI(
+            base_url=self.base_url(),
+            # The SDK asks for the key before each request; `_authorized` has seen to it that there is one.
+            api_key=lambda: self._tokens.current(),
+            max_retries=0,
+            http_client=http_client(),
+        )
 
     def base_url(self) -> str:
         return f"{self._root()}/endpoints/openapi"

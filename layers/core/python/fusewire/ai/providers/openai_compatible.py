@@ -59,7 +59,10 @@ class OpenAICompatibleProvider(AIProvider):
     """Chat, streams and embeddings over OpenAI's HTTP API, wherever it is served."""
 
     default_base_url: ClassVar[str | None] = None
-    sdk: ClassVar[tuple[str, ...]] = ("openai", "openai.resources.chat.completions", "openai.resources.embeddings")
+    sdk: ClassVar[tuple[str, ...]] = (
+        *("openai", "openai.resources.chat.completions", "openai.resources.embeddings"),
+        *("fusewire.ai.providers.http_client", "httpcore2"),  # the latter is httpx2's, for its first TLS connection
+    )
     cap_field: ClassVar[str] = "max_completion_tokens"
     """What this server calls the output cap. `max_tokens` is deprecated at OpenAI, and all that some others know."""
     foreign: ClassVar[frozenset[str]] = frozenset({"cache_control", "extra_content", "reasoning_content"})
@@ -76,7 +79,9 @@ class OpenAICompatibleProvider(AIProvider):
         """The SDK's client, made once for the life of the execution environment."""
         import openai
 
-        return openai.OpenAI(base_url=self.base_url(), api_key=self.api_key(), max_retries=0)
+        from fusewire.ai.providers.http_client import http_client
+
+        return openai.OpenAI(base_url=self.base_url(), api_key=self.api_key(), max_retries=0, http_client=http_client())
 
     def base_url(self) -> str | None:
         """The endpoint from the settings; one without a path gets OpenAI's `/v1`."""
@@ -85,6 +90,15 @@ class OpenAICompatibleProvider(AIProvider):
         if url is None:
             return None
         return url if urlsplit(url).path.strip("/") else url.rstrip("/") + "/v1"
+
+    def address_of(self, path: str) -> str:
+        """Where the SDK is to send a request: the whole address, for it takes it apart more often where it's a part."""
+        return path if self._address is None or "://" in path else self._address + path
+
+    @cached_property
+    def _address(self) -> str | None:
+        """What paths are appended to; None where the SDK has addresses of its own."""
+        return str(self._client.base_url).rstrip("/")
 
     def api_key(self) -> str:
         """The credential; local servers that want none get a word that says so (the SDK insists on one)."""
@@ -185,10 +199,20 @@ class OpenAICompatibleProvider(AIProvider):
     # --- the wire ---
 
     def _post(self, path: str, body: dict[str, Any], timeouts: Timeouts) -> bytes:
-        from fusewire.ai.providers.clock import Clock
+        """The whole answer."""
+        import httpx2
+        import openai
 
-        with self._opened(path, body, timeouts, Clock(timeouts.first)) as events:
-            return events.response.read()
+        try:
+            answer = self._client.post(
+                self.address_of(path),
+                body=body,
+                cast_to=httpx2.Response,
+                options={"timeout": self._timeout(timeouts), "follow_redirects": False},
+            )
+        except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise self._failure(error) from error
+        return answer.content
 
     @contextmanager
     def _opened(
@@ -200,7 +224,7 @@ class OpenAICompatibleProvider(AIProvider):
 
         try:
             events = self._client.post(
-                path,
+                self.address_of(path),
                 body=body,
                 cast_to=object,
                 stream=True,
