@@ -16,7 +16,7 @@ from tests.support.documents import PROJECT
 
 UNSET: Final = "—"
 _BOUNDS: Final = ("gt", "ge", "le")
-_EMITTERS: Final = {"event", "_log", "announce_reset", "_print"}
+_EMITTERS: Final = {"event", "_log", "announce_reset", "_print_line"}
 _RETRY: Final = {None: UNSET, True: "true", False: "false"}
 
 

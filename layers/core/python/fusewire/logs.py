@@ -79,7 +79,7 @@ def start_request(request_id: str, level: str) -> None:
 def end_request() -> None:
     """Print the call's metrics, if any are wanted; at every level, because alarms stand on them."""
     for document in metrics.end():
-        _print("metrics", logging.INFO, document)
+        _print_line("metrics", logging.INFO, document)
 
 
 def event(name: str, level: int = logging.INFO, **fields: object) -> None:
@@ -92,9 +92,9 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
         raise TypeError(f"unknown log fields: {', '.join(sorted(unknown))}")
     metrics.observe(name, fields)
     if _own.isEnabledFor(level):
-        _print(name, level, {key: fields[key] for key in ("request_id", *_FIELDS) if fields.get(key) is not None})
+        _print_line(name, level, {key: fields[key] for key in ("request_id", *_FIELDS) if fields.get(key) is not None})
 
 
-def _print(name: str, level: int, fields: dict[str, object]) -> None:
+def _print_line(name: str, level: int, fields: dict[str, object]) -> None:
     record = logging.makeLogRecord({"msg": name, "levelname": logging.getLevelName(level), "fields": fields})
     logger.registered_handler.handle(record)
