@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any, LiteralString, cast
@@ -200,3 +200,12 @@ def _ended(
 settled = partial(_ended, "actual", "success")
 at_bound = partial(_ended, "bound", "read_timeout")
 released = partial(_ended, "release", "connect_failed")
+
+
+def wait_for_a_lock(books: Books, *, waiting: int = 1) -> None:
+    """Return once so many sessions wait for a lock."""
+    deadline = datetime.now(UTC) + timedelta(seconds=10)
+    while waiting > len(
+        books.rows("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+    ):
+        assert datetime.now(UTC) < deadline, "nobody waits for a lock"

@@ -20,7 +20,16 @@ from fusewire.budget.ledger import AllCoolingError, Ending, How, Ledger, Reserva
 from fusewire.errors import BudgetExceededError, BudgetReservedError
 from fusewire.json import dumps
 from tests.conftest import CoreFactory
-from tests.integration.budget.books import Books, Events, a_call, at_bound, candidate, released, settled
+from tests.integration.budget.books import (
+    Books,
+    Events,
+    a_call,
+    at_bound,
+    candidate,
+    released,
+    settled,
+    wait_for_a_lock,
+)
 from tests.integration.budget.conftest import OpenLedger
 from tests.integration.budget.keys import Keys
 
@@ -341,14 +350,6 @@ def reset_once_without_sweeping(database_url: str) -> None:
             INSERT INTO budget_window (budget, opened_at, opened_by, resets_at)
             VALUES ('global', now(), 'admin', now() + interval '1 month')
         """)
-
-
-def wait_for_a_lock(books: Books, *, waiting: int = 1) -> None:
-    deadline = datetime.now(UTC) + timedelta(seconds=10)
-    while waiting > len(
-        books.rows("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
-    ):
-        assert datetime.now(UTC) < deadline, "nobody waits for a lock"
 
 
 def is_free(onlooker: psycopg.Connection[TupleRow], statement: LiteralString) -> bool:

@@ -9,9 +9,23 @@ from threading import Barrier
 import psycopg
 import pytest
 
+from fusewire.budget.breaker import sql_settings
 from fusewire.budget.ledger import Call, Ledger
 from fusewire.errors import BudgetExceededError, BudgetReservedError
-from tests.integration.budget.books import ZERO, Books, Clock, Events, a_call, at_bound, candidate, released, settled
+from fusewire.json import dumps
+from tests.conftest import CoreFactory
+from tests.integration.budget.books import (
+    ZERO,
+    Books,
+    Clock,
+    Events,
+    a_call,
+    at_bound,
+    candidate,
+    released,
+    settled,
+    wait_for_a_lock,
+)
 from tests.integration.budget.conftest import OpenLedger
 
 LIMIT = Decimal(1)
@@ -87,6 +101,43 @@ def test_a_reset_takes_the_slots_back_and_late_ends_find_their_window(ledger: Le
     ledger.end(settled(fresh, "0.002"))
     old, new = books.check(limit=LIMIT)
     assert (old.spent, old.reserved, new.spent, new.reserved) == (Decimal("0.015"), ZERO, Decimal("0.002"), ZERO)
+
+
+def test_a_reservation_of_an_earlier_grant_ends_in_the_window(ledger: Ledger, books: Books) -> None:
+    early = ledger.reserve(a_call(), [candidate("0.01")])
+    ledger.budget()  # takes the slots back
+    ledger.end(released(ledger.reserve(a_call(), [candidate("0.001")])))  # and this call has them granted anew
+    late = ledger.reserve(a_call(), [candidate("0.1")])
+    of_early, of_late = books.entry(early.id), books.entry(late.id)
+    assert of_early["slot"] == of_late["slot"]
+    assert of_early["slot_epoch"] < of_late["slot_epoch"]
+    ledger.end(settled(early, "0.004"))
+    [slot] = books.rows("SELECT spent, reserved FROM budget_slot WHERE granted > 0 AND spent + reserved > 0")
+    assert (slot["spent"], slot["reserved"]) == (0, Decimal("0.1"))
+    ledger.end(settled(late, "0.05"))
+    assert books.only_window(limit=LIMIT).spent == Decimal("0.054")
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone in its slot", "beside another"])
+def test_an_ending_that_is_sent_twice_at_once_is_booked_once(
+    ledger: Ledger, core: CoreFactory, books: Books, database_url: str, beside: bool
+) -> None:
+    held = ledger.reserve(a_call(), [candidate("0.01")])
+    assert books.entry(held.id)["slot"] is not None
+    if beside:
+        ledger.reserve(a_call(), [candidate("0.1")])
+    settings = sql_settings(core.settings(AI_LEDGER_SLOTS=str(SLOTS), AI_MONTHLY_BUDGET_USD="1"))
+    ending = settled(held, "0.004")
+    with psycopg.connect(database_url) as twin, ThreadPoolExecutor(1) as pool:
+        twin.execute("SELECT ledger_end(%s::jsonb)", (dumps({"settings": settings, "ending": ending.argument()}),))
+        waiting = pool.submit(ledger.end, ending)
+        wait_for_a_lock(books)
+        twin.commit()
+        booked = waiting.result(timeout=30)
+    assert booked.cost == Decimal("0.004")
+    assert booked.budget is not None  # Postgres said so
+    window = books.only_window(limit=LIMIT)
+    assert (window.spent, window.reserved) == (Decimal("0.004"), Decimal("0.1") if beside else 0)
 
 
 def test_the_months_end_closes_a_window_whose_slots_are_in_use(

@@ -23,6 +23,7 @@ _FIELDS: Final = (
     "kind", "status", "code", "message", "cooldown_until", "window_id", "dropped", "downgraded_from", "actor", "action",
     "source_ip", "before", "after", "reason", "expires_on", "path", "error_type", "location",
 )  # fmt: skip
+_KNOWN: Final = frozenset(_FIELDS) | {"request_id"}
 
 
 class _ContractFormatter(LambdaPowertoolsFormatter):
@@ -52,8 +53,8 @@ logging.getLogger().setLevel(logging.WARNING)
 
 
 _own: Final = logging.getLogger(SERVICE)
-"""What Powertools' logger writes to: asked for its level and no more, because looking for the line of code that logs,
-and for every handler that there may be, takes longer than the line itself."""
+"""What Powertools' logger writes to. It is handed whole records, because to look for the line of code that logs, which
+nobody is told, would take a third of an event's time."""
 
 _request_id: str | None = None
 
@@ -87,8 +88,7 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
 
     :raises TypeError: for a field that no saved query knows; add it to `_FIELDS` on purpose or not at all
     """
-    unknown = fields.keys() - set(_FIELDS) - {"request_id"}
-    if unknown:
+    if unknown := fields.keys() - _KNOWN:
         raise TypeError(f"unknown log fields: {', '.join(sorted(unknown))}")
     metrics.observe(name, fields)
     if _own.isEnabledFor(level):
@@ -96,5 +96,8 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
 
 
 def _print_line(name: str, level: int, fields: dict[str, object]) -> None:
-    record = logging.makeLogRecord({"msg": name, "levelname": logging.getLevelName(level), "fields": fields})
-    logger.registered_handler.handle(record)
+    _own.handle(
+        logging.makeLogRecord(
+            {"name": SERVICE, "msg": name, "levelno": level, "levelname": logging.getLevelName(level), "fields": fields}
+        )
+    )

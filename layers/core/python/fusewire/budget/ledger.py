@@ -1,7 +1,7 @@
 """The ledger: every attempt is reserved before it is sent, and ends exactly once.
 
 The rules are the contract's section 5; the decisions are made in Postgres, one round trip each (`migrations/`, 0004 to
-0008, and 0011). A crash between any two lines here leaves a reservation that expires and is settled at its bound.
+0008, 0011 and 0012). A crash between any two lines here leaves a reservation that expires and is settled at its bound.
 """
 
 import logging
