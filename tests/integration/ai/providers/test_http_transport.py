@@ -12,7 +12,7 @@ import pytest
 
 from fusewire.ai.providers import http_transport
 from fusewire.ai.providers.http_transport import Transport
-from tests.support.certificates import self_signed
+from tests.support.certificates import Certificate, self_signed
 from tests.support.ports import closed_port
 from tests.support.raw_server import OK, Script, Server, and_then_silence, answering, read_request, saying, serving
 
@@ -279,23 +279,36 @@ def test_after_a_pause_there_is_a_new_one(monkeypatch: pytest.MonkeyPatch) -> No
 # --- TLS ---
 
 
+def secured(certificate: Certificate, script: Script) -> Script:
+    def over_tls(connection: socket.socket) -> None:
+        with certificate.context().wrap_socket(connection, server_side=True) as tls:
+            script(tls)
+
+    return over_tls
+
+
+def test_tls_is_checked_by_the_systems_certificates(tmp_path: Path) -> None:
+    certificate = self_signed(tmp_path)
+    transport = Transport()
+    transport._tls.load_verify_locations(certificate.certificate)
+    with serving(secured(certificate, answering(OK, OK))) as server, httpx2.Client(transport=transport) as client:
+        for _ in range(2):
+            assert client.post(server.url.replace("http", "https"), content=b"{}").content == b"ok"
+        assert server.accepted == 1
+    with serving(secured(certificate, answering(OK))) as server, httpx2.Client(transport=transport) as client:
+        with pytest.raises(httpx2.ConnectError, match="localhost"):  # it is 127.0.0.1's certificate
+            client.post(f"https://localhost:{server.port}/", content=b"{}")
+
+
 def test_tls_is_checked_by_the_certificates_that_the_environment_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = self_signed(tmp_path)
-
-    def secured(script: Script) -> Script:
-        def over_tls(connection: socket.socket) -> None:
-            with certificate.context().wrap_socket(connection, server_side=True) as tls:
-                script(tls)
-
-        return over_tls
-
     for transport in (Transport(), httpx2.HTTPTransport()):
-        with serving(secured(saying(OK))) as server:
+        with serving(secured(certificate, saying(OK))) as server:
             assert outcome(transport, server.url.replace("http", "https")) is httpx2.ConnectError
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certificate))
-    with serving(secured(answering(OK, OK))) as server, calling() as client:
+    with serving(secured(certificate, answering(OK, OK))) as server, calling() as client:
         for _ in range(2):
             assert client.post(server.url.replace("http", "https"), content=b"{}").content == b"ok"
         assert server.accepted == 1

@@ -1,5 +1,5 @@
-"""The HTTP client that OpenAI's and Anthropic's SDKs are given, in place of the one that they make for themselves: that
-took half of a call's processor time (docs/decisions/0014-http-transport.md).
+"""The HTTP client that OpenAI's and Anthropic's SDKs are given in place of the one that they make for themselves, which
+took the larger part of their time (docs/decisions/0014-http-transport.md).
 """
 
 from contextlib import closing
