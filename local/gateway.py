@@ -38,6 +38,7 @@ from local.template import Refusal, Route
 
 _LARGEST_BODY_BYTES: Final = 10 * 1024 * 1024  # API Gateway's limit
 _BODY_SECONDS: Final = 60.0
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 _LAST: Final = (b"connection", b"close")  # of a client that doesn't speak as it should nothing more is read
 
 
@@ -118,7 +119,7 @@ class Gateway:
         except RefusedError as error:
             await self._turn_away(error, route, request_id, send, extra)
             return
-        payload = json.dumps(event, separators=(",", ":")).encode()
+        payload = _ENCODER.encode(event).encode()
         await self._forward(route, Invocation(request_id, payload), send, extra)
 
     def _route(self, methods: Mapping[str, Route], scope: Message) -> Route:

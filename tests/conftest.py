@@ -1,6 +1,7 @@
 """Real Postgres for every test that asks: one server a run, one migrated template, a database of its own a test."""
 
 import os
+import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,11 @@ from fusewire.services import Services, assemble
 from tests.support.upstream import Upstream, running_upstream
 
 _numbers = count(1)
+
+# A shell that starts the tests in its background has Ctrl-C ignored by them and by what they start; some of that is to
+# be stopped by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ Credentials = Callable[[bool], Mapping[str, str]]
 
 _T = TypeVar("_T")
 
-_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+_NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 class StatementRefusedError(LedgerUnavailableError):
@@ -115,7 +115,7 @@ class Database:
         # By psycopg's own parts rather than by a cursor, which looks up anew each time how to adapt what goes out and
         # comes back: here it is always one text each (docs/decisions/0013-hot-path.md).
         session = connection.pgconn
-        session.send_query_params(statement.encode(), [_storable(dumps(argument)).encode()])
+        session.send_query_params(statement.encode(), [_storable(dumps(argument))])
         result = connection.wait(generators.execute(session))[-1]
         if result.status != ExecStatus.TUPLES_OK:
             raise error_from_result(result)
@@ -148,7 +148,7 @@ def _opened(url: str, credentials: Mapping[str, str]) -> _Connection:
     )
 
 
-def _storable(text: str) -> str:
+def _storable(text: str) -> bytes:
     """JSON as jsonb takes it: no NUL, and no half of a surrogate pair, which a vendor's text may hold."""
-    text = text.encode("utf-8", errors="replace").decode("utf-8")
-    return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
+    encoded = text.encode("utf-8", errors="replace")
+    return _NUL.sub(rb"\1\\ufffd", encoded) if rb"\u0000" in encoded else encoded

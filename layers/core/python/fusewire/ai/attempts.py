@@ -229,10 +229,11 @@ class Attempts:
     # --- below: what those are made of ---
 
     def _reserve(self, after: Ending | None) -> Option:
+        candidates = _candidates(self._left)
         try:
             reservation = self._ledger.reserve(
                 self._call,
-                _candidates(self._left),
+                candidates,
                 attempt=self.number + 1,
                 after=after,
                 downgrade=self._downgrade and Downgrade(self._downgrade[0], _candidates(self._downgrade[1])),
@@ -244,11 +245,12 @@ class Attempts:
             self.downgraded_from = self._call.tier
             self._call = replace(self._call, tier=self._downgrade[0])
             self._left, self._downgrade = list(self._downgrade[1]), None
+            candidates = _candidates(self._left)
         self._outcomes += map(cooling_down, reservation.passed_over)
         self._reservation = reservation
         self._budget, self.key = reservation.budget, reservation.key
         self.number += 1
-        place = _candidates(self._left).index(reservation.candidate)
+        place = candidates.index(reservation.candidate)
         self.option = self._left[place]
         del self._left[: place + 1]
         self._traced = tracing.attempt(self.option.provider.id, self.option.model, self.number)

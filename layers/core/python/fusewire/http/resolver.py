@@ -61,6 +61,8 @@ class Resolver(APIGatewayRestResolver):
         self.tell_error: ErrorTeller = _tell_as_openai
         """How this request's errors are told; a route of another format than OpenAI's sets its own."""
         self._chunks: Iterator[bytes] | None = None
+        self._headers: dict[str, str] | None = None
+        """Of the request, once somebody has asked for one."""
         self.exception_handler(FusewireError)(self._answer_error)
         self.exception_handler(Exception)(self._answer_unexpected)
         self.not_found(_answer_not_found)
@@ -70,6 +72,7 @@ class Resolver(APIGatewayRestResolver):
         request_id = request_id_of(event, context)
         logs.start_request(request_id, self.settings.log_level)
         self.tell_error = _tell_as_openai
+        self._headers = None
         answer: dict[str, Any] = self.resolve(event, context)  # type: ignore[arg-type] # their context is a class, ours a protocol
         headers = _single(answer) | {"x-request-id": request_id}
         chunks = self._taken_chunks()
@@ -135,12 +138,9 @@ class Resolver(APIGatewayRestResolver):
 
     def header(self, name: str) -> str | None:
         """A request header, whatever its case; one that came more than once as a list with commas, as HTTP has it."""
-        wanted, event = name.lower(), self.current_event.raw_event
-        for key, values in (event.get("multiValueHeaders") or {}).items():
-            if key.lower() == wanted and len(values) > 1:
-                return ", ".join(values)
-        headers = event.get("headers") or {}
-        return next((value for key, value in headers.items() if key.lower() == wanted), None)
+        if self._headers is None:
+            self._headers = _headers_of(self.current_event.raw_event)
+        return self._headers.get(name.lower())
 
     def body(self, model: type[_Model], *, empty: str | None = None, most_values: int = weight.MOST_VALUES) -> _Model:
         """The request's body as `model`.
@@ -222,6 +222,15 @@ def _to_the_last(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _tell_as_openai(error: FusewireError, request_id: str) -> tuple[object, dict[str, str]]:
     return body_of(error), headers_of(error)
+
+
+def _headers_of(event: Mapping[str, Any]) -> dict[str, str]:
+    """By their names in lower case."""
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    for name, values in (event.get("multiValueHeaders") or {}).items():
+        if len(values) > 1:
+            headers[name.lower()] = ", ".join(values)
+    return headers
 
 
 def _content(event: Mapping[str, Any]) -> bytes:
