@@ -31,6 +31,7 @@ class RuntimeConnection(asyncio.Protocol):
 
     def __init__(self, worker: "Worker") -> None:
         self._worker = worker
+        self._generation = worker.generation
         self._parser = httptools.HttpRequestParser(self)
         self._begin()
 
@@ -47,6 +48,9 @@ class RuntimeConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are of no asyncio class.
         self._transport = cast("asyncio.WriteTransport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._worker.hung_up(self.give)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -90,8 +94,8 @@ class RuntimeConnection(asyncio.Protocol):
     def _answer(self) -> None:
         path = self._url.removeprefix(_ROOT)
         accepted = True
-        if not self._worker.is_started:
-            accepted = False  # an orphan of a gateway that had this port before
+        if not self._worker.is_started or self._generation != self._worker.generation:
+            accepted = False  # a process that is gone, or an orphan of a gateway that had this port before
         elif path == b"/invocation/next":
             self._begin()
             self._worker.ask(self.give)
@@ -123,6 +127,8 @@ class RuntimeConnection(asyncio.Protocol):
 
     def give(self, invocation: Invocation, deadline: float, function_arn: str) -> None:
         """Answer `next` with an event, which has to be handled by `deadline` (seconds since the epoch)."""
+        if self._transport.is_closing():
+            return  # its process ends, or asks again: either ends the event
         trace = f"Root=1-{int(time.time()):08x}-{invocation.id[-24:]};Sampled=0"
         head = (
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"

@@ -40,6 +40,9 @@ class Worker:
         self._process: Process | None = None
         self._watch: asyncio.Task[None] | None = None  # from the start of a process to its end
         self._give: Give | None = None
+        self._is_idle = False
+        self.generation = 0
+        """Counts its processes."""
         self.current: Invocation | None = None
         """The event that the process is at."""
         self._timer: asyncio.TimerHandle | None = None
@@ -57,6 +60,7 @@ class Worker:
         """Begin; `on_ready` or `on_exit` follows."""
         self._initialised = False
         self._init_error = ""
+        self.generation += 1
         self._watch = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
@@ -84,6 +88,7 @@ class Worker:
     def _gone(self, how: str) -> None:
         self._stop_timer()
         self._give = None
+        self._is_idle = False
         self._end(self.current, FunctionCrashedError(f"The function {self._function.name} broke down: {how}."))
         self._process = self._watch = None
         why_not = None
@@ -112,6 +117,7 @@ class Worker:
     def handle(self, invocation: Invocation) -> None:
         """Give the waiting process an event; the function's timeout runs from now."""
         give, self._give = self._give, None
+        self._is_idle = False
         if give is None:
             invocation.fail(FunctionCrashedError(f"The function {self._function.name} is gone."))
             return
@@ -149,13 +155,20 @@ class Worker:
         return self._watch is not None
 
     def ask(self, give: Give) -> None:
-        """The process wants an event; the one before is over."""
+        """The process wants an event; the one before is over. It may ask again, by another connection."""
         first = not self._initialised
         self._initialised = True
         self._stop_timer()
         self._end(self.current, InvocationError(f"The function {self._function.name} lost its answer on the way."))
         self._give = give
-        self.on_ready(self, first)
+        if not self._is_idle:
+            self._is_idle = True
+            self.on_ready(self, first)
+
+    def hung_up(self, give: Give) -> None:
+        """The connection is lost that the process asked by: it is about to end, or to ask again."""
+        if self._give == give:
+            self._give = None
 
     def init_failed(self, reason: str) -> None:
         """The function can't be loaded."""

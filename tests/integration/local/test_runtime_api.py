@@ -210,6 +210,63 @@ def test_what_makes_no_sense_costs_the_connection_and_nothing_else(tmp_path: Pat
     uvloop.run(scenario())
 
 
+def test_a_process_that_loses_its_connection_may_ask_again(tmp_path: Path) -> None:
+    code = """
+    id, _ = following()
+    answer(id, "before")
+    host, port = ADDRESS.split(":")
+    with socket.create_connection((host, int(port))) as raw:
+        raw.sendall(f"GET {ROOT}/invocation/next HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n".encode())
+        time.sleep(0.2)
+    open("lost", "w").close()
+    while not os.path.exists("refused"):
+        time.sleep(0.01)
+    while True:
+        id, _ = following()
+        answer(id, "after")
+    """
+
+    async def scenario() -> None:
+        function = behaving(tmp_path, code)
+        async with serving(function, concurrency=1) as client:
+            assert (await client.get("/f")).text == "before"
+            await eventually(lambda: (function.folder / "lost").exists())
+            refused = await client.get("/f")
+            assert (refused.status_code, code_of(refused)) == (502, "function_crashed")
+            (function.folder / "refused").touch()
+            for _ in range(3):
+                assert (await client.get("/f")).text == "after"
+
+    uvloop.run(scenario())
+
+
+def test_a_process_that_asks_twice_is_one_process(tmp_path: Path) -> None:
+    code = """
+    id, _ = following()
+    answer(id, "before")
+    host, port = ADDRESS.split(":")
+    with socket.create_connection((host, int(port))) as raw:
+        raw.sendall(f"GET {ROOT}/invocation/next HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n".encode())
+        time.sleep(0.2)
+    while True:
+        open("asking", "w").close()
+        id, _ = following()
+        time.sleep(0.1)
+        answer(id, "after")
+    """
+
+    async def scenario() -> None:
+        function = behaving(tmp_path, code)
+        async with serving(function, concurrency=1) as client:
+            assert (await client.get("/f")).text == "before"
+            await eventually(lambda: (function.folder / "asking").exists())
+            await asyncio.sleep(0.2)
+            answers = await asyncio.gather(*(client.get("/f") for _ in range(3)))
+            assert [answer.text for answer in answers] == ["after"] * 3
+
+    uvloop.run(scenario())
+
+
 def test_a_gateway_that_cannot_listen_says_so() -> None:
     async def scenario() -> None:
         public = socket.create_server(("127.0.0.1", 0))

@@ -58,6 +58,8 @@ ANSWERS: dict[str, tuple[bytes, ...]] = {
     "with a letter of Latin-1": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: \xe9\r\n\r\nok",),
     "that redirects": (b"HTTP/1.1 307 Elsewhere\r\nLocation: /other\r\nContent-Length: 2\r\n\r\nno",),
     "of a failure": (b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy",),
+    "of a failure without a body": (b"HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n\r\n",),
+    "without a body or a length": (b"HTTP/1.1 200 OK\r\n\r\n",),
     "that is long": (b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000,),
 }
 BROKEN: dict[str, tuple[bytes, ...]] = {
@@ -71,6 +73,9 @@ BROKEN: dict[str, tuple[bytes, ...]] = {
     "half a chunk": (_CHUNKED + b"10\r\nhalf",),
     "no last chunk": (_CHUNKED + b"4\r\nhalf\r\n",),
     "a chunk of no size": (_CHUNKED + b"xyz\r\nhalf\r\n0\r\n\r\n",),
+    "another coding": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3\r\none\r\n0\r\n\r\n",),
+    "two lengths": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 4\r\n\r\nfour",),
+    "a negative length": (b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",),
     "a head without an end": (b"HTTP/1.1 200 OK\r\n" + b"X-Y: " + b"z" * 200_000 + b"\r\n\r\n",),
 }
 
@@ -120,6 +125,28 @@ def test_a_broken_answer(name: str, reset: bool) -> None:
 )
 def test_silence(parts: tuple[bytes, ...]) -> None:
     assert both(and_then_silence(*parts), timeout=_BRIEF) == (httpx2.ReadTimeout, httpx2.ReadTimeout)
+
+
+def test_what_comes_before_an_answer_has_an_end() -> None:
+    def hinting(connection: socket.socket) -> None:
+        read_request(connection)
+        for _ in range(30):
+            connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+            time.sleep(0.1)
+
+    def babbling(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + OK)
+
+    with serving(hinting) as server:
+        assert outcome(Transport(), server.url, _BRIEF) is httpx2.ReadTimeout
+    with serving(babbling) as server:
+        assert outcome(Transport(), server.url) is httpx2.RemoteProtocolError
+
+
+def test_a_server_that_speaks_something_else() -> None:
+    with serving(saying(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")) as server:
+        assert outcome(Transport(), server.url) is httpx2.RemoteProtocolError
 
 
 def test_a_server_that_takes_nothing() -> None:
@@ -312,6 +339,31 @@ def test_tls_is_checked_by_the_certificates_that_the_environment_names(
         for _ in range(2):
             assert client.post(server.url.replace("http", "https"), content=b"{}").content == b"ok"
         assert server.accepted == 1
+
+
+def test_certificates_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
+    assert outcome(Transport(), "https://127.0.0.1:1/") is httpx2.ConnectError
+
+
+def test_an_answer_too_many_over_tls_is_not_the_next_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = self_signed(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certificate))
+    # In one record, of which a part is decrypted and not read yet when the next call looks for a connection.
+    two = b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n" + b"x" * 9000 + OK.replace(b"ok", b"no")
+    scripts = (secured(certificate, and_then_silence(two)), secured(certificate, answering(OK)))
+    with serving(*scripts) as server, calling() as client:
+        url = server.url.replace("http", "https")
+        assert client.post(url, content=b"{}").content == b"x" * 9000
+        assert client.post(url, content=b"{}").content == b"ok"
+
+
+def test_a_connection_is_kept_alive_while_an_answer_is_waited_for() -> None:
+    transport = Transport()
+    with serving(answering(OK)) as server, httpx2.Client(transport=transport) as client:
+        asked(client, server)
+        [connection] = transport._free
+        assert connection._http.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 
 def test_a_server_that_speaks_no_tls() -> None:

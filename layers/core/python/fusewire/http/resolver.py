@@ -226,7 +226,9 @@ def _tell_as_openai(error: FusewireError, request_id: str) -> tuple[object, dict
 
 def _headers_of(event: Mapping[str, Any]) -> dict[str, str]:
     """By their names in lower case."""
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    headers: dict[str, str] = {}
+    for name, value in (event.get("headers") or {}).items():
+        headers.setdefault(name.lower(), value)
     for name, values in (event.get("multiValueHeaders") or {}).items():
         if len(values) > 1:
             headers[name.lower()] = ", ".join(values)

@@ -9,18 +9,31 @@ is a connection nothing was asked for, from then on all of it may be billed.
 """
 
 import http.client
+import math
 import select
+import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Final
+from io import BufferedIOBase
+from typing import Any, Final
 
 import httpx2
 
 _KEPT_SECONDS: Final = 5.0
 """How long a connection may idle, as with httpx2's own: an environment that was frozen comes back to a dead one."""
 _READ_BYTES: Final = 64 * 1024
+_HEAD_LINES: Final = 1000
+_KEPT_ALIVE: Final = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 60, "TCP_KEEPCNT": 5}.items()
+        if hasattr(socket, name)  # not everywhere
+    ),
+]
+"""As Anthropic's SDK has it: who answers after minutes is on the other side of a NAT gateway that forgets sooner."""
 _NOT_IN_A_VALUE: Final = frozenset(b"\r\n\0")
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -67,7 +80,11 @@ class Transport(httpx2.BaseTransport):
             if connection.leads_to(url) and connection.is_alive():
                 return connection
             connection.close()
-        return _Connection(url, self._tls if url.scheme == "https" else None, timeouts["connect"])
+        try:
+            tls = self._tls if url.scheme == "https" else None
+        except OSError as error:  # SSL_CERT_FILE leads nowhere
+            raise httpx2.ConnectError(f"the certificates can't be read: {error}") from error
+        return _Connection(url, tls, timeouts["connect"])
 
     def close(self) -> None:
         """Close what is free; what is in use closes with its answer."""
@@ -94,6 +111,8 @@ class _Connection:
         self._until = 0.0
         try:
             self._http.connect()
+            for option in _KEPT_ALIVE:
+                self._http.sock.setsockopt(*option)
         except TimeoutError as error:
             self.close()
             raise httpx2.ConnectTimeout(str(error)) from error
@@ -106,7 +125,12 @@ class _Connection:
 
     def is_alive(self) -> bool:
         """Whether it was used a moment ago, and the server hasn't closed it: between two calls nothing may come."""
-        return time.monotonic() < self._until and not select.select((self._http.sock,), (), (), 0)[0]
+        own = self._http.sock
+        if time.monotonic() >= self._until or (isinstance(own, ssl.SSLSocket) and own.pending()):
+            return False
+        look = select.poll()
+        look.register(own, select.POLLIN)
+        return not look.poll(0)
 
     def ask(self, request: httpx2.Request, timeouts: Mapping[str, float | None]) -> "_Answer":
         """Send a request and read the answer's head."""
@@ -117,9 +141,11 @@ class _Connection:
         except TimeoutError as error:
             raise httpx2.ReadTimeout(str(error)) from error
         except http.client.HTTPException as error:
-            raise httpx2.RemoteProtocolError(type(error).__name__) from error
+            raise httpx2.RemoteProtocolError(str(error) or type(error).__name__) from error
         except OSError as error:
             raise httpx2.ReadError(str(error)) from error
+        except ValueError as error:
+            raise httpx2.LocalProtocolError(type(error).__name__) from error
 
     def _send(self, request: httpx2.Request, seconds: float | None) -> None:
         # http.client would let a value go on in the next line.
@@ -148,14 +174,55 @@ class _Connection:
         self._http.close()
 
 
+class _Head:
+    """The lines of an answer's head, as `http.client` reads them: some time, and so many, and then no more."""
+
+    def __init__(self, file: BufferedIOBase, seconds: float | None) -> None:
+        self._file = file
+        self._until = math.inf if seconds is None else time.monotonic() + seconds
+        self._left = _HEAD_LINES
+        self.last = b""
+
+    def readline(self, limit: int = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise http.client.HTTPException("the head has no end")
+        if time.monotonic() > self._until:
+            raise TimeoutError("the time for the head is over")
+        self.last = self._file.readline(limit)
+        return self.last
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class _Answer(http.client.HTTPResponse):
-    """An answer, after whatever the server says before it (RFC 9110, 15.2)."""
+    """An answer, after whatever the server says before it (RFC 9110, 15.2). It is whole, and says how it will end."""
+
+    def __init__(self, sock: socket.socket, *rest: Any, **named: Any) -> None:  # noqa: ANN401 - as `http.client` has it
+        super().__init__(sock, *rest, **named)
+        self._seconds = sock.gettimeout()
 
     def begin(self) -> None:
-        super().begin()
-        while 100 <= self.status < 200 and self.status != http.client.SWITCHING_PROTOCOLS:
-            self.headers = self.msg = None  # type: ignore[assignment] # else it takes the head for read
+        file = self.fp
+        head = _Head(file, self._seconds)
+        self.fp = head  # type: ignore[assignment] # of a file, no more is asked for here
+        try:
             super().begin()
+            while 100 <= self.status < 200 and self.status != http.client.SWITCHING_PROTOCOLS:
+                self.headers = self.msg = None  # type: ignore[assignment] # else it takes the head for read
+                super().begin()
+        finally:
+            if self.fp is not None:  # else it has been closed
+                self.fp = file
+        if head.last not in (b"\r\n", b"\n"):
+            raise http.client.HTTPException("the server hung up in the middle of the head")
+        codings = self.headers.get_all("transfer-encoding", [])
+        lengths = {length.strip() for length in self.headers.get_all("content-length", [])}
+        if (codings and not self.chunked) or len(lengths) > 1 or not all(map(str.isdecimal, lengths)):
+            raise http.client.HTTPException("the head doesn't say how the answer will end")
+        if self.status == http.client.SWITCHING_PROTOCOLS:
+            raise http.client.HTTPException("the server wants to speak something else")
 
 
 class _Body(httpx2.SyncByteStream):
@@ -170,12 +237,9 @@ class _Body(httpx2.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         answer = self._answer
-        # What has no length ends with its last chunk, or where the server hangs up. Did it do so in the head already?
-        # `http.client` takes that for the head's end.
-        is_cut = answer.length is None and not answer.chunked
         try:
+            # What has no length ends with its last chunk, or where the server hangs up.
             while answer.length != 0 and (part := answer.read1(_READ_BYTES)):
-                is_cut = False
                 yield part
         except TimeoutError as error:
             raise httpx2.ReadTimeout(str(error)) from error
@@ -183,7 +247,7 @@ class _Body(httpx2.SyncByteStream):
             raise httpx2.RemoteProtocolError(type(error).__name__) from error
         except OSError as error:
             raise httpx2.ReadError(str(error)) from error
-        if is_cut or answer.length:
+        if answer.length:
             raise httpx2.RemoteProtocolError("the server hung up before the answer's end")
         self._is_whole = True
 
