@@ -13,7 +13,7 @@ import pytest
 from fusewire.ai.providers import http_transport
 from fusewire.ai.providers.http_transport import Transport
 from tests.support.certificates import Certificate, self_signed
-from tests.support.ports import closed_port
+from tests.support.ports import closed_port, full_port
 from tests.support.raw_server import OK, Script, Server, and_then_silence, answering, read_request, saying, serving
 
 _CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -185,20 +185,10 @@ def test_no_address_of_the_web(url: str) -> None:
 
 
 def test_a_connection_that_is_not_accepted_in_time() -> None:
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        waiting = [socket.socket() for _ in range(4)]
-        for each in waiting:
-            each.setblocking(False)
-            each.connect_ex(full.getsockname())
-        time.sleep(0.1)
-        url = f"http://127.0.0.1:{full.getsockname()[1]}/"
-        assert (
-            outcome(Transport(), url, _BRIEF) is outcome(httpx2.HTTPTransport(), url, _BRIEF) is httpx2.ConnectTimeout
-        )
-        for each in waiting:
-            each.close()
+    with full_port() as port:
+        url = f"http://127.0.0.1:{port}/"
+        ours, theirs = (outcome(transport, url, _BRIEF) for transport in (Transport(), httpx2.HTTPTransport()))
+    assert ours is theirs is httpx2.ConnectTimeout
 
 
 def test_what_is_sent() -> None:
