@@ -33,7 +33,7 @@ _REQUIREMENTS: Final = ROOT / "benchmarks" / "requirements"
 def main() -> int:
     """:return: the exit status"""
     options = _options()
-    # Told to stop, it stops what it has started first.
+    # Answer to stop, it stops what it has started first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     try:

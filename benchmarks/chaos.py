@@ -37,8 +37,8 @@ from benchmarks.trouble.postgres import MortalPostgres, mortal_postgres
 from benchmarks.trouble.troubles import Troubles
 from benchmarks.trouble.vendor import Bills, running_vendor
 from benchmarks.trouble.verdict import Books, Verdict, counted, judge, read_books
-from fusewire.ai.vocabulary import ChatRequest
-from fusewire.budget.bounds import chat_input_bound
+from fusewire.ai.bounds import TOKENS_PER_REQUEST, chat_input_bound
+from fusewire.ai.schema import ChatRequest
 
 _BUDGET: Final = Decimal(1000)
 _USED_UP: Final = "402 budget_exceeded"
@@ -47,9 +47,10 @@ _DEAR_SECONDS: Final = 90.0
 _PATIENCE_SECONDS: Final = 6
 """For a call: long enough that a busy machine answers, short enough that whoever hangs is left in time."""
 _TTL_SECONDS: Final = 8
+_HOUR_SECONDS: Final = 3600
 _GRACE_SECONDS: Final = 30.0
 _SERVED: Final = {"200", "stream", "stream that says it broke", "left"}
-_TABLES: Final = ("ledger", "provider_health", "audit", "settings_seen", "budget_crossing")
+_TABLES: Final = ("ledger", "provider_health", "audit", "settings_snapshot", "budget_threshold_event")
 
 
 def main() -> int:
@@ -79,11 +80,14 @@ def _run(seconds: float, callers: int, workers: int, seed: int) -> int:
         gateway = _gateway(folder / "gateway", ports, postgres, workers)
         stack.callback(gateway.stop)
         gateway.start()
+        # The first window is open before its month may end, however long a busy machine takes for the first call.
+        postgres.set_month_end(_HOUR_SECONDS)
+        get_json(gateway.port, "/api/v1/admin/budget")
         postgres.set_month_end(seconds * 0.35)
-        _say(f"chaos: {seconds:.0f} s, {callers} callers, {workers} workers, seed {seed}")
+        _print(f"chaos: {seconds:.0f} s, {callers} callers, {workers} workers, seed {seed}")
         calling = Callers(gateway.port, callers)
         chance = random.Random(seed)  # noqa: S311 - the same in every run
-        troubles = Troubles(gateway, postgres, seconds, chance, _say)
+        troubles = Troubles(gateway, postgres, seconds, chance, _print)
         with troubles:
             calling.call_until(time.monotonic() + seconds)
         in_trouble = list(calling.outcomes)
@@ -95,7 +99,7 @@ def _run(seconds: float, callers: int, workers: int, seed: int) -> int:
         logs |= {f"the table {table}": _rows(postgres.owner_url, table) for table in _TABLES}
         verdict = judge(books, bills.usd, calling.outcomes, _BUDGET, logs)
         verdict.wrong += _missing(troubles, books, in_trouble, calling.outcomes)
-        _tell(verdict, books, bills, calling.outcomes)
+        _report(verdict, books, bills, calling.outcomes)
     return 1 if verdict.wrong else 0
 
 
@@ -131,9 +135,12 @@ def _gateway(folder: Path, ports: dict[str, int], postgres: MortalPostgres, work
         "OPENAI_API_KEY": key,
         "OPENAI_SOTA_MODEL": "m",
         "OPENAI_COST_EFFECTIVE_MODEL": "dear",
+        # Every vendor's bound has the same allowance, so that a call's number follows from it.
+        "OPENAI_TEMPLATE_TOKENS": str(TOKENS_PER_REQUEST),
         "VLLM_BASE_URL": urls["vllm"],
         "VLLM_API_KEY": key,
         "VLLM_MODEL": "m",
+        "VLLM_TEMPLATE_TOKENS": str(TOKENS_PER_REQUEST),
     }
     target = Target(f"http://127.0.0.1:{port}/api/v1/chat/completions", "none", "sota")
     command = [sys.executable, "-m", "local"]
@@ -173,31 +180,31 @@ def _missing(troubles: Troubles, books: Books, in_trouble: Sequence[Outcome], ou
     happened = {
         "no worker was killed": troubles.workers_killed > 0,
         "Postgres wasn't killed": troubles.postgres_killed > 0,
-        "the month didn't end": "month_end" in opened,
+        "the month didn't end": "period_end" in opened,
         "no admin reset the budget": "admin" in opened,
         "no call hung up early": any(outcome.end == "left" for outcome in outcomes),
         "the budget was never used up": any(outcome.end == _USED_UP for outcome in outcomes),
         f"only {served} of {len(reached)} calls were served": served > len(reached) / 2,
     }
-    return [told for told, so in happened.items() if not so]
+    return [missing for missing, is_so in happened.items() if not is_so]
 
 
-def _tell(verdict: Verdict, books: Books, bills: Bills, outcomes: Sequence[Outcome]) -> None:
-    _say(f"{len(outcomes)} calls ended: {_list(counted(outcomes))}")
-    _say(f"the vendors were asked {sum(bills.kinds.values())} times: {_list(bills.kinds)}")
+def _report(verdict: Verdict, books: Books, bills: Bills, outcomes: Sequence[Outcome]) -> None:
+    _print(f"{len(outcomes)} calls ended: {_list(counted(outcomes))}")
+    _print(f"the vendors were asked {sum(bills.kinds.values())} times: {_list(bills.kinds)}")
     for w in books.windows:
-        told = f"billed {verdict.billed[w.id]:f} <= booked {w.spent:f} <= budget {_BUDGET}, reserved {w.reserved:f}"
-        _say(f"window {w.id} (opened by {w.opened_by}): {told}")
-    _say(f"{len(verdict.at_bound)} attempts are booked at their bound:")
+        sums = f"billed {verdict.billed[w.id]:f} <= booked {w.spent:f} <= budget {_BUDGET}, reserved {w.reserved:f}"
+        _print(f"window {w.id} (opened by {w.opened_by}): {sums}")
+    _print(f"{len(verdict.at_bound)} attempts are booked at their bound:")
     for each in verdict.at_bound:
         e = each.entry
         cause = f"{e.outcome}, booked {e.cost:f}, billed {each.billed:f}, difference {each.difference:f}"
-        _say(f"  call {e.number} at {e.provider} ({e.request_id}): {cause}")
+        _print(f"  call {e.number} at {e.provider} ({e.request_id}): {cause}")
     difference = sum(each.difference for each in verdict.at_bound)
     for wrong in verdict.wrong:
-        _say(f"WRONG: {wrong}")
+        _print(f"WRONG: {wrong}")
     if not verdict.wrong:
-        _say(
+        _print(
             f"RIGHT: billed <= booked <= budget in each of {len(books.windows)} windows; booked less billed is "
             f"{difference:f} USD, all of it in the {len(verdict.at_bound)} attempts above; nothing is reserved; every "
             "call had its answer; no log holds a secret or content"
@@ -208,7 +215,7 @@ def _list(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in sorted(counts.items(), key=lambda item: -item[1]))
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

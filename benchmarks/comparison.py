@@ -41,7 +41,7 @@ class _Starts:
     first_calls: list[float] = field(default_factory=list)
     """Milliseconds."""
 
-    def told(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """The first start has its data folder still to fill, so it stands alone; of the others, the median."""
         again = self.seconds[1:] or self.seconds
         calls = self.first_calls[1:] or self.first_calls
@@ -89,7 +89,7 @@ def compare(plan: Plan, places: Installations, litellm_workers: int, work: Path)
         "versions": versions,
         "missing": list(places.missing),
         "money": money,
-        "resources": {name: told | _size(name, places) for name, told in resources.items()},
+        "resources": {name: figures | _size(name, places) for name, figures in resources.items()},
     }
     return report.document(about, report.figures(measured.rounds))
 
@@ -121,23 +121,23 @@ def _started(server: Server, times: int) -> dict[str, object]:
         if number == times - 1:
             idle = _memory("memory idle", server.memory())
         starts.first_calls.append(uvloop.run(_one_call(server)))
-    return starts.told() | idle
+    return starts.as_json() | idle
 
 
 async def _one_call(server: Server) -> float:
     """:return: its milliseconds"""
     try:
-        timings = await offer(server.target, callers=1, stream=False, seconds=_FIRST_CALL_SECONDS, most_calls=1)
+        timings = await offer(server.target, callers=1, stream=False, seconds=_FIRST_CALL_SECONDS, max_calls=1)
     except LoadError as error:
         raise BenchmarkError(f"{server.name}, the first call after its start: {error}") from error
     return timings.latencies[0] / 1e6
 
 
 def _memory(what: str, memory: Memory) -> dict[str, object]:
-    told: dict[str, object] = {f"{what}, RSS MB": memory.rss}
+    figures: dict[str, object] = {f"{what}, RSS MB": memory.rss}
     if memory.pss is not None:
-        told[f"{what}, PSS MB"] = memory.pss
-    return told | {f"{what}, processes": memory.processes}
+        figures[f"{what}, PSS MB"] = memory.pss
+    return figures | {f"{what}, processes": memory.processes}
 
 
 def _size(name: str, places: Installations) -> dict[str, object]:
@@ -162,7 +162,7 @@ def _size(name: str, places: Installations) -> dict[str, object]:
 
 def _versions(fusewire: str, places: Installations) -> dict[str, str]:
     ours = site_packages(Path(sys.executable))
-    told = {
+    versions = {
         "fusewire": fusewire,
         "litellm": version(site_packages(places.litellm), "litellm"),
         "Python": platform.python_version(),
@@ -170,8 +170,8 @@ def _versions(fusewire: str, places: Installations) -> dict[str, str]:
         "uvicorn": version(ours, "uvicorn"),
     }
     if places.portkey is not None:
-        told |= {
+        versions |= {
             "portkey": places.portkey.version(peers.PORTKEY_PACKAGE),
             "Node": places.portkey.node_version(),
         }
-    return told
+    return versions

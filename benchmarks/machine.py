@@ -29,12 +29,12 @@ def commit() -> str:
     if git is None:
         return "unknown"
 
-    def told(*arguments: str) -> str:
-        done = subprocess.run([git, *arguments], cwd=_ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    def output(*arguments: str) -> str:
+        done = subprocess.run([git, *arguments], cwd=_ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
         return done.stdout.strip()
 
-    head = told("rev-parse", "--short=12", "HEAD") or "unknown"
-    return f"{head} with changes" if told("status", "--porcelain") else head
+    head = output("rev-parse", "--short=12", "HEAD") or "unknown"
+    return f"{head} with changes" if output("status", "--porcelain") else head
 
 
 class Bystanders:

@@ -113,9 +113,9 @@ def order(subjects: Sequence[str], number: int) -> tuple[str, ...]:
 
 
 async def _offer(
-    name: str, target: Target, scenario: Scenario, seconds: float, most_calls: int | None = None
+    name: str, target: Target, scenario: Scenario, seconds: float, max_calls: int | None = None
 ) -> Timings:
-    limit = {} if most_calls is None else {"most_calls": most_calls}
+    limit = {} if max_calls is None else {"max_calls": max_calls}
     try:
         return await offer(target, callers=scenario.callers, stream=scenario.stream, seconds=seconds, **limit)
     except LoadError as error:

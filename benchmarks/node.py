@@ -26,13 +26,13 @@ class Packages:
 
     def node_version(self) -> str:
         """What `node --version` says, without its `v`."""
-        told = subprocess.run([str(self.node), "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - our own words
-        return told.stdout.strip().removeprefix("v")
+        run = subprocess.run([str(self.node), "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
+        return run.stdout.strip().removeprefix("v")
 
     def version(self, name: str) -> str:
         """Of one of the packages."""
-        told = json.loads((self.modules / name / _MANIFEST).read_text(encoding="utf-8"))
-        return str(told["version"])
+        manifest = json.loads((self.modules / name / _MANIFEST).read_text(encoding="utf-8"))
+        return str(manifest["version"])
 
     def size(self) -> tuple[float, int]:
         """Megabytes of `node_modules`, and the packages in it."""
@@ -63,7 +63,7 @@ def ready_packages(project: Path, folder: Path) -> Packages:
         home.mkdir(parents=True)
         for file in files:
             shutil.copy(file, home)
-        done = subprocess.run(  # noqa: S603 - our own words
+        done = subprocess.run(  # noqa: S603 - our own arguments
             [npm, "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"],
             cwd=home, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip

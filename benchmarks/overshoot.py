@@ -58,8 +58,8 @@ class Overshoot:
         """What was billed beyond the budget; 0 when it held."""
         return max(self.billed - self.limit, Decimal(0))
 
-    def told(self) -> dict[str, object]:
-        """As JSON."""
+    def as_json(self) -> dict[str, object]:
+        """Amounts as text: exact."""
         money = {"limit": self.limit, "call": self.call, "billed": self.billed, "past_the_limit": self.past_the_limit}
         return asdict(self) | {name: f"{amount:f}" for name, amount in money.items()}
 
@@ -70,12 +70,12 @@ def overshoot(places: Installations, work: Path) -> dict[str, Any]:
     :raises BenchmarkError: when one doesn't start, or nobody is served, or served and billed differ
     """
     with peers.vendor() as vendor:
-        told = {"fusewire": _fusewire(vendor, work), "litellm": _litellm(vendor, places.litellm)}
+        subjects = {"fusewire": _fusewire(vendor, work), "litellm": _litellm(vendor, places.litellm)}
     return {
         "callers": CALLERS,
         "seconds": upstream.SLOW_SECONDS,
         "fitting_calls": FITTING_CALLS,
-        "subjects": {name: one.told() for name, one in told.items()},
+        "subjects": {name: subject.as_json() for name, subject in subjects.items()},
     }
 
 
@@ -110,7 +110,7 @@ async def burst(url: str, model: str) -> Counter[int]:
     :raises BenchmarkError: when a call isn't answered
     """
     parts = urlsplit(url)
-    body = json.dumps(asked(model)).encode()
+    body = json.dumps(chat_request(model)).encode()
     head = f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-type: application/json\r\n"
     request = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
     opened = await asyncio.gather(*(asyncio.open_connection(parts.hostname, parts.port) for _ in range(CALLERS)))
@@ -132,7 +132,7 @@ async def burst(url: str, model: str) -> Counter[int]:
         raise BenchmarkError(f"A call of the burst was not answered: {type(error).__name__} {error}") from error
 
 
-def asked(model: str) -> dict[str, object]:
+def chat_request(model: str) -> dict[str, object]:
     """The call that everybody makes; its answer takes the whole of `max_tokens`."""
     return {
         "model": model,
@@ -142,17 +142,17 @@ def asked(model: str) -> dict[str, object]:
 
 
 def _litellm(vendor: int, python: Path) -> Overshoot:
-    told = {
+    arguments = {
         "url": f"http://127.0.0.1:{vendor}/v1",
         "key": _KEY.format("litellm"),
-        "asked": asked(upstream.SLOW_MODEL),
+        "request": chat_request(upstream.SLOW_MODEL),
         "output_usd": float(CALL_USD / upstream.OUTPUT_TOKENS),
         "limit_usd": float(LIMIT_USD),
         "callers": CALLERS,
         "bursts": BURSTS,
     }
-    done = subprocess.run(  # noqa: S603 - our own words
-        [str(python), str(_PROGRAM), json.dumps(told)],
+    done = subprocess.run(  # noqa: S603 - our own arguments
+        [str(python), str(_PROGRAM), json.dumps(arguments)],
         env=peers.plain_environment() | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "CRITICAL"},
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_ROUTER_SECONDS, check=False,
     )  # fmt: skip

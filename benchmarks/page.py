@@ -64,7 +64,7 @@ def figures(run: Mapping[str, Any], source: str) -> str:
 def _about(run: Mapping[str, Any], source: str) -> str:
     machine, money = run["machine"], run["money"]
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
-    told = [
+    paragraphs = [
         f"{run['date']}, commit {run['commit']}, [every figure](../benchmarks/results/{source}). {machine['cores']} "
         f"cores ({machine['processor']}), {machine['memory_gb']} GB, {machine['system']}; load before the run "
         f"{machine['load_before']}; others used {run['used_by_others_percent']} % of the processors during the "
@@ -76,11 +76,11 @@ def _about(run: Mapping[str, Any], source: str) -> str:
     ]
     if run["used_by_others_percent"] > _QUIET_PERCENT:
         # Whichever way the aims came out: a disturbed run neither meets nor misses them for good.
-        told.append(
+        paragraphs.append(
             f"**Disturbed:** over {_QUIET_PERCENT:g} % of the processors went to others. Aims met or missed here are "
             "provisional: run it again on a quiet machine."
         )
-    return "\n\n".join(told)
+    return "\n\n".join(paragraphs)
 
 
 def _aims(run: Mapping[str, Any]) -> str:
@@ -127,8 +127,9 @@ def _resources(resources: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _overshoot(told: Mapping[str, Any]) -> str:
-    subjects = told["subjects"]
+def _overshoot(results: Mapping[str, Any]) -> str:
+    subjects = results["subjects"]
+    bursts = len(next(iter(subjects.values()))["served"])
     rows = [("", "served, by burst", "budget, USD", "billed, USD", "past the budget, USD")]
     for name, one in subjects.items():
         served = ", ".join(str(calls) for calls in one["served"])
@@ -137,17 +138,17 @@ def _overshoot(told: Mapping[str, Any]) -> str:
         "Billed past the budget", "USD", {name: float(one["past_the_limit"]) for name, one in subjects.items()}
     )
     return (
-        f"A budget for {told['fitting_calls']} calls, {told['callers']} callers at once, a vendor that takes "
-        f"{told['seconds'] * 1000:g} ms, {len(next(iter(subjects.values()))['served'])} bursts one after the other.\n\n"
+        f"A budget for {results['fitting_calls']} calls, {results['callers']} callers at once, a vendor that takes "
+        f"{results['seconds'] * 1000:g} ms, {bursts} bursts one after the other.\n\n"
         f"{charts.table(rows)}\n\nPortkey's open-source gateway has no budgets: nothing to measure.\n\n{chart}"
     )
 
 
-def _ledger(told: Mapping[str, Any]) -> str:
+def _ledger(results: Mapping[str, Any]) -> str:
     by_sessions = {
-        str(one["sessions"]): ledger.median_rate(one, ledger.OURS) for one in told["rates"] if one["slots"] == 1
+        str(one["sessions"]): ledger.median_rate(one, ledger.OURS) for one in results["rates"] if one["slots"] == 1
     }
-    return f"{ledger.report(told)}\n\n" + charts.bars(
+    return f"{ledger.report(results)}\n\n" + charts.bars(
         "Calls reserved and settled a second, by sessions, one slot", "calls/s", by_sessions
     )
 

@@ -31,12 +31,12 @@ from benchmarks.peers import ROOT
 from fusewire import logs
 from fusewire.ai.provider import Timeouts
 from fusewire.ai.providers.openai import OpenAIProvider
-from fusewire.ai.vocabulary import ChatRequest
-from fusewire.budget.ledger import Call, Candidate, Ending, Verdict
-from fusewire.budget.pricing import TokenCounts
+from fusewire.ai.schema import ChatRequest
+from fusewire.budget.price import TokenCounts
+from fusewire.budget.reservation import Call, Candidate, HealthUpdate, Settlement
 from fusewire.config import load_settings
-from fusewire.migrations import migrate
 from fusewire.services import Services, assemble
+from fusewire.store.migrate import migrate
 from local.postgres import embedded_postgres
 
 _FOLDER: Final = ROOT / ".fusewire-bench" / "parts"
@@ -130,10 +130,10 @@ def _posting(port: int, path: str, body: bytes, key: str, status: int) -> Callab
 
     def post() -> None:
         connection.request("POST", path, body, headers)
-        answer = connection.getresponse()
-        told = answer.read()
-        if answer.status != status:
-            raise BenchmarkError(f"{path} answered {answer.status}: {told[:300].decode(errors='replace')}")
+        response = connection.getresponse()
+        content = response.read()
+        if response.status != status:
+            raise BenchmarkError(f"{path} answered {response.status}: {content[:300].decode(errors='replace')}")
 
     return post
 
@@ -157,11 +157,13 @@ def _by_the_sdk(core: Services, *, as_it_comes: bool = False) -> Callable[[], ob
 def _reserve_and_settle(core: Services) -> Callable[[], object]:
     candidate = Candidate("openai", upstream.MODEL, peers.CALL_USD * 5, 200)
     counts = TokenCounts(upstream.INPUT_TOKENS, upstream.OUTPUT_TOKENS)
-    verdict = Verdict("openai", "ok")
+    health_update = HealthUpdate("openai", "ok")
 
     def book() -> None:
         held = core.ledger.reserve(Call("parts", "chat", "sota", None), [candidate])
-        core.ledger.end(Ending(held, "actual", "success", cost=peers.CALL_USD, counts=counts, verdict=verdict))
+        core.ledger.settle(
+            Settlement(held, "actual", "success", cost=peers.CALL_USD, counts=counts, health_update=health_update)
+        )
 
     return book
 
@@ -185,9 +187,9 @@ def _handler(variables: dict[str, str]) -> Callable[[], object]:
             return 29_000
 
     def handle() -> None:
-        answer = module.handler(event, Context())
-        if answer["statusCode"] != 200:
-            raise BenchmarkError(f"the handler answered {answer['statusCode']}: {answer['body'][:300]}")
+        response = module.handler(event, Context())
+        if response["statusCode"] != 200:
+            raise BenchmarkError(f"the handler answered {response['statusCode']}: {response['body'][:300]}")
 
     return handle
 
@@ -218,7 +220,7 @@ def _parts() -> Iterator[list[Part]]:
         yield [
             Part("the vendor, over one connection", _posting(vendor, "/v1/chat/completions", _body("m"), key, 200)),
             Part("the vendor, by its SDK as it comes", _by_the_sdk(core, as_it_comes=True)),
-            Part("the vendor, by its SDK over our transport", _by_the_sdk(core)),
+            Part("the vendor, by its SDK over our client", _by_the_sdk(core)),
             Part("reserve and settle, two durable commits", _reserve_and_settle(core)),
             Part("the handler: all of that, validated, priced, logged", _handler(variables)),
             Part("the platform: gateway, Runtime API, a request refused", _posting(server.port, chat, b"{}", key, 400)),
@@ -237,14 +239,14 @@ def main() -> int:
         with _parts() as parts:
             if options.profile:
                 measure([parts[_HANDLER]], 1)
-                told = profile_report(profile(parts[_HANDLER], 600))
+                table = profile_report(profile(parts[_HANDLER], 600))
             else:
                 measure(parts, options.rounds)
-                told = report(parts)
+                table = report(parts)
     except BenchmarkError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write(f"{told}\n")
+    sys.stdout.write(f"{table}\n")
     return 0
 
 

@@ -86,7 +86,7 @@ class Server:
         """
         began = time.monotonic()
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own words
+            self._process = subprocess.Popen(  # noqa: S603 - our own arguments
                 self._command,
                 cwd=self._folder,  # where no `.env` lies
                 env=self._variables,
@@ -118,7 +118,9 @@ class Server:
         self._process.wait()
         self._process = None
         if left:
-            raise BenchmarkError(f"{self.name} left {len(left)} of {len(processes)} processes behind when told to stop")
+            raise BenchmarkError(
+                f"{self.name} left {len(left)} of {len(processes)} processes behind after it was stopped"
+            )
 
     def memory(self) -> Memory:
         """What it takes now."""

@@ -19,7 +19,7 @@ from local.backup import binary
 SCRIPT: Final = """\
 WITH made AS MATERIALIZED (SELECT uuidv7() AS id)
 SELECT made.id, ledger_reserve(format(:reserve, made.id)::jsonb) FROM made \\gset
-SELECT ledger_end(format(:end, :id::text)::jsonb);
+SELECT ledger_settle(format(:end, :id::text)::jsonb);
 """
 """The arguments are variables: within the text, pgbench would take what follows a colon for one."""
 
@@ -54,7 +54,7 @@ def calls_per_second(
     command += [f"--jobs={min(sessions, os.cpu_count() or 1)}", f"--time={seconds:g}", f"--file={script}"]
     command += [f"--define={name}={text}" for name, text in templates.items()]
     waits = {} if commits else {"PGOPTIONS": "-c synchronous_commit=off"}
-    done = subprocess.run(  # noqa: S603 - our own words
+    done = subprocess.run(  # noqa: S603 - our own arguments
         [*command, url], env=os.environ | waits, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if done.returncode:
@@ -62,9 +62,9 @@ def calls_per_second(
     return rate(done.stdout)
 
 
-def rate(told: str) -> float:
+def rate(output: str) -> float:
     """The transactions a second in what pgbench prints. :raises BenchmarkError: when there are none, or some failed"""
-    found, failed = _RATE.search(told), _FAILED.search(told)
+    found, failed = _RATE.search(output), _FAILED.search(output)
     if found is None or (failed is not None and int(failed[1])):
-        raise BenchmarkError(f"pgbench tells no clean rate:\n{told}")
+        raise BenchmarkError(f"pgbench printed no clean rate:\n{output}")
     return float(found[1])

@@ -45,7 +45,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def figures(rounds: Sequence[Round]) -> dict[str, dict[str, Figures]]:
     """By scenario and subject, pooled over the rounds."""
-    told: dict[str, dict[str, Figures]] = {}
+    figures_by_scenario: dict[str, dict[str, Figures]] = {}
     for scenario in SCENARIOS:
         by_subject: dict[str, list[Timings]] = {}
         for one in rounds:
@@ -54,10 +54,10 @@ def figures(rounds: Sequence[Round]) -> dict[str, dict[str, Figures]]:
         if not by_subject:
             continue
         base = by_subject[DIRECT]
-        told[scenario.name] = {
+        figures_by_scenario[scenario.name] = {
             name: _figures(timings, None if name == DIRECT else base) for name, timings in by_subject.items()
         }
-    return told
+    return figures_by_scenario
 
 
 def _figures(timings: Sequence[Timings], base: Sequence[Timings] | None) -> Figures:
@@ -95,14 +95,14 @@ def _milliseconds(nanoseconds: float) -> float:
     return round(nanoseconds / 1e6, 3)
 
 
-def ratios(told: Mapping[str, Mapping[str, Figures]]) -> list[str]:
+def ratios(figures_by_scenario: Mapping[str, Mapping[str, Figures]]) -> list[str]:
     """Fusewire against each peer, one line a figure; ratios of one run are what counts on a noisy machine."""
     lines = []
     for scenario in SCENARIOS:
-        ours = told.get(scenario.name, {}).get(OURS)
+        ours = figures_by_scenario.get(scenario.name, {}).get(OURS)
         if ours is None:
             continue
-        for peer, theirs in told[scenario.name].items():
+        for peer, theirs in figures_by_scenario[scenario.name].items():
             if peer not in (DIRECT, OURS, WITH_SLOTS, SHAPE):
                 lines += _compared(scenario.name, ours, peer, theirs, stream=scenario.stream)
     return lines
@@ -127,12 +127,12 @@ def _compared(scenario: str, ours: Figures, peer: str, theirs: Figures, *, strea
     return lines
 
 
-def aims(told: Mapping[str, Mapping[str, Figures]]) -> list[dict[str, object]]:
+def aims(figures_by_scenario: Mapping[str, Mapping[str, Figures]]) -> list[dict[str, object]]:
     """What the comparison was to show, as it is by default or set up for many calls at once, whichever is better.
 
     `met` is None where a peer took no part.
     """
-    added, calls = told.get("1 caller", {}), told.get("16 callers", {})
+    added, calls = figures_by_scenario.get("1 caller", {}), figures_by_scenario.get("16 callers", {})
     one: dict[str, object] = {"aim": "added p50 below Portkey's at 1 caller", "met": None, "found": "not measured"}
     if "portkey" in added:
         plain, slots, least, other = (added[who].added_p50 or 0 for who in (OURS, WITH_SLOTS, SHAPE, "portkey"))
@@ -148,7 +148,7 @@ def aims(told: Mapping[str, Mapping[str, Figures]]) -> list[dict[str, object]]:
     return [one, two]
 
 
-def document(about: Mapping[str, Any], told: Mapping[str, Mapping[str, Figures]]) -> dict[str, Any]:
+def document(about: Mapping[str, Any], figures_by_scenario: Mapping[str, Mapping[str, Figures]]) -> dict[str, Any]:
     """The comparison as JSON: `about` (versions, resources, money), every figure, ratios and aims."""
-    scenarios = {name: {who: asdict(one) for who, one in by.items()} for name, by in told.items()}
-    return {**about, "scenarios": scenarios, "ratios": ratios(told), "aims": aims(told)}
+    scenarios = {name: {who: asdict(one) for who, one in by.items()} for name, by in figures_by_scenario.items()}
+    return {**about, "scenarios": scenarios, "ratios": ratios(figures_by_scenario), "aims": aims(figures_by_scenario)}

@@ -9,38 +9,38 @@ import json
 import sys
 from typing import Any, Final
 
-from litellm import Router  # type: ignore[import-not-found] # in its own environment
+from litellm import Router  # in its own environment
 
 _BOOKING_SECONDS: Final = 2.0
 """Costs are added up in tasks of the background: the next burst leaves them the time to."""
 
 
-async def main(told: dict[str, Any]) -> None:
+async def main(arguments: dict[str, Any]) -> None:
     """Run the bursts one after the other, and print what was served."""
     model = {
-        "model_name": told["asked"]["model"],
+        "model_name": arguments["request"]["model"],
         "litellm_params": {
-            "model": f"openai/{told['asked']['model']}",
-            "api_base": told["url"],
-            "api_key": told["key"],
+            "model": f"openai/{arguments['request']['model']}",
+            "api_base": arguments["url"],
+            "api_key": arguments["key"],
             "input_cost_per_token": 0,
-            "output_cost_per_token": told["output_usd"],
+            "output_cost_per_token": arguments["output_usd"],
         },
     }
     router = Router(
         model_list=[model],
-        provider_budget_config={"openai": {"budget_limit": told["limit_usd"], "time_period": "1d"}},
+        provider_budget_config={"openai": {"budget_limit": arguments["limit_usd"], "time_period": "1d"}},
         num_retries=0,
     )
     served = []
-    for _ in range(told["bursts"]):
-        answers = await asyncio.gather(
-            *(router.acompletion(**told["asked"]) for _ in range(told["callers"])), return_exceptions=True
+    for _ in range(arguments["bursts"]):
+        results = await asyncio.gather(
+            *(router.acompletion(**arguments["request"]) for _ in range(arguments["callers"])), return_exceptions=True
         )
-        refused = [answer for answer in answers if isinstance(answer, BaseException)]
+        refused = [result for result in results if isinstance(result, BaseException)]
         if unexpected := [error for error in refused if "budget" not in str(error).lower()]:
             raise unexpected[0]
-        served.append(len(answers) - len(refused))
+        served.append(len(results) - len(refused))
         await asyncio.sleep(_BOOKING_SECONDS)
     print(json.dumps(served))  # noqa: T201 - it is what this program is for
 

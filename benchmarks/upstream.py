@@ -1,7 +1,8 @@
 """A vendor without delay: OpenAI's chat protocol, answered from memory as fast as Python can.
 
-Every subject is measured against this one, so it must never be what limits them: one asyncio protocol on uvloop,
-requests parsed in C by httptools, answers made beforehand. It runs as a process of its own
+Every subject is measured against this one, so it must never be what limits them, as the tests' scripted vendor
+(`tests/support/upstream.py`) would: one asyncio protocol on uvloop, requests parsed in C by httptools, answers made
+beforehand. It runs as a process of its own
 (`python -m benchmarks.upstream`), prints its port as one line, and ends when its standard input does.
 
 It bills by credential: `GET /billed` tells how many answers each `Authorization` was given, so that a run can prove
@@ -115,11 +116,11 @@ class Vendor(asyncio.Protocol):
         path, credential, body = self._path, self._credential, self._body
         self._begin()
         if path.endswith(b"/chat/completions"):
-            asked = json.loads(body)
+            request = json.loads(body)
             self._billed[credential] += 1
-            if asked.get("stream"):
-                self._send_next(_EVENTS[bool((asked.get("stream_options") or {}).get("include_usage"))], 0)
-            elif asked.get("model") == SLOW_MODEL:
+            if request.get("stream"):
+                self._send_next(_EVENTS[bool((request.get("stream_options") or {}).get("include_usage"))], 0)
+            elif request.get("model") == SLOW_MODEL:
                 self._loop.call_later(SLOW_SECONDS, self._transport.write, _ANSWER)
             else:
                 self._transport.write(_ANSWER)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
-from cli import commands, keys
+from cli import allowances, budget, commands, keys, prices
 from cli.api import ApiError
 
 app = typer.Typer(
@@ -19,8 +19,11 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+app.add_typer(budget.app, name="budget", help="The month's budget, and what is booked in it by hand.")
 commands.add_to(app)
 app.add_typer(keys.app, name="keys", help="API keys: who may call, and what each may spend.")
+app.add_typer(prices.app, name="prices", help="What models cost, from when on, and what a source proposes.")
+app.add_typer(allowances.app, name="allowances", help="What servers add to prompts beyond the settings.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _names() -> list[str]:
-    return [*commands.NAMES, "keys"]
+    return [*commands.NAMES, "budget", "keys", "prices", "allowances"]
 
 
 def _failed(message: str, status: int) -> int:

@@ -14,8 +14,8 @@ import simplejson
 DEFAULT_URL: Final = "http://localhost:8000"
 _BASE: Final = "/api/v1"
 _SECONDS: Final = 60
-_LARGEST_PAGE: Final = 1000
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+_MAX_PAGE: Final = 1000
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _OF_KEYS: Final = {401: "set FUSEWIRE_KEY to a key with the admin scope", 403: "FUSEWIRE_KEY needs the admin scope"}
 
 
@@ -47,7 +47,7 @@ class Api:
         if not (self._key.isascii() and self._key.isprintable()):
             raise ApiError("FUSEWIRE_KEY can't be used: a key is printable ASCII")
         handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-        if parts.hostname in _LOOPBACK:
+        if parts.hostname in LOOPBACK:
             handlers.append(
                 urllib.request.ProxyHandler({})
             )  # a proxy that the environment names isn't for this machine
@@ -72,7 +72,7 @@ class Api:
         """The first `most` rows of a listing, over as many pages as that takes. :raises ApiError: as `get`"""
         cursor = None
         while most > 0:
-            page = self.get(path, limit=min(most, _LARGEST_PAGE), cursor=cursor, **query)
+            page = self.get(path, limit=min(most, _MAX_PAGE), cursor=cursor, **query)
             for row in page["rows"][:most]:
                 yield row
                 most -= 1
@@ -106,7 +106,7 @@ class Api:
                 return content
         except urllib.error.HTTPError as error:
             with error:
-                raise ApiError(_told(error, self._url)) from None
+                raise ApiError(_message_of(error, self._url)) from None
         except (OSError, HTTPException) as error:
             raise ApiError(
                 f"nothing usable answers at {self._url} ({_reason(error)}): see that it runs, or set FUSEWIRE_URL"
@@ -133,11 +133,11 @@ def _parsed(content: bytes, url: str) -> Any:  # noqa: ANN401
         raise ApiError(f"what answers at {url} isn't fusewire (no JSON): set FUSEWIRE_URL") from None
 
 
-def _told(error: urllib.error.HTTPError, url: str) -> str:
+def _message_of(error: urllib.error.HTTPError, url: str) -> str:
     """An error's own words, what may help, and the id to look for in the log."""
     try:
-        told = simplejson.loads(error.read())["error"]
-        message, code = str(told["message"]).rstrip("."), told["code"]
+        body = simplejson.loads(error.read())["error"]
+        message, code = str(body["message"]).rstrip("."), body["code"]
     except (ValueError, LookupError, TypeError, OSError, HTTPException):
         return f"{url} answered {error.code} with nothing that fusewire says: set FUSEWIRE_URL"
     parts = [message, *([_OF_KEYS[error.code]] if error.code in _OF_KEYS else [])]

@@ -5,7 +5,7 @@ import sys
 from cli.api import ApiError
 
 
-def sure(question: str, yes: bool) -> None:
+def confirm(question: str, yes: bool) -> None:
     """Go on only when that is wanted.
 
     :param yes: whether `--yes` was given

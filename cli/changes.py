@@ -8,8 +8,8 @@ from cli.show import cell
 
 def about(entry: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON is anything
     """The key or the budget that was changed, or the path that was asked for; None where it is the gateway itself."""
-    told = entry["after"] or {}
-    return told.get("budget") or told.get("id") or told.get("path")
+    result = entry["after"] or {}
+    return result.get("budget") or result.get("id") or result.get("path")
 
 
 def changed(entry: Mapping[str, Any]) -> str:

@@ -1,12 +1,13 @@
 """The commands that look at the gateway as a whole, and the reset of its budget."""
 
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final
 
 from typer import Argument, Option, Typer
 
 from cli import show
-from cli.api import Api, path_of
-from cli.ask import sure
+from cli.api import Api, ApiError, path_of
+from cli.ask import confirm
 from cli.changes import about, changed
 
 Json = Annotated[bool, Option("--json", help="One JSON document, for scripts.")]
@@ -16,10 +17,6 @@ Limit = Annotated[int, Option(min=1, help="At most so many rows.")]
 From = Annotated[str | None, Option("--from", metavar="DAY", help="YYYY-MM-DD, included.")]
 To = Annotated[str | None, Option("--to", metavar="DAY", help="YYYY-MM-DD, included.")]
 
-_BUDGET: Final = (
-    "state", "monthly_limit_usd", "current_spend_usd", "reserved_usd", "remaining_usd", "usage_ratio", "request_count",
-    "window.id", "window.opened_at", "window.resets_at", "forecast.month_end_usd", "forecast.exhausted_at",
-)  # fmt: skip
 _WINDOW: Final = ("window", "id", "opened_at", "closed_at", "spent_usd", "reserved_usd", "request_count")
 _PROVIDER: Final = (
     "id", "status", "configured", "local", "tiers.sota", "tiers.cost_effective", "embedding_model", "cooldown_until",
@@ -30,30 +27,19 @@ _ATTEMPT: Final = (
     "cost_usd", "cost_basis", "input_tokens", "output_tokens",
 )  # fmt: skip
 _AUDIT: Final = ("n", "at", "actor", "action", "about", "changed", "source_ip", "request_id")
-NAMES: Final = ("budget", "reset", "usage", "calls", "providers", "audit")
+NAMES: Final = ("reset", "usage", "calls", "providers", "audit")
 
 
 def add_to(app: Typer) -> None:
     """Put this module's commands into the application."""
-    for command in (budget, reset, usage, calls, providers, audit):
+    for command in (reset, usage, calls, providers, audit):
         app.command()(command)
-
-
-def budget(json: Json = False) -> None:
-    """The month's budget: state, spend, what is left, forecast."""
-    told = Api().get("/admin/budget")
-    if json:
-        show.as_json(told)
-        return
-    show.facts(told, _BUDGET)
-    by_model = [{"model": name, "cost_usd": cost} for name, cost in told["by_model"].items()]
-    show.table(sorted(by_model, key=lambda row: row["cost_usd"], reverse=True), ("model", "cost_usd"))
 
 
 def reset(reason: Reason = None, yes: Yes = False, json: Json = False) -> None:
     """Close the company's open window, and open the next one with nothing spent."""
     api = Api()
-    sure("This ends the month's budget window and begins another with the whole limit.", yes)
+    confirm("This ends the month's budget window and begins another with the whole limit.", yes)
     show_reset(api.change("POST", "/admin/budget/reset", given(reason=reason)), json)
 
 
@@ -73,13 +59,13 @@ def usage(
         show.as_text(api.text("/admin/usage", "text/csv", **asked))
         return
     rows = list(api.rows("/admin/usage", limit, **asked))
-    told = api.get("/admin/usage", limit=1, **asked) | {"rows": rows, "next_cursor": None}
+    result = api.get("/admin/usage", limit=1, **asked) | {"rows": rows, "next_cursor": None}
     if json:
-        show.as_json(told)
+        show.as_json(result)
         return
     groups = by.split(",")
     sums = ("cost_usd", "requests", "input_tokens", "output_tokens")
-    show.table(rows, (*groups, *sums), total={groups[0]: "total", **told["total"]})
+    show.table(rows, (*groups, *sums), total={groups[0]: "total", **result["total"]})
 
 
 def calls(
@@ -97,14 +83,14 @@ def calls(
     """Attempts as the ledger has them, the newest first; or all of one call. Never content."""
     api = Api()
     if request_id is not None:
-        told = api.get(f"/admin/calls{path_of(request_id)}")
-        rows = told["attempts"]
+        response = api.get(f"/admin/calls{path_of(request_id)}")
+        rows = response["attempts"]
     else:
         filters = {"provider": provider, "model": model, "key": key, "outcome": outcome, "cost_basis": basis}
         rows = list(api.rows("/admin/calls", limit, **filters, **{"from": since, "to": until}))
-        told = {"rows": rows}
+        response = {"rows": rows}
     if json:
-        show.as_json(told)
+        show.as_json(response)
     else:
         show.table(rows, _ATTEMPT)
 
@@ -114,13 +100,13 @@ def providers(
     json: Json = False,
 ) -> None:
     """Every provider: configured or what is missing, cooldown, last failure."""
-    told = Api().get("/admin/providers", probe="true" if probe else None)
+    response = Api().get("/admin/providers", probe="true" if probe else None)
     if json:
-        show.as_json(told)
+        show.as_json(response)
         return
-    show.facts(told, ("mode", "chain"))
+    show.facts(response, ("mode", "chain"))
     probed = ("probe.ok", "probe.cost_usd", "probe.message") if probe else ()
-    show.table(told["providers"], (*_PROVIDER, *probed))
+    show.table(response["providers"], (*_PROVIDER, *probed))
 
 
 def audit(
@@ -139,12 +125,26 @@ def audit(
         show.table([row | {"about": about(row), "changed": changed(row)} for row in rows], _AUDIT)
 
 
-def show_reset(told: dict[str, Any], json: bool) -> None:
+def show_reset(row: dict[str, Any], json: bool) -> None:
     """The closed and the opened window of a reset, the company's or a key's."""
     if json:
-        show.as_json(told)
+        show.as_json(row)
     else:
-        show.table([{"window": name, **told[name]} for name in ("closed", "opened")], _WINDOW)
+        show.table([{"window": name, **row[name]} for name in ("closed", "opened")], _WINDOW)
+
+
+def decimal(option: str, text: str) -> Decimal:
+    """An amount, exact.
+
+    :raises ApiError: when it isn't a number
+    """
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite():
+        raise ApiError(f"{option} {text} can't be used: it must be a number")
+    return number
 
 
 def given(**fields: object) -> dict[str, object]:

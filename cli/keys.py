@@ -1,6 +1,6 @@
 """`fusewire keys`: what callers may do and spend. An API key's secret is shown once, when it is made."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final
 
@@ -8,7 +8,7 @@ from typer import Argument, Option, Typer
 
 from cli import show
 from cli.api import Api, ApiError, path_of
-from cli.ask import sure
+from cli.ask import confirm
 from cli.commands import Json, Limit, Reason, Yes, given, show_reset
 
 NONE: Final = "none"
@@ -18,13 +18,9 @@ _LISTED: Final = (
     "id", "name", "prefix", "scopes", "state", "monthly_budget_usd", "current_spend_usd", "reserved_usd",
     "remaining_usd", "expires_at", "revoked_at",
 )  # fmt: skip
-_SHOWN: Final = (
-    "id", "name", "prefix", "scopes", "state", "monthly_budget_usd", "current_spend_usd", "reserved_usd",
-    "remaining_usd", "window.resets_at", "requests_per_minute", "tokens_per_minute", "minute.requests_left",
-    "minute.tokens_left", "allowed_models", "allowed_classifications", "tags", "created_at", "created_by", "expires_at",
-    "revoked_at",
-)  # fmt: skip
-_FORECAST: Final = ("forecast.month_end_usd", "forecast.exhausted_at")
+_HIDDEN: Final = ("secrets",)
+"""What a key's lines leave out: `prefix` says which secret it is."""
+_NESTED: Final = ("window", "minute", "forecast")
 
 app = Typer()
 
@@ -65,13 +61,13 @@ def create(
     """A new key, with the scope complete unless another is named. Its secret is shown this once."""
     limits = _changes(budget, requests, tokens, model, classification, expires, tag)
     body = {"name": name, "scopes": scope or ["complete"], **limits}
-    _made(Api().change("POST", "/admin/keys", body), json)
+    _show_new(Api().change("POST", "/admin/keys", body), json)
 
 
 @app.command(name="show")
 def show_key(key: Id, json: Json = False) -> None:
     """One key, its limits, what is left of them, and where its spending leads."""
-    _told(Api().get(f"/admin/keys{path_of(key)}"), json, (*_SHOWN, *_FORECAST))
+    _show(Api().get(f"/admin/keys{path_of(key)}"), json)
 
 
 @app.command()
@@ -93,14 +89,14 @@ def update(
     changes |= _changes(budget, requests, tokens, model, classification, expires, tag)
     if not changes:
         raise ApiError("say what to change, such as --budget 80")
-    _told(Api().change("PATCH", f"/admin/keys{path_of(key)}", changes), json)
+    _show(Api().change("PATCH", f"/admin/keys{path_of(key)}", changes), json)
 
 
 @app.command()
 def revoke(key: Id, yes: Yes = False, json: Json = False) -> None:
     """End a key for good."""
-    sure(f"This ends {key} for good.", yes)
-    _told(Api().change("DELETE", f"/admin/keys{path_of(key)}"), json)
+    confirm(f"This ends {key} for good.", yes)
+    _show(Api().change("DELETE", f"/admin/keys{path_of(key)}"), json)
 
 
 @app.command()
@@ -110,28 +106,37 @@ def rotate(
     json: Json = False,
 ) -> None:
     """A second secret, shown this once; the old one goes on for a day, or as long as is said."""
-    _made(Api().change("POST", f"/admin/keys{path_of(key)}/rotate", {"overlap_seconds": overlap}), json)
+    _show_new(Api().change("POST", f"/admin/keys{path_of(key)}/rotate", {"overlap_seconds": overlap}), json)
 
 
 @app.command(name="reset")
 def reset_key(key: Id, reason: Reason = None, yes: Yes = False, json: Json = False) -> None:
     """Close the key's open window, and open the next one with nothing spent."""
-    sure(f"This begins a new budget window for {key} with its whole limit.", yes)
+    confirm(f"This begins a new budget window for {key} with its whole limit.", yes)
     show_reset(Api().change("POST", f"/admin/keys{path_of(key)}/reset", given(reason=reason)), json)
 
 
-def _made(told: dict[str, Any], json: bool) -> None:
+def _show_new(key: dict[str, Any], json: bool) -> None:
     if not json:
         show.note("The secret, shown this once:")
-        show.as_text(told.pop("key") + "\n")
-    _told(told, json)
+        show.as_text(key.pop("key") + "\n")
+    _show(key, json)
 
 
-def _told(told: dict[str, Any], json: bool, names: Sequence[str] = _SHOWN) -> None:
+def _show(key: dict[str, Any], json: bool) -> None:
     if json:
-        show.as_json(told)
+        show.as_json(key)
     else:
-        show.facts(told, names)
+        show.facts(key, list(_lines(key)))
+
+
+def _lines(key: dict[str, Any]) -> Iterator[str]:
+    """The names of all that the API says of a key, in its order."""
+    for name, value in key.items():
+        if name in _NESTED and value is not None:
+            yield from (f"{name}.{part}" for part in value)
+        elif name not in _HIDDEN:
+            yield name
 
 
 def _changes(

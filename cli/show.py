@@ -53,11 +53,11 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, total: M
         _out("(none)")
 
 
-def facts(told: Mapping[str, Any], names: Sequence[str]) -> None:
+def facts(body: Mapping[str, Any], names: Sequence[str]) -> None:
     """A line for each of one thing's values."""
     made = Table(box=None, show_header=False, pad_edge=False)
     for name in names:
-        made.add_row(_text(name), _text(cell(_found(told, name))))
+        made.add_row(_text(name), _text(cell(_found(body, name))))
     _print(made)
 
 

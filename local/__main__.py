@@ -1,15 +1,14 @@
 """`make run`: Postgres, a model, the gateway, in this order; and back when it is told to stop."""
 
 import asyncio
-import fcntl
 import os
 import signal
 import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -18,17 +17,21 @@ import psycopg
 import uvloop
 
 from fusewire import VERSION
-from fusewire.config import ConfigurationError, load_settings
-from fusewire.migrations import ForeignSchemaError, migrate
-from fusewire.services import assemble
-from local import StartError, ollama
+from fusewire.config import ConfigurationError
+from fusewire.errors import FusewireError
+from fusewire.store.migrate import IncompatibleSchemaError, migrate
+from local import StartError, banner, ollama
 from local.environment import Environment, read_environment
+from local.home import home_of_its_own
+from local.mode import assembled, mode_of, wants_stand_in
 from local.platform import Platform
 from local.postgres import as_app, embedded_postgres
+from local.spelling import misspelt
 from local.template import Template, read_template
 
 _PROJECT: Final = Path(__file__).resolve().parent.parent
-_READY_SECONDS: Final = 30
+_DOTENV: Final = Path(".env")
+_READY_SECONDS: Final = 150  # above what a function may take to start on a busy machine
 _STOPS: Final = tuple(
     number
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -42,7 +45,7 @@ def main() -> int:
     for number in _STOPS:
         signal.signal(number, _interrupt)
     try:
-        environment = read_environment(os.environ, Path(".env"))
+        environment = read_environment(os.environ, _DOTENV)
         with ExitStack() as stack:
             _run(environment, stack)
     except (StartError, ConfigurationError) as error:
@@ -67,15 +70,20 @@ def _ignore_signals() -> None:
 
 def _run(environment: Environment, stack: ExitStack) -> None:
     _say(f"fusewire {VERSION}")
-    stack.enter_context(_home_of_its_own(environment.home))
+    stack.enter_context(home_of_its_own(environment.home))
     public = stack.enter_context(_listening(environment.port))
-    variables = dict(environment.variables)
-    model = None
-    stand_in = ollama.as_variables("http://127.0.0.1") if ollama.wanted(variables) else {}
+    warnings = tuple(misspelt(environment.written, os.environ.keys()))
+    for warning in warnings:
+        _step("Warning", warning)
     # Before anything is started: a wrong setting is one line, not a stack of services.
-    assemble(load_settings(stand_in | variables))
-    if stand_in:
+    mode = mode_of(environment.variables)
+    variables = environment.variables | {"AI_MODE": mode.name}
+    model = None
+    if wants_stand_in(variables, mode):
+        assembled(variables | ollama.as_variables("http://127.0.0.1"), mode)
         model = stack.enter_context(ollama.model_process())
+    else:
+        assembled(variables, mode)
     owner = environment.migration_database_url
     if owner is not None:
         _step("Postgres", "yours, from DATABASE_URL")
@@ -87,11 +95,19 @@ def _run(environment: Environment, stack: ExitStack) -> None:
     applied = _migrated(owner)
     _step("Ledger", f"migrated: {', '.join(applied)}" if applied else "up to date")
     if model is not None:
-        address = ollama.address_of(model)
-        variables = ollama.as_variables(address) | variables
+        variables |= ollama.as_variables(ollama.address_of(model))
         _step("Model", f"SmolLM2-135M-Instruct, as Ollama's {ollama.MODEL}")
+    gateway = banner.Gateway(
+        port=environment.port,
+        core=assembled(variables, mode),
+        mode=mode,
+        stand_in=model is not None,
+        dotenv=_DOTENV.absolute(),
+        admin_key=environment.admin_key,
+        warnings=warnings,
+    )
     try:
-        uvloop.run(_serve(environment, public, variables))
+        uvloop.run(_serve(environment, public, variables, gateway))
     finally:
         _ignore_signals()
 
@@ -100,48 +116,29 @@ def _template(variables: Mapping[str, str]) -> Template:
     return read_template(_PROJECT / "infra" / "template.yaml", variables)
 
 
-async def _serve(environment: Environment, public: socket.socket, variables: Mapping[str, str]) -> None:
-    told_to_stop = asyncio.Event()
+async def _serve(
+    environment: Environment, public: socket.socket, variables: Mapping[str, str], gateway: banner.Gateway
+) -> None:
+    stop_requested = asyncio.Event()
     for number in _STOPS:
-        asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
-    origins = load_settings(variables).cors_origins
-    platform = Platform(_template(variables), public, environment.concurrency, _for_workers(variables), origins)
+        asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
+    origins = gateway.core.settings.cors_origins
+    platform = Platform(
+        _template(variables), public, environment.concurrency, _for_workers(variables), origins, environment.hosts
+    )
     await platform.start()
     ready = asyncio.create_task(asyncio.to_thread(_wait_until_ready, environment.port))
     try:
-        stopping = asyncio.create_task(told_to_stop.wait())
+        stopping = asyncio.create_task(stop_requested.wait())
         await asyncio.wait((ready, stopping), return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             ready.result()
-            _welcome(environment.port, guarded=environment.variables["AUTH_MODE"] == "keys")
+            _say(await asyncio.to_thread(_banner, gateway))
         await stopping
         _say("\nStopping: calls in flight get ten seconds.")
     finally:
         ready.cancel()
         await platform.stop()
-
-
-@contextmanager
-def _home_of_its_own(home: Path) -> Iterator[None]:
-    """The data's folder, locked against a second gateway."""
-    with ExitStack() as stack:
-        try:
-            home.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((home / "lock").open("a+"))
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.truncate(lock.fileno(), 0)
-            os.write(lock.fileno(), str(os.getpid()).encode())
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise StartError(
-                f"Another fusewire (process {lock.read().strip() or 'unknown'}) uses {home}: stop it first, or set "
-                "FUSEWIRE_HOME and PORT for a second one."
-            ) from error
-        except OSError as error:
-            raise StartError(
-                f"The folder {home} can't be used ({error.strerror}): set FUSEWIRE_HOME to another."
-            ) from error
-        yield
 
 
 def _listening(port: int) -> socket.socket:
@@ -163,7 +160,7 @@ def _listening(port: int) -> socket.socket:
 def _migrated(database_url: str) -> list[str]:
     try:
         return migrate(database_url)
-    except ForeignSchemaError as error:
+    except IncompatibleSchemaError as error:
         raise StartError(
             f"The ledger's database can't be used: {error}, or, without DATABASE_URL, move the folder postgres in "
             "FUSEWIRE_HOME (.fusewire) away."
@@ -182,18 +179,17 @@ def _migrated(database_url: str) -> list[str]:
 
 
 def _for_workers(variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a worker; what says that this were AWS is left out."""
-    kept = {name: value for name, value in variables.items() if name != "AWS_EXECUTION_ENV"}
     # A proxy that the environment names is not for the model on this machine. The small letters win.
-    direct = kept.get("no_proxy") or kept.get("NO_PROXY")
-    return kept | {
+    direct = variables.get("no_proxy") or variables.get("NO_PROXY")
+    return {
+        **variables,
         "PYTHONPATH": str(_PROJECT / "layers" / "core" / "python"),
         "no_proxy": f"{direct},127.0.0.1,localhost" if direct else "127.0.0.1,localhost",
     }
 
 
 def _wait_until_ready(port: int) -> None:
-    """The first request through the front door.
+    """The first request.
 
     :raises StartError: when health doesn't answer 200
     """
@@ -208,24 +204,23 @@ def _wait_until_ready(port: int) -> None:
         raise StartError(f"GET /api/v1/health didn't answer: {error}") from error
 
 
-def _welcome(port: int, *, guarded: bool) -> None:
-    key = ' -H "Authorization: Bearer $ADMIN_API_KEY"' if guarded else ""
-    base = f"http://localhost:{port}/api/v1"
-    question = '{"model": "sota", "messages": [{"role": "user", "content": "What is the capital of France?"}]}'
-    _step("Ready", base)
-    _say(
-        f"\nTry:\n  curl {base}/chat/completions{key} -H 'content-type: application/json' -d '{question}'\n"
-        f"  curl {base}/admin/budget{key}\n"
-        f"  curl {base}/admin/providers{key}\n\nCtrl-C stops everything. The log follows."
-    )
+def _banner(gateway: banner.Gateway) -> str:
+    """:raises StartError: when the budget or the secrets can't be read"""
+    try:
+        budget, *_ = gateway.core.ledger.budget()
+        return banner.banner(gateway, budget)
+    except FusewireError as error:
+        raise StartError(error.message) from error
+    finally:
+        gateway.core.database.close()
 
 
 def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _step(name: str, told: str) -> None:
-    _say(f"  {name:<9} {told}")
+def _step(name: str, text: str) -> None:
+    _say(banner.step(name, text))
 
 
 def _say(text: str) -> None:

@@ -35,12 +35,13 @@ _REST: Final = "7 days"
 _WINDOWS: Final = """
     SELECT w.id, w.spent, w.reserved, w.request_count, w.archived_at IS NOT NULL,
            COALESCE(w.closed_at < clock_timestamp() - %s::interval, false)
-    FROM usage_windows(%s, %s) w
+    FROM usage_windows(%s, (%s::date + interval '1 month - 1 day')::date, %s) w
 """
 _ROLLUPS: Final = """
     SELECT window_id, day::text, provider, model, tier, key_id, sum(cost), sum(requests), sum(input_tokens),
            sum(output_tokens)
-    FROM usage_rollup WHERE window_id = ANY(%s) GROUP BY 1, 2, 3, 4, 5, 6 HAVING sum(requests) > 0
+    FROM usage_rollup WHERE window_id = ANY(%s) GROUP BY 1, 2, 3, 4, 5, 6
+    HAVING sum(requests) > 0 OR provider = 'adjustment'
 """
 _MARK: Final = """
     WITH locked AS (SELECT id FROM budget_window WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE)
@@ -75,7 +76,7 @@ def archive(connection: psycopg.Connection[Any], month: date, zone: str, file: P
     :param zone: the budget's time zone, in which the month begins and ends
     :raises StartError: when the month isn't over, or what was written isn't what was booked; nothing was deleted
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.part")
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -91,8 +92,8 @@ def archive(connection: psycopg.Connection[Any], month: date, zone: str, file: P
         gone = connection.execute(_DELETE, (list(windows),)).fetchone()
         if gone != (archived.entries, archived.cost):
             raise StartError("The month's entries changed meanwhile; nothing was deleted. Run it again.")
-        told = {"month": f"{month:%Y-%m}", "file": file.name, "sha256": archived.sha256, "entries": archived.entries}
-        connection.execute(_AUDIT, (Jsonb(told | {"cost_usd": usd(archived.cost)}),))
+        entry = {"month": f"{month:%Y-%m}", "file": file.name, "sha256": archived.sha256, "entries": archived.entries}
+        connection.execute(_AUDIT, (Jsonb(entry | {"cost_usd": usd(archived.cost)}),))
     connection.execute("VACUUM (ANALYZE) ledger")  # the months to come take the room
     return archived
 
@@ -102,7 +103,7 @@ def _finished(connection: psycopg.Connection[Any], month: date, zone: str) -> di
 
     :raises StartError: when there are none, or one isn't finished
     """
-    found = connection.execute(_WINDOWS, (_REST, month, zone)).fetchall()
+    found = connection.execute(_WINDOWS, (_REST, month, month, zone)).fetchall()
     if not found:
         raise StartError(f"{month:%Y-%m} has no budget window in {zone}.")
     for number, _, reserved, _, is_archived, is_at_rest in found:
@@ -119,12 +120,18 @@ def _write(connection: psycopg.Connection[Any], windows: Sequence[int], part: Pa
     statement = sql.SQL(
         "COPY (SELECT * FROM ledger WHERE window_id = ANY({}) ORDER BY id) TO STDOUT (FORMAT csv, HEADER)"
     )
-    with part.open("wb") as raw, gzip.open(raw, "wb", compresslevel=6) as packed:
+    with open(part, "wb", opener=_private) as raw, gzip.open(raw, "wb", compresslevel=6) as packed:
         with connection.cursor() as cursor, cursor.copy(statement.format(sql.Literal(list(windows)))) as copy:
             for block in copy:
                 packed.write(block)
     with part.open("rb") as written:
         os.fsync(written.fileno())
+
+
+def _private(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)  # what an earlier run left, which was broken off, may be open to others
+    return descriptor
 
 
 def _verified(
@@ -144,7 +151,7 @@ def _verified(
                 cost, calls, put_in, got_out = found.get(group, (Decimal(0), 0, 0, 0))
                 found[group] = (
                     cost + Decimal(row["cost"]),
-                    calls + 1,
+                    calls + (row["operation"] != "adjustment"),
                     put_in + int(row["input_tokens"]),
                     got_out + int(row["output_tokens"]),
                 )

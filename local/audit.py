@@ -1,7 +1,7 @@
 """`make audit-verify`: is every audit entry there, and as it was written?
 
-Postgres chains them by hash as it writes (`audit_append`); here the chain is computed anew, in Python, from what the
-rows hold. Whoever owns the database can write a chain anew, too: `SEEN=<n>:<hash>`, from an earlier verdict that was
+Postgres chains them by hash as it writes (`audit_append`); here the chain is computed again, in Python, from what the
+rows hold. Whoever owns the database can write a new chain, too: `SEEN=<n>:<hash>`, from an earlier result that was
 kept elsewhere, shows that.
 """
 
@@ -30,15 +30,15 @@ _ENTRIES: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The end of the chain as an earlier run told it."""
+    """The end of the chain as an earlier run printed it."""
 
     n: int
     hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """`str(verdict)` is one line."""
+class Verification:
+    """The result; `str()` is one line."""
 
     problem: str | None
     entries: int
@@ -52,7 +52,7 @@ class Verdict:
         return f"audit: whole. {self.entries} entries, the last is {self.entries}:{self.last.hex()}"
 
 
-def verify(connection: psycopg.Connection[Any], seen: Seen | None = None) -> Verdict:
+def verify(connection: psycopg.Connection[Any], seen: Seen | None = None) -> Verification:
     """Walk the whole chain in one snapshot; stops at the first thing that is wrong.
 
     :param seen: the end of an earlier chain, which this one must contain
@@ -66,7 +66,7 @@ def verify(connection: psycopg.Connection[Any], seen: Seen | None = None) -> Ver
             return _walk(entries, heads, seen)
 
 
-def _walk(entries: Iterable[Sequence[Any]], heads: Sequence[Sequence[Any]], seen: Seen | None) -> Verdict:
+def _walk(entries: Iterable[Sequence[Any]], heads: Sequence[Sequence[Any]], seen: Seen | None) -> Verification:
     place, link = 0, b""
     for n, written, *fields in entries:
         place += 1
@@ -86,11 +86,11 @@ def _walk(entries: Iterable[Sequence[Any]], heads: Sequence[Sequence[Any]], seen
         return _broken(place, f"The head of the chain is {head or 'missing'}, its last entry {place}.")
     if seen is not None and seen.n > place:
         return _broken(place, f"Entry {seen.n} was seen, and the chain ends at {place}.")
-    return Verdict(None, place, link)
+    return Verification(None, place, link)
 
 
-def _broken(entries: int, problem: str) -> Verdict:
-    return Verdict(problem, entries)
+def _broken(entries: int, problem: str) -> Verification:
+    return Verification(problem, entries)
 
 
 def _canonical(
@@ -110,29 +110,29 @@ def _canonical(
     return f"[{', '.join(parts)}]".encode()
 
 
-def _told(text: str) -> Seen | None:
-    """:raises StartError: for what no verdict says"""
+def _seen(text: str) -> Seen | None:
+    """:raises StartError: for what isn't the end of a result"""
     if not text:
         return None
     found = _SEEN.fullmatch(text)
     if found is None:
-        raise StartError("SEEN is <n>:<hash>, the end of an earlier verdict.")
+        raise StartError("SEEN is <n>:<hash>, the end of an earlier result.")
     return Seen(int(found[1]), bytes.fromhex(found[2]))
 
 
 def main() -> int:
-    """:return: 0 for a whole chain, 1 for a broken one, 2 when it can't be told"""
+    """:return: 0 for a whole chain, 1 for a broken one, 2 when it can't be verified"""
     try:
         with ledger_session() as (connection, _):
-            verdict = verify(connection, _told(os.environ.get("SEEN", "").strip()))
+            result = verify(connection, _seen(os.environ.get("SEEN", "").strip()))
     except KeyboardInterrupt:
         return 130
     except (StartError, psycopg.Error) as error:
         reason = error if isinstance(error, StartError) else f"{type(error).__name__}."
         sys.stderr.write(f"The audit can't be verified. {reason}\n")
         return 2
-    sys.stdout.write(f"{verdict}\n")
-    return 0 if verdict.problem is None else 1
+    sys.stdout.write(f"{result}\n")
+    return 0 if result.problem is None else 1
 
 
 if __name__ == "__main__":

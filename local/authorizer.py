@@ -36,10 +36,10 @@ async def caller_of(pool: Pool, event: Mapping[str, Any]) -> dict[str, str]:
     invocation = Invocation(event["requestContext"]["requestId"], json.dumps(asked).encode())
     pool.invoke(invocation)
     try:
-        told = json.loads(await _whole(invocation))
-        allowed = _allows(told["policyDocument"]["Statement"], resource)
-        context = {name: _text(value) for name, value in (told.get("context") or {}).items()}
-        context["principalId"] = _text(told["principalId"])
+        body = json.loads(await _whole(invocation))
+        allowed = _allows(body["policyDocument"]["Statement"], resource)
+        context = {name: _text(value) for name, value in (body.get("context") or {}).items()}
+        context["principalId"] = _text(body["principalId"])
     except InvocationError as error:
         if error.reason == "Unauthorized":
             raise RefusedError("UNAUTHORIZED") from error

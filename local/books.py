@@ -1,5 +1,7 @@
 """`make books`: what the ledger holds, table by table, and whether its sums agree. Equal books print equal text.
 
+Which database was read goes to standard error first, so that standard output stays comparable.
+
 For before and after: a restore, an upgrade, a failover. Each table is one line with its rows, its sums in USD and a
 SHA-256 over all that it holds, however it is stored; one snapshot, so calls may go on meanwhile.
 """
@@ -16,20 +18,23 @@ from psycopg import sql
 
 from fusewire.errors import usd
 from local import StartError
-from local.ledger import ledger_session
+from local.ledger import ledger_session, place
 
 _SUMS: Final[dict[LiteralString, LiteralString]] = {
     "budget_window": "sum(spent) AS spent, sum(reserved) AS reserved",
     "budget_slot": "sum(spent) AS spent, sum(reserved) AS reserved",
-    "budget_crossing": "",
+    "budget_threshold_event": "",
     "ledger": "sum(cost) FILTER (WHERE status = 'settled') AS settled, "
     "sum(bound) FILTER (WHERE status = 'reserved') AS reserved",
+    "budget_adjustment": "sum(amount) AS adjusted",
+    "price": "",
     "usage_rollup": "sum(cost) AS booked",
     "api_key": "",
     "api_key_secret": "",
     "audit": "",
 }
 """The tables that are books, and what is added up of each."""
+_WIDTH: Final = max(map(len, _SUMS))
 
 # What every server writes alike, whatever its own settings and its order of letters are.
 _ALIKE: Final = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'; SET LOCAL bytea_output = 'hex'"
@@ -85,7 +90,7 @@ def _line(connection: Session, table: LiteralString, sums: LiteralString) -> str
         for block in copy:
             digest.update(block)
             rows += bytes(block).count(b"\n")
-    line = f"{table:<15} {rows:>8} rows  sha256 {digest.hexdigest()[:16]}"
+    line = f"{table:<{_WIDTH}} {rows:>8} rows  sha256 {digest.hexdigest()[:16]}"
     if not sums:
         return line
     found = connection.execute(sql.SQL("SELECT {} FROM {}").format(sql.SQL(sums), sql.Identifier(table)))
@@ -101,6 +106,8 @@ def main() -> int:
     broken = False
     try:
         with ledger_session() as (connection, _):
+            sys.stderr.write(f"The books of {place(connection)}:\n")
+            sys.stderr.flush()
             for line in books(connection):
                 broken = broken or line.startswith("BROKEN")
                 sys.stdout.write(f"{line}\n")

@@ -1,7 +1,6 @@
 """One client's connection, with an end to the patience for its request's head; a body's is the gateway's to end."""
 
 import asyncio
-import json
 import uuid
 from typing import Final
 
@@ -11,7 +10,7 @@ from local.asgi import error_body
 from local.request_line import HEAD_TOO_LARGE, TOO_SLOW
 
 HEAD_SECONDS: Final = 20.0
-_LARGEST_UNFINISHED_BYTES: Final = 64 * 1024
+_MAX_UNFINISHED_BYTES: Final = 64 * 1024
 
 
 class Connection(HttpToolsProtocol):
@@ -35,7 +34,7 @@ class Connection(HttpToolsProtocol):
         if not self._in_head or self.transport.is_closing():
             return
         self._unfinished += len(data)
-        if self._unfinished > _LARGEST_UNFINISHED_BYTES:
+        if self._unfinished > _MAX_UNFINISHED_BYTES:
             self._hang_up(b"431 Request Header Fields Too Large", "request_headers_too_large", HEAD_TOO_LARGE)
 
     def on_message_begin(self) -> None:
@@ -55,7 +54,7 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """uvicorn's answer to what isn't HTTP, told as every other error."""
+        """uvicorn's response to what isn't HTTP, in the format of every other error."""
         self._hang_up(b"400 Bad Request", "invalid_request_error", "That isn't an HTTP request.")
 
     def _await_head(self) -> None:
@@ -74,7 +73,7 @@ class Connection(HttpToolsProtocol):
             self._hang_up(b"408 Request Timeout", "request_timeout", TOO_SLOW)
 
     def _hang_up(self, status: bytes, code: str, message: str) -> None:
-        body = json.dumps(error_body(int(status[:3]), code, message)).encode()
+        body = error_body(int(status[:3]), code, message)
         head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
         self.transport.write(
             head % (status, len(body), str(uuid.uuid4()).encode()) + b"connection: close\r\n\r\n" + body

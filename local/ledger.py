@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -13,7 +14,7 @@ from local.postgres import embedded_postgres
 
 
 @contextmanager
-def ledger_url() -> Iterator[tuple[str, Environment]]:
+def _ledger_url() -> Iterator[tuple[str, Environment]]:
     """The database's URL, and what else is set; joins a server that runs, or starts it for as long as this takes.
 
     :raises StartError: where there is no ledger yet
@@ -35,10 +36,17 @@ def ledger_session() -> Iterator[tuple[psycopg.Connection[tuple[object, ...]], E
 
     :raises StartError: when it can't be reached; the text holds neither address nor password
     """
-    with ledger_url() as (url, environment):
+    with _ledger_url() as (url, environment):
         try:
             connection = psycopg.connect(url, autocommit=True, connect_timeout=10, application_name="fusewire")
         except psycopg.Error as error:  # its text quotes the URL
             raise StartError(f"The ledger can't be reached ({type(error).__name__}): check DATABASE_URL.") from None
         with connection:
             yield connection, environment
+
+
+def place(connection: psycopg.Connection[Any]) -> str:
+    """Which database a session is with: host or socket folder, port and name, for people."""
+    info = connection.info
+    where = "socket folder" if info.host.startswith("/") else "host"
+    return f"{where} {info.host}, port {info.port}, database {info.dbname}"

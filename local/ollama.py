@@ -1,20 +1,18 @@
 """A stand-in for Ollama: starts the small real model of `local.model` as a process and says how to reach it."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from local import StartError
+from local.environment import for_model
+from local.openmp import with_openmp
 
 MODEL: Final = "smollm2"
 _STOP_SECONDS: Final = 5
-
-
-def wanted(variables: Mapping[str, str]) -> bool:
-    """Whether the settings leave room for the stand-in: a local provider may be asked and no Ollama is named."""
-    return variables["AI_MODE"] != "cloud" and "OLLAMA_BASE_URL" not in variables
 
 
 def as_variables(address: str) -> dict[str, str]:
@@ -38,6 +36,7 @@ def model_process() -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env=with_openmp(for_model(os.environ)),
     )
     with process:
         try:

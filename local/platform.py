@@ -11,11 +11,13 @@ import uvicorn
 
 from fusewire.http.invocation import log_unexpected
 from local.connection import Connection
+from local.environment import for_function
 from local.gateway import BrokenAnswerError, Gateway
 from local.pool import Pool
 from local.processors import Processors
 from local.runtime_api import RuntimeConnection
 from local.schedule import run_schedule
+from local.spelling import vendors_names
 from local.template import Template
 from local.worker import Worker
 
@@ -23,7 +25,7 @@ _DRAIN_SECONDS: Final = 10.0
 
 
 class Platform:
-    """Serves `template` on `public`, with `concurrency` workers a function that get `variables`."""
+    """Serves `template` on `public`, with `concurrency` workers a function."""
 
     def __init__(
         self,
@@ -32,27 +34,30 @@ class Platform:
         concurrency: int,
         variables: Mapping[str, str],
         origins: Sequence[str],
+        hosts: Sequence[str] = (),
     ) -> None:
+        """:param variables: of which each function gets what it needs"""
         self._public = public
         self._workers: list[tuple[Worker, socket.socket]] = []
         self._pools: dict[str, Pool] = {}
         # The others are called by a deployment alone.
         called = {route.function for route in template.routes} | {each.function for each in template.schedules}
         called |= {route.authorizer for route in template.routes if route.authorizer}
-        processors = Processors()
+        processors, vendors = Processors(), vendors_names()
         for function in template.functions:
             if function.name not in called:
                 continue
             workers = []
+            own_variables = for_function(variables, function, vendors)
             for _ in range(concurrency):
                 # A port of its own tells which worker asks: the Runtime API has no other name for it.
                 own = _bound()
-                worker = Worker(function, own.getsockname()[1], variables)
+                worker = Worker(function, own.getsockname()[1], own_variables)
                 self._workers.append((worker, own))
                 workers.append(worker)
             self._pools[function.name] = Pool(workers, processors)
         is_open = variables.get("AUTH_MODE", "").strip() == "open"
-        self._gateway = Gateway(template.routes, self._pools, origins, template.refusals, is_open=is_open)
+        self._gateway = Gateway(template.routes, self._pools, origins, template.refusals, is_open=is_open, hosts=hosts)
         self._schedules = template.schedules
         self._background: list[asyncio.Task[None]] = []
         self._runtime_apis: list[asyncio.Server] = []

@@ -16,7 +16,7 @@ from local.worker import Worker
 
 _QUEUE_SECONDS: Final = 29.0  # what API Gateway waits for an integration by default
 _FIRST_BACKOFF_SECONDS: Final = 1.0
-_LONGEST_BACKOFF_SECONDS: Final = 30.0
+_MAX_BACKOFF_SECONDS: Final = 30.0
 _FEW_A_PROCESSOR: Final = 2
 _LOOK_SECONDS: Final = 0.02
 _LONG_ENOUGH_SECONDS: Final = 0.5
@@ -45,6 +45,7 @@ class Pool:
         for worker in workers:
             worker.on_ready = self._ready
             worker.on_exit = self._exited
+            worker.is_held_up = lambda: not processors.have_room()
 
     def invoke(self, invocation: Invocation) -> None:
         """Have it handled by the next worker that is free."""
@@ -119,7 +120,7 @@ class Pool:
         self._why_not = why_not
         now = time.monotonic()
         if now >= self._retry_at:
-            self._retry_at = now + min(_FIRST_BACKOFF_SECONDS * 2**self._failures, _LONGEST_BACKOFF_SECONDS)
+            self._retry_at = now + min(_FIRST_BACKOFF_SECONDS * 2**self._failures, _MAX_BACKOFF_SECONDS)
             self._failures += 1
 
     def _refuse_waiting(self) -> None:
@@ -141,5 +142,10 @@ class Pool:
         return invocation
 
     def _give_up(self, invocation: Invocation) -> None:
+        if self._starting and not self._at_work:
+            # Nobody is busy: a start has a limit of its own, and says why it failed.
+            later = asyncio.get_running_loop().call_later
+            self._waiting[invocation] = later(_LOOK_SECONDS, self._give_up, invocation)
+            return
         del self._waiting[invocation]
         invocation.fail(TooManyRequestsError("Every worker of this function is busy. Retry in a moment."))

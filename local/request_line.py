@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-LARGEST_HEAD_BYTES: Final = 10_240  # API Gateway's limit, for the request line and the headers together
-HEAD_TOO_LARGE: Final = f"The request line and the headers hold more than {LARGEST_HEAD_BYTES:,} bytes together."
+MAX_HEAD_BYTES: Final = 10_240  # API Gateway's limit, for the request line and the headers together
+HEAD_TOO_LARGE: Final = f"The request line and the headers hold more than {MAX_HEAD_BYTES:,} bytes together."
 TOO_SLOW: Final = "The request didn't arrive whole in time."
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _THIS_MACHINE: Final = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
@@ -37,6 +37,11 @@ def names_this_machine(host: str | None) -> bool:
     A page may have its own name lead to this machine: its browser then takes the gateway for a part of the page's site.
     """
     return host is not None and _THIS_MACHINE.fullmatch(host) is not None
+
+
+def host_name(host: str | None) -> str:
+    """A Host header's name in small letters, without its port; empty where there is none."""
+    return "" if host is None else re.sub(r":\d*$", "", host).lower()
 
 
 def head_bytes(scope: Mapping[str, Any]) -> int:

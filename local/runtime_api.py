@@ -3,10 +3,11 @@
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
 Not an ASGI application: each event is two requests, `next` and its answer, from one client that we start ourselves, and
-what an ASGI server does for any client whatsoever would be work for every call that nobody needs.
+what an ASGI server does for any client whatsoever would be unneeded work for every call.
 """
 
 import asyncio
+import hmac
 import json
 import time
 from typing import TYPE_CHECKING, Final, cast
@@ -32,6 +33,7 @@ class RuntimeConnection(asyncio.Protocol):
     def __init__(self, worker: "Worker") -> None:
         self._worker = worker
         self._generation = worker.generation
+        self._secret = f"/{worker.secret}".encode()
         self._parser = httptools.HttpRequestParser(self)
         self._begin()
 
@@ -41,13 +43,14 @@ class RuntimeConnection(asyncio.Protocol):
         self._trailers: dict[bytes, bytes] = {}
         self._parts: list[bytes] = []
         self._in_head = True
+        self._is_known = False
         self._is_whole = False
 
     # --- what asyncio and httptools call; nothing is done before a packet is read, for an error would be lost here ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are of no asyncio class.
-        self._transport = cast("asyncio.WriteTransport", transport)
+        self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._worker.hung_up(self.give)
@@ -70,9 +73,12 @@ class RuntimeConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        # Nothing is kept of what a stranger sends.
+        self._is_known = self._comes_from_the_process()
 
     def on_body(self, part: bytes) -> None:
-        self._parts.append(part)
+        if self._is_known:
+            self._parts.append(part)
 
     def on_message_complete(self) -> None:
         self._is_whole = True
@@ -82,48 +88,69 @@ class RuntimeConnection(asyncio.Protocol):
     def _go_on(self) -> None:
         if self._in_head:
             return
+        if not self._is_known:
+            self._transport.write(_FORBIDDEN)
+            self._transport.close()
+            return
         if b"expect" in self._headers:
             del self._headers[b"expect"]
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if self._headers.get(_RESPONSE_MODE) == b"streaming" and (invocation := self._answered(b"response")):
+        if self._headers.get(_RESPONSE_MODE) == b"streaming" and (invocation := self._invocation_of(b"response")):
             invocation.streamed = True
             self._pass_on(invocation)
         if self._is_whole:
-            self._answer()
+            self._respond()
 
-    def _answer(self) -> None:
-        path = self._url.removeprefix(_ROOT)
+    def _respond(self) -> None:
+        path = self._url.removeprefix(self._secret + _ROOT)
         accepted = True
         if not self._worker.is_started or self._generation != self._worker.generation:
             accepted = False  # a process that is gone, or an orphan of a gateway that had this port before
         elif path == b"/invocation/next":
             self._begin()
-            self._worker.ask(self.give)
+            self._worker.wait_for_event(self.give)
             return
         elif path == b"/init/error":
-            told = json.loads(b"".join(self._parts))
-            self._worker.init_failed(str(told.get("errorMessage") or told.get("errorType")))
-        elif invocation := self._answered(b"response"):
+            error = json.loads(b"".join(self._parts))
+            self._worker.init_failed(str(error.get("errorMessage") or error.get("errorType")))
+        elif invocation := self._invocation_of(b"response"):
             self._pass_on(invocation)
             failed = self._trailers.get(_ERROR_TRAILER)
-            self._worker.answered(invocation, failed.decode("latin-1") if failed else None)
-        elif invocation := self._answered(b"error"):
+            self._worker.responded(invocation, failed.decode("latin-1") if failed else None)
+        elif invocation := self._invocation_of(b"error"):
             self._worker.failed(invocation, json.loads(b"".join(self._parts)).get("errorMessage"))
         else:
             accepted = False
         self._begin()
         self._transport.write(_ACCEPTED if accepted else _FORBIDDEN)
 
-    def _answered(self, how: bytes) -> Invocation | None:
+    def _comes_from_the_process(self) -> bool:
+        """Whether the request has the secret that the process was given, and its name for this host.
+
+        The one keeps other users of the machine out, the other a web page whose own name leads here.
+        """
+        given = self._url[: len(self._secret) + 1]
+        is_secret = hmac.compare_digest(given, self._secret + b"/")
+        return is_secret and self._headers.get(b"host", b"").decode("latin-1") == self._worker.host
+
+    def _invocation_of(self, kind: bytes) -> Invocation | None:
         """The event that this request's path names, if it is the one that the process is at."""
         current = self._worker.current
-        path = current and b"%b/invocation/%b/%b" % (_ROOT, current.id.encode(), how)
+        path = current and b"%b%b/invocation/%b/%b" % (self._secret, _ROOT, current.id.encode(), kind)
         return current if self._url == path else None
 
     def _pass_on(self, invocation: Invocation) -> None:
         if self._parts:
+            invocation.on_full, invocation.on_room = self._pause, self._resume
             invocation.write(b"".join(self._parts))
             self._parts.clear()
+
+    def _pause(self) -> None:
+        self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def give(self, invocation: Invocation, deadline: float, function_arn: str) -> None:
         """Answer `next` with an event, which has to be handled by `deadline` (seconds since the epoch)."""
@@ -139,3 +166,4 @@ class RuntimeConnection(asyncio.Protocol):
             f"lambda-runtime-trace-id: {trace}\r\n\r\n"
         )
         self._transport.write(head.encode() + invocation.payload)
+        invocation.payload = b""

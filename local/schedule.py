@@ -15,7 +15,7 @@ from local.invocation import Invocation, InvocationError
 from local.pool import Pool
 from local.template import Schedule
 
-_LONGEST_SLEEP_SECONDS: Final = 60.0
+_MAX_SLEEP_SECONDS: Final = 60.0
 _SCHEDULED_TIME: Final = "<aws.scheduler.scheduled-time>"
 
 
@@ -43,7 +43,7 @@ async def run_schedule(schedule: Schedule, pool: Pool) -> None:
         # In short naps: a laptop's clock jumps when it wakes up.
         wait = (due - datetime.now(UTC)).total_seconds()
         if wait > 0:
-            await asyncio.sleep(min(wait, _LONGEST_SLEEP_SECONDS))
+            await asyncio.sleep(min(wait, _MAX_SLEEP_SECONDS))
             continue
         await invoke(schedule, pool, due)
         due = next_time(schedule, datetime.now(UTC))

@@ -1,15 +1,19 @@
-"""`infra/template.yaml` as the laptop needs it: functions, routes and who guards them, schedules, and the log's saved
-queries. What AWS deploys is what runs here."""
+"""`infra/template.yaml` as the laptop needs it: functions, routes with their authorizer, and schedules. What AWS
+deploys is what runs here."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
+from fusewire.http.routes import OTHER_PATHS
+from local.cloudformation import Ref, load
 
 _LAYER_ROOT: Final = "/opt/"
-_QUERY: Final = "AWS::Logs::QueryDefinition"
+_WRAPPER: Final = "AWS_LAMBDA_EXEC_WRAPPER"
+_SECRET: Final = re.compile(r"\b(\w+)SecretArn\b")
+_CALLS_MODELS: Final = Ref("UsesProviders")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,13 @@ class Function:
     memory_mb: int
     wrapper: Path | None
     """The script in the layer that AWS_LAMBDA_EXEC_WRAPPER names."""
+    variables: frozenset[str] = frozenset()
+    """The names of those that it gets on AWS."""
+    secrets: frozenset[str] = frozenset()
+    """What it reads in Secrets Manager of more variables, by the parameters that have their ARNs: `ProviderKeys`,
+    `AdminApiKey`."""
+    calls_models: bool = False
+    """Whether its role may, which stands for the clouds' own credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +43,14 @@ class Route:
     """As in API Gateway: `/calls/{request_id}`."""
     function: str
     authorizer: str | None = None
-    """The function that is asked before this one; None where nobody is."""
+    """The function that is asked before this one about the caller's key; None where no key matters."""
     for_everybody: bool = False
-    """Whether no key is asked for even where others need one."""
+    """Whether it needs no key even where others need one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What API Gateway itself answers: one of the template's GatewayResponses."""
+    """A response of API Gateway's own: one of the template's GatewayResponses."""
 
     status: int
     headers: Mapping[str, str]
@@ -60,57 +71,43 @@ class Template:
     routes: tuple[Route, ...]
     schedules: tuple[Schedule, ...]
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
-    """By API Gateway's words for them: `UNAUTHORIZED`, `ACCESS_DENIED`, `AUTHORIZER_FAILURE`."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Ref:
-    name: str
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short functions; only `!Ref` and the text of `!Sub` are looked at."""
-
-
-def _tagged(loader: _Loader, suffix: str, node: yaml.Node) -> object:
-    if isinstance(node, yaml.ScalarNode) and suffix in ("Ref", "Sub"):
-        text = str(loader.construct_scalar(node))
-        return _Ref(text) if suffix == "Ref" else text
-    return None
-
-
-_Loader.add_multi_constructor("!", _tagged)
+    """By API Gateway's response types: `UNAUTHORIZED`, `ACCESS_DENIED`, `AUTHORIZER_FAILURE`."""
 
 
 def read_template(path: Path, variables: Mapping[str, str]) -> Template:
     """The functions behind `path`, whose parameters stand for the settings that they feed, or else for their defaults.
 
-    :param variables: with AUTH_MODE=keys, routes have their authorizer
-    :raises KeyError: when a function lacks what SAM requires
+    :raises KeyError: when a function lacks what SAM requires, or the API its authorizer
     """
-    document = _read(path)
+    document = load(path.read_text(encoding="utf-8"))
     defaults = document.get("Globals", {}).get("Function", {})
     parameters = _parameters(document, defaults, variables)
     resources: dict[str, Any] = document["Resources"]
     functions = {
-        name: _function(defaults | resource["Properties"], path.parent)
+        name: _function(
+            defaults | resource["Properties"],
+            _variables_of(defaults) | _variables_of(resource["Properties"]),
+            path.parent,
+        )
         for name, resource in resources.items()
         if resource["Type"] == "AWS::Serverless::Function"
     }
     api: dict[str, Any] = next(
         (each["Properties"] for each in resources.values() if each["Type"] == "AWS::Serverless::Api"), {}
     )
-    guard = _authorizer(api, functions) if variables.get("AUTH_MODE") == "keys" else None
+    guard = _authorizer(api, functions)
     routes, schedules = [], []
     for name, function in functions.items():
         for kind, event in _events(resources[name]["Properties"]):
             if kind == "Api":
                 everybody = event.get("Auth", {}).get("Authorizer") == "NONE"
                 own = None if everybody else guard
+                if event["Path"] in OTHER_PATHS:  # the gateway here knows by itself what isn't a route
+                    continue
                 routes.append(Route(event["Method"].upper(), event["Path"], function.name, own, everybody))
             elif kind == "ScheduleV2":
                 zone = event.get("ScheduleExpressionTimezone", "UTC")
-                zone = parameters[zone.name] if isinstance(zone, _Ref) else zone
+                zone = parameters[zone.name] if isinstance(zone, Ref) else zone
                 schedules.append(Schedule(event["ScheduleExpression"], zone, event.get("Input", "{}"), function.name))
     return Template(tuple(functions.values()), tuple(routes), tuple(schedules), _refusals(api))
 
@@ -118,7 +115,7 @@ def read_template(path: Path, variables: Mapping[str, str]) -> Template:
 def _authorizer(api: Mapping[str, Any], functions: Mapping[str, Function]) -> str:
     """The name of the function behind the API's default authorizer.
 
-    :raises KeyError: when there is none: with keys asked for, nothing is served without it
+    :raises KeyError: when there is none: nothing is served without it
     """
     auth = api["Auth"]
     reference = auth["Authorizers"][auth["DefaultAuthorizer"]]["FunctionArn"]
@@ -128,29 +125,24 @@ def _authorizer(api: Mapping[str, Any], functions: Mapping[str, Function]) -> st
 def _refusals(api: Mapping[str, Any]) -> dict[str, Refusal]:
     return {
         kind: Refusal(
-            int(told["StatusCode"]),
-            told["ResponseParameters"]["Headers"],
-            told["ResponseTemplates"]["application/json"],
+            int(response["StatusCode"]),
+            response["ResponseParameters"]["Headers"],
+            response["ResponseTemplates"]["application/json"],
         )
-        for kind, told in api.get("GatewayResponses", {}).items()
-        if "StatusCode" in told
+        for kind, response in api.get("GatewayResponses", {}).items()
+        if "StatusCode" in response
     }
 
 
-def saved_queries(path: Path) -> dict[str, str]:
-    """The text of each CloudWatch Logs Insights query, by the last part of its name."""
-    queries = [each["Properties"] for each in _read(path)["Resources"].values() if each["Type"] == _QUERY]
-    return {query["Name"].rpartition("/")[2]: query["QueryString"] for query in queries}
+def _variables_of(properties: Mapping[str, Any]) -> dict[str, Any]:
+    variables: dict[str, Any] = properties.get("Environment", {}).get("Variables", {})
+    return variables
 
 
-def _read(path: Path) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
-    return document
-
-
-def _function(properties: Mapping[str, Any], folder: Path) -> Function:
+def _function(properties: Mapping[str, Any], variables: Mapping[str, Any], folder: Path) -> Function:
+    """:param variables: the global ones and its own"""
     code = (folder / properties["CodeUri"]).resolve()
-    wrapper = properties.get("Environment", {}).get("Variables", {}).get("AWS_LAMBDA_EXEC_WRAPPER")
+    wrapper = variables.get(_WRAPPER)
     layer = (folder / "../layers/core").resolve()
     return Function(
         name=code.name,
@@ -159,6 +151,9 @@ def _function(properties: Mapping[str, Any], folder: Path) -> Function:
         timeout_seconds=float(properties["Timeout"]),
         memory_mb=int(properties["MemorySize"]),
         wrapper=layer / wrapper.removeprefix(_LAYER_ROOT) if wrapper else None,
+        variables=frozenset(variables) - {_WRAPPER},
+        secrets=frozenset(_SECRET.findall(str(variables.get("FUSEWIRE_SECRET_ARNS", "")))),
+        calls_models=_CALLS_MODELS in properties.get("Policies", ()),
     )
 
 
@@ -170,8 +165,9 @@ def _events(properties: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]
 def _parameters(
     document: Mapping[str, Any], defaults: Mapping[str, Any], variables: Mapping[str, str]
 ) -> dict[str, str]:
-    values = {name: str(told["Default"]) for name, told in document.get("Parameters", {}).items() if "Default" in told}
-    for variable, value in defaults.get("Environment", {}).get("Variables", {}).items():
-        if isinstance(value, _Ref) and variable in variables:
+    parameters = document.get("Parameters", {})
+    values = {name: str(parameter["Default"]) for name, parameter in parameters.items() if "Default" in parameter}
+    for variable, value in _variables_of(defaults).items():
+        if isinstance(value, Ref) and variable in variables:
             values[value.name] = variables[variable]
     return values

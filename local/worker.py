@@ -2,17 +2,22 @@
 
 import asyncio
 import contextlib
+import secrets
 import signal
 import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 from local.invocation import DeadlineExceededError, FunctionCrashedError, Invocation, InvocationError
 from local.template import Function
 
+_CLIENT: Final = Path(__file__).with_name("lambda_client.py")
 _INIT_SECONDS: Final = 10.0  # as on Lambda
+_MAX_INIT_SECONDS: Final = 120.0
+"""Where the processors are busy with something else, a start may take this long."""
 
 Give = Callable[[Invocation, float, str], None]
 """Answers a process that wants an event, with its deadline in seconds since the epoch, and the function's ARN."""
@@ -23,9 +28,13 @@ class Worker:
 
     def __init__(self, function: Function, port: int, variables: Mapping[str, str]) -> None:
         self._function = function
+        self.host = f"127.0.0.1:{port}"
+        """The Runtime API's, as its process calls it."""
+        self.secret = secrets.token_urlsafe(32)
+        """The first part of every path of it: the port is open to other users of this machine, and to web pages."""
         self._variables = {
             **variables,
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
+            "AWS_LAMBDA_RUNTIME_API": f"{self.host}/{self.secret}",
             "AWS_LAMBDA_FUNCTION_NAME": function.name,
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
@@ -49,6 +58,8 @@ class Worker:
         self._initialised = False
         self._stopping = False
         self._init_error = ""
+        self.is_held_up: Callable[[], bool] = lambda: False
+        """Says whether the machine is too busy for a start to be as quick as on Lambda."""
         self.on_ready: Callable[[Worker, bool], None] = lambda worker, first: None
         """Called when the process asks for an event; `first` the first time."""
         self.on_exit: Callable[[Worker, str | None], None] = lambda worker, why_not: None
@@ -64,37 +75,41 @@ class Worker:
         self._watch = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
-        command = [sys.executable, "-m", "awslambdaric", self._function.handler]
+        command = [sys.executable, str(_CLIENT), self._function.handler]
         if self._function.wrapper is not None:
             command = [str(self._function.wrapper), *command]
-        self._timer = asyncio.get_running_loop().call_later(_INIT_SECONDS, self._overrun_init)
+        self._timer = asyncio.get_running_loop().call_later(_INIT_SECONDS, self._overrun_init, _INIT_SECONDS)
         try:
             # A session of its own: Ctrl-C in the terminal is for the gateway, which lets calls finish.
             self._process = await asyncio.create_subprocess_exec(
                 *command, cwd=self._function.folder, env=self._variables, start_new_session=True
             )
         except OSError as error:
-            self._gone(f"it can't be started: {error.strerror}")
+            self._exited(f"it can't be started: {error.strerror}")
             return
         if self._stopping:
             self.kill()
         status = await self._process.wait()
-        self._gone(_told(status))
+        self._exited(_exit_reason(status))
 
-    def _overrun_init(self) -> None:
-        self._init_error = f"it wasn't ready after {_INIT_SECONDS:.0f} s"
+    def _overrun_init(self, seconds: float) -> None:
+        if seconds < _MAX_INIT_SECONDS and self.is_held_up():
+            later = asyncio.get_running_loop().call_later
+            self._timer = later(_INIT_SECONDS, self._overrun_init, seconds + _INIT_SECONDS)
+            return
+        self._init_error = f"it wasn't ready after {seconds:.0f} s"
         self.kill()
 
-    def _gone(self, how: str) -> None:
+    def _exited(self, reason: str) -> None:
         self._stop_timer()
         self._give = None
         self._is_idle = False
-        self._end(self.current, FunctionCrashedError(f"The function {self._function.name} broke down: {how}."))
+        self._end(self.current, FunctionCrashedError(f"The function {self._function.name} broke down: {reason}."))
         self._process = self._watch = None
-        why_not = None
+        not_started = None
         if not self._initialised:
-            why_not = f"The function {self._function.name} doesn't start: {self._init_error or how}."
-        self.on_exit(self, why_not)
+            not_started = f"The function {self._function.name} doesn't start: {self._init_error or reason}."
+        self.on_exit(self, not_started)
 
     def kill(self) -> None:
         """End the process at once, as Lambda does; what it was at is answered by `on_exit`'s time."""
@@ -127,12 +142,12 @@ class Worker:
 
     def _overrun(self) -> None:
         seconds = self._function.timeout_seconds
-        told = f"The function {self._function.name} took longer than its {seconds:.0f} s."
-        self._end(self.current, DeadlineExceededError(told))
+        message = f"The function {self._function.name} took longer than its {seconds:.0f} s."
+        self._end(self.current, DeadlineExceededError(message))
         self.kill()
 
     def _end(self, invocation: Invocation | None, error: InvocationError | None) -> None:
-        """The event is answered, or never will be, unless that has been said already."""
+        """The event has its response, or never will; only the first call counts."""
         if invocation is None or invocation is not self.current:
             return
         self._stop_timer()
@@ -147,15 +162,15 @@ class Worker:
             self._timer.cancel()
             self._timer = None
 
-    # --- what its process says by the Runtime API (local/runtime_api.py) ---------------------------------------------
+    # --- what its process calls, by the Runtime API (local/runtime_api.py) -------------------------------------------
 
     @property
     def is_started(self) -> bool:
         """Whether it has a process, or is about to."""
         return self._watch is not None
 
-    def ask(self, give: Give) -> None:
-        """The process wants an event; the one before is over. It may ask again, by another connection."""
+    def wait_for_event(self, give: Give) -> None:
+        """The process waits for an event; the one before is over. It may do so again, by another connection."""
         first = not self._initialised
         self._initialised = True
         self._stop_timer()
@@ -174,18 +189,18 @@ class Worker:
         """The function can't be loaded."""
         self._init_error = reason
 
-    def answered(self, invocation: Invocation, broken: str | None) -> None:
-        """The answer has been written.
+    def responded(self, invocation: Invocation, broken: str | None) -> None:
+        """The response has been written.
 
-        :param broken: what made it end before its end; None for nothing
+        :param broken: why it is incomplete; None where it is complete
         """
         self._end(invocation, InvocationError(f"The function failed in mid-answer: {broken}.") if broken else None)
 
     def failed(self, invocation: Invocation, reason: str | None) -> None:
         """The handler raised."""
-        told = f"The function {self._function.name} failed; its log says where."
-        self._end(invocation, InvocationError(told, reason))
+        message = f"The function {self._function.name} failed; its log says where."
+        self._end(invocation, InvocationError(message, reason))
 
 
-def _told(status: int) -> str:
+def _exit_reason(status: int) -> str:
     return f"it was killed by {signal.Signals(-status).name}" if status < 0 else f"it exited with status {status}"

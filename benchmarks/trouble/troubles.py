@@ -20,7 +20,7 @@ from benchmarks.trouble.postgres import MortalPostgres
 _RESET_AGAIN_SECONDS: Final = 0.3
 _RESET_SECONDS: Final = 30.0
 _KILLS: Final = 25
-_LEAST_SECONDS_BETWEEN_KILLS: Final = 2.5
+_MIN_SECONDS_BETWEEN_KILLS: Final = 2.5
 _POSTGRES_DIES_AT: Final = (0.5, 0.8)
 _LONG_SECONDS: Final = 60.0
 """A shorter run has one death of Postgres, or it would be down for most of it."""
@@ -65,7 +65,7 @@ class Troubles:
         self._working.result()
 
     def _steps(self, seconds: float) -> Iterator[tuple[float, Step]]:
-        between = max(seconds / _KILLS, _LEAST_SECONDS_BETWEEN_KILLS)
+        between = max(seconds / _KILLS, _MIN_SECONDS_BETWEEN_KILLS)
         yield from ((between * (n + 1), self._kill_a_worker) for n in range(int(seconds / between) - 1))
         deaths = _POSTGRES_DIES_AT if seconds >= _LONG_SECONDS else _POSTGRES_DIES_AT[:1]
         yield from ((seconds * share, self._kill_postgres) for share in deaths)

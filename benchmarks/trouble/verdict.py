@@ -131,13 +131,13 @@ def _judge_entries(books: Books, bill: Bill, verdict: Verdict) -> None:
     for entry in books.entries:
         billed = unbooked.pop((entry.provider, entry.number), Decimal(0))
         verdict.billed[entry.window] += billed
-        told = f"call {entry.number} at {entry.provider} ({entry.request_id}, {entry.outcome})"
+        call = f"call {entry.number} at {entry.provider} ({entry.request_id}, {entry.outcome})"
         if entry.basis == "bound":
             verdict.at_bound.append(AtBound(entry, billed))
             if billed > entry.cost:
-                verdict.wrong.append(f"{told}: billed {billed}, above its bound {entry.cost}")
+                verdict.wrong.append(f"{call}: billed {billed}, above its bound {entry.cost}")
         elif entry.cost != billed:
-            verdict.wrong.append(f"{told}: {entry.status} at {entry.cost}, billed {billed}")
+            verdict.wrong.append(f"{call}: {entry.status} at {entry.cost}, billed {billed}")
     verdict.wrong += [
         f"call {number} at {provider}: billed {usd}, in no book" for (provider, number), usd in unbooked.items()
     ]

@@ -1,33 +1,49 @@
-"""GET /api/v1/admin/budget and POST /api/v1/admin/budget/reset: the month's budget, and its early end."""
+"""/api/v1/admin/budget: the month's budget, its early end, and its adjustments."""
 
 from typing import Any
 
-from aws_lambda_powertools.event_handler import Response
-
-from fusewire.http.budget import ResetRequest, budget_body
+from fusewire.core import core
+from fusewire.http import routes
+from fusewire.http.admin.budget import (
+    AdjustedResponse,
+    AdjustmentPage,
+    AdjustmentRequest,
+    AdjustmentsQuery,
+    BudgetResponse,
+    ResetRequest,
+    ResetResponse,
+    adjusted_response,
+    adjustment_page,
+    budget_response,
+    reset_response,
+)
+from fusewire.http.app import Resolver, StreamingResponse
 from fusewire.http.invocation import LambdaContext
-from fusewire.http.resolver import Resolver, StreamedAnswer, json_response
-from fusewire.services import services
+from fusewire.http.request import Request
 
-_core = services()
-app = Resolver(_core.settings)
-
-
-@app.get("/api/v1/admin/budget")
-def show_budget() -> Response[str]:
-    app.require("admin")
-    return json_response(200, budget_body(_core.settings, *_core.ledger.budget()))
+_core = core()
+app = Resolver(_core.settings, _core.keys)
 
 
-@app.post("/api/v1/admin/budget/reset")
-def reset_budget() -> Response[str]:
-    app.require("admin")
-    request = app.body(ResetRequest, empty="{}")
-    closed, opened = _core.ledger.reset(
-        actor=app.actor, source_ip=app.source_ip, request_id=app.request_id, reason=request.reason
-    )
-    return json_response(200, {"closed": closed.public(), "opened": opened.public()})
+@app.handles(routes.SHOW_BUDGET)
+def show_budget(request: Request) -> BudgetResponse:
+    return budget_response(_core.settings, *_core.ledger.budget())
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamedAnswer:
+@app.handles(routes.RESET_BUDGET)
+def reset_budget(request: Request, body: ResetRequest) -> ResetResponse:
+    return reset_response(_core.ledger, request.audit_context, body)
+
+
+@app.handles(routes.LIST_ADJUSTMENTS)
+def list_adjustments(request: Request, query: AdjustmentsQuery) -> AdjustmentPage:
+    return adjustment_page(_core.adjustments, query)
+
+
+@app.handles(routes.ADJUST_BUDGET)
+def adjust_budget(request: Request, body: AdjustmentRequest) -> AdjustedResponse:
+    return adjusted_response(_core.adjustments, request.audit_context, body)
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamingResponse:
     return app.serve(event, context)

@@ -2,77 +2,66 @@
 
 from typing import Any
 
-from aws_lambda_powertools.event_handler import Response
-
-from fusewire.http.budget import ResetRequest
-from fusewire.http.invocation import LambdaContext
-from fusewire.http.keys import (
+from fusewire.core import core
+from fusewire.http import routes
+from fusewire.http.admin.budget import ResetRequest, ResetResponse, reset_response
+from fusewire.http.admin.keys import (
     CreateKeyRequest,
+    KeyPage,
+    KeyResponse,
     KeysQuery,
+    KeyWithForecast,
+    KeyWithSecret,
     RotateKeyRequest,
     UpdateKeyRequest,
-    key_body,
     key_forecast,
-    keys_body,
+    key_page,
 )
-from fusewire.http.resolver import Resolver, StreamedAnswer, json_response
-from fusewire.services import services
+from fusewire.http.app import Resolver, StreamingResponse
+from fusewire.http.invocation import LambdaContext
+from fusewire.http.request import Request
 
-_core = services()
-app = Resolver(_core.settings)
-
-
-@app.get("/api/v1/admin/keys")
-def list_keys() -> Response[str]:
-    app.require("admin")
-    return json_response(200, keys_body(_core.keys, app.query(KeysQuery)))
+_core = core()
+app = Resolver(_core.settings, _core.keys)
 
 
-@app.post("/api/v1/admin/keys")
-def create_key() -> Response[str]:
-    app.require("admin")
-    return json_response(201, key_body(*_core.keys.create(app.body(CreateKeyRequest).given(), app.act)))
+@app.handles(routes.LIST_KEYS)
+def list_keys(request: Request, query: KeysQuery) -> KeyPage:
+    return key_page(_core.keys, query)
 
 
-@app.get("/api/v1/admin/keys/<id>")
-def show_key(id: str) -> Response[str]:
-    app.require("admin")
+@app.handles(routes.CREATE_KEY)
+def create_key(request: Request, body: CreateKeyRequest) -> KeyWithSecret:
+    key, secret = _core.keys.create(body.attributes(), request.audit_context)
+    return KeyWithSecret.of(key, key=secret)
+
+
+@app.handles(routes.SHOW_KEY)
+def show_key(request: Request, id: str) -> KeyWithForecast:
     key = _core.keys.show(id)
-    return json_response(200, key_body(key) | {"forecast": key_forecast(key, _core.settings)})
+    return KeyWithForecast.of(key, forecast=key_forecast(key, _core.settings))
 
 
-@app.patch("/api/v1/admin/keys/<id>")
-def update_key(id: str) -> Response[str]:
-    app.require("admin")
-    return json_response(200, key_body(_core.keys.update(id, app.body(UpdateKeyRequest).given(), app.act)))
+@app.handles(routes.UPDATE_KEY)
+def update_key(request: Request, id: str, body: UpdateKeyRequest) -> KeyResponse:
+    return KeyResponse.of(_core.keys.update(id, body.attributes(), request.audit_context))
 
 
-@app.delete("/api/v1/admin/keys/<id>")
-def revoke_key(id: str) -> Response[str]:
-    app.require("admin")
-    return json_response(200, key_body(_core.keys.revoke(id, app.act)))
+@app.handles(routes.REVOKE_KEY)
+def revoke_key(request: Request, id: str) -> KeyResponse:
+    return KeyResponse.of(_core.keys.revoke(id, request.audit_context))
 
 
-@app.post("/api/v1/admin/keys/<id>/rotate")
-def rotate_key(id: str) -> Response[str]:
-    app.require("admin")
-    overlap = app.body(RotateKeyRequest).overlap_seconds
-    return json_response(200, key_body(*_core.keys.rotate(id, overlap, app.act)))
+@app.handles(routes.ROTATE_KEY)
+def rotate_key(request: Request, id: str, body: RotateKeyRequest) -> KeyWithSecret:
+    key, secret = _core.keys.rotate(id, body.overlap_seconds, request.audit_context)
+    return KeyWithSecret.of(key, key=secret)
 
 
-@app.post("/api/v1/admin/keys/<id>/reset")
-def reset_key(id: str) -> Response[str]:
-    app.require("admin")
-    request, act = app.body(ResetRequest, empty="{}"), app.act
-    closed, opened = _core.ledger.reset(
-        actor=act.actor,
-        source_ip=act.source_ip,
-        request_id=act.request_id,
-        reason=request.reason,
-        budget=_core.keys.show(id).id,
-    )
-    return json_response(200, {"closed": closed.public(), "opened": opened.public()})
+@app.handles(routes.RESET_KEY)
+def reset_key(request: Request, id: str, body: ResetRequest) -> ResetResponse:
+    return reset_response(_core.ledger, request.audit_context, body, budget=_core.keys.show(id).id)
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamedAnswer:
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamingResponse:
     return app.serve(event, context)

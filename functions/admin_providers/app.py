@@ -2,27 +2,24 @@
 
 from typing import Any
 
-from aws_lambda_powertools.event_handler import Response
-
-from fusewire.ai.health import providers_report
-from fusewire.errors import InvalidRequestError
-from fusewire.http.completions import caller_of
+from fusewire.http import routes
+from fusewire.http.admin.providers import ProvidersQuery, ProvidersResponse, providers_response
+from fusewire.http.app import Resolver, StreamingResponse
 from fusewire.http.invocation import LambdaContext
-from fusewire.http.resolver import Resolver, StreamedAnswer, json_response
+from fusewire.http.request import Request
 from fusewire.services import services
 
 _core = services()
-app = Resolver(_core.settings)
+app = Resolver(_core.settings, _core.keys)
 
 
-@app.get("/api/v1/admin/providers")
-def show_providers() -> Response[str]:
-    probe = app.current_event.get_query_string_value("probe", "false")
-    app.require("admin", spends=probe == "true")
-    if probe not in ("true", "false"):
-        raise InvalidRequestError(f"probe must be true or false, not {probe[:40]!r}.", param="probe")
-    return json_response(200, providers_report(_core, probe_for=caller_of(app) if probe == "true" else None))
+@app.handles(routes.SHOW_PROVIDERS)
+def show_providers(request: Request, query: ProvidersQuery) -> ProvidersResponse:
+    if not query.probe:
+        return providers_response(_core, probe_for=None)
+    request.refuse_unknown_page()  # a probe costs money, though its method is a safe one
+    return providers_response(_core, probe_for=request.caller())
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamedAnswer:
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamingResponse:
     return app.serve(event, context)

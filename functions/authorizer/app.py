@@ -3,12 +3,12 @@
 from typing import Any
 
 from fusewire import logs
+from fusewire.core import core
 from fusewire.errors import FusewireError, LedgerUnavailableError
 from fusewire.http.authorizer import Authorizer, UnauthorizedError
 from fusewire.http.invocation import LambdaContext, log_ledger_unavailable, log_unexpected, request_id_of
-from fusewire.services import services
 
-_core = services()
+_core = core()
 _authorizer = Authorizer(_core.keys, lambda: _core.secret("ADMIN_API_KEY"))
 
 

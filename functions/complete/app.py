@@ -1,55 +1,75 @@
 """POST /api/v1/chat/completions, /messages and /responses: an answer from the first provider that can give one, as JSON
-or as a stream, in the caller's format."""
+or as a stream, in the caller's format. POST /api/v1/messages/count_tokens: what goes into a message, counted. GET and
+DELETE /api/v1/responses/{id}: one that is kept."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from fusewire.ai.vocabulary import ChatRequest
-from fusewire.http.completions import caller_of, served_headers, stream_headers
-from fusewire.http.doors import Door, chat_door
+from fusewire.ai.schema import ChatRequest
+from fusewire.errors import BudgetExceededError
+from fusewire.http import routes
+from fusewire.http.answer import answer
+from fusewire.http.app import Resolver, StreamingResponse, json_response
+from fusewire.http.chat.render import chat_format
 from fusewire.http.invocation import LambdaContext
-from fusewire.http.resolver import Resolver, StreamedAnswer, json_response
+from fusewire.http.request import Request
 from fusewire.services import services
 
+if TYPE_CHECKING:
+    from fusewire.http.messages.request import MessagesRequest, PromptRequest
+    from fusewire.http.responses.request import ResponsesRequest
+
 _core = services()
-app = Resolver(_core.settings)
+app = Resolver(_core.settings, _core.keys)
 
 
-@app.post("/api/v1/chat/completions")
-def complete() -> Response[str]:
-    app.require("complete")
-    return _answer(chat_door(app.body(ChatRequest)))
+@app.handles(routes.CHAT)
+def complete(request: Request, body: ChatRequest) -> Response[Any]:
+    return answer(_core.router, request, chat_format(body))
 
 
-@app.post("/api/v1/messages")
-def messages() -> Response[str]:
+@app.handles(routes.MESSAGES)
+def messages(request: Request, body: "MessagesRequest") -> Response[Any]:
     # Here, because most cold starts never need the other formats.
-    from fusewire.http.messages_answers import messages_door, tell_error
+    from fusewire.http.messages.render import messages_format
 
-    app.tell_error = tell_error
-    app.require("complete")
-    return _answer(messages_door(app, _core.registry))
+    return answer(_core.router, request, messages_format(request, body, _core.registry))
 
 
-@app.post("/api/v1/responses")
-def responses() -> Response[str]:
-    from fusewire.http.responses_answers import responses_door, tell_error
+@app.handles(routes.COUNT_TOKENS)
+def count_tokens(request: Request, body: "PromptRequest") -> Response[Any]:
+    from fusewire.http.messages.token_counts import count
 
-    app.tell_error = tell_error
-    app.require("complete")
-    return _answer(responses_door(app))
+    return count(request, body, _core.tiers, _core.registry, _core.keys)
 
 
-def _answer(door: Door) -> Response[str]:
-    caller = caller_of(app, door.dropped)
-    if door.request.stream:
-        streaming = _core.router.stream(door.request, caller)
-        return app.stream(door.events(streaming.chunks), stream_headers(streaming, app, door.names) | door.headers)
-    response, served = _core.router.complete(door.request, caller)
-    body = door.whole(response, served.booked.cost)
-    return json_response(200, body, served_headers(served, app, door.names) | door.headers)
+@app.handles(routes.RESPONSES)
+def responses(request: Request, body: "ResponsesRequest") -> Response[Any]:
+    from fusewire.http.responses.codex import is_codex, usage_limit
+    from fusewire.http.responses.render import responses_format
+
+    try:
+        return answer(_core.router, request, responses_format(request, body, _core.kept_responses))
+    except BudgetExceededError as error:
+        if not is_codex(request):
+            raise
+        return json_response(*usage_limit(error, request.id))
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamedAnswer:
+@app.handles(routes.SHOW_RESPONSE)
+def show_response(request: Request, id: str) -> Response[Any]:
+    from fusewire.http.responses.kept import find
+
+    return json_response(200, find(_core.kept_responses, request, id).content["response"])
+
+
+@app.handles(routes.DELETE_RESPONSE)
+def delete_response(request: Request, id: str) -> Response[Any]:
+    from fusewire.http.responses.kept import delete
+
+    return json_response(200, delete(_core.kept_responses, request, id))
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamingResponse:
     return app.serve(event, context)

@@ -3,11 +3,11 @@
 from typing import Any
 
 from fusewire import logs
+from fusewire.core import core
 from fusewire.http.invocation import LambdaContext, request_id_of
-from fusewire.migrations.deployment import bring_up_to_date
-from fusewire.services import services
+from fusewire.store.deployment import bring_up_to_date
 
-_core = services()
+_core = core()
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -1,24 +1,36 @@
-"""GET /api/v1/models: OpenAI's list of what the caller may ask for: tiers, models, and their prices."""
+"""GET /api/v1/models and /models/{id}: OpenAI's list of what the caller may ask for: tiers, models, their prices, and
+aliases."""
 
 from typing import Any
+from urllib.parse import unquote
 
-from aws_lambda_powertools.event_handler import Response
-
-from fusewire.ai.catalogue import models
+from fusewire.ai.catalogue import catalogue, find
+from fusewire.http import routes
+from fusewire.http.app import Resolver, StreamingResponse
 from fusewire.http.invocation import LambdaContext
-from fusewire.http.resolver import Resolver, StreamedAnswer, json_response
+from fusewire.http.models import ListedResponse, ModelList, model_entry, model_list
+from fusewire.http.request import Request
 from fusewire.services import services
 
 _core = services()
-app = Resolver(_core.settings)
+app = Resolver(_core.settings, _core.keys)
 
 
-@app.get("/api/v1/models")
-def list_models() -> Response[str]:
-    app.require()
-    listed = models(_core.registry, _core.tiers, _core.prices, app.identity.allowance)
-    return json_response(200, {"object": "list", "data": listed})
+@app.handles(routes.LIST_MODELS)
+def list_models(request: Request) -> ModelList:
+    _core.prices.use(_core.price_history.table())
+    return model_list(catalogue(_core.registry, _core.tiers, _core.prices, request.identity.permissions))
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamedAnswer:
+@app.handles(routes.SHOW_MODEL)
+def show_model(request: Request, id: str) -> ListedResponse:
+    # OpenAI's SDKs write the slash of a model's name as %2F.
+    name, permissions = unquote(id), request.identity.permissions
+    found = find(catalogue(_core.registry, _core.tiers, _core.prices, permissions), name)
+    if found is None:
+        raise _core.tiers.not_found(name, permissions)
+    return model_entry(found)
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamingResponse:
     return app.serve(event, context)

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fusewire import logs
+from fusewire.core import core
 from fusewire.errors import LedgerUnavailableError
 from fusewire.http.invocation import LambdaContext, log_ledger_unavailable, request_id_of
-from fusewire.services import services
 
-_core = services()
+_core = core()
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

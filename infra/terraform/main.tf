@@ -21,4 +21,7 @@ module "aws" {
   proxy_enabled               = var.proxy_enabled
   database_iam_auth           = var.database_iam_auth
   app_password_rotation_days  = var.app_password_rotation_days
+
+  github_repository   = var.github_repository
+  github_provider_arn = var.github_provider_arn
 }

@@ -12,3 +12,8 @@ output "nat_addresses" {
   description = "The public addresses that the vendors see, for their allow-lists."
   value       = module.aws.nat_addresses
 }
+
+output "workflow_roles" {
+  description = "The roles for the variables PLAN_ROLE and DEPLOY_ROLE of the repository; empty without github_repository."
+  value       = module.aws.workflow_roles
+}

@@ -105,3 +105,15 @@ variable "app_password_rotation_days" {
   type        = number
   default     = null
 }
+
+variable "github_repository" {
+  description = "The repository as GitHub's tokens name it: owner/name, or owner@id/name@id where their subjects are immutable (new repositories since July 2026). Null makes no roles for its workflows."
+  type        = string
+  default     = null
+}
+
+variable "github_provider_arn" {
+  description = "The account's identity provider for GitHub's tokens, if it has one: there can be one only. Null makes it."
+  type        = string
+  default     = null
+}

@@ -18,6 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from threading import Thread
 from typing import Any, Final
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import boto3  # type: ignore[import-untyped]
@@ -26,24 +27,42 @@ import yaml
 from moto.server import ThreadedMotoServer
 from psycopg.conninfo import conninfo_to_dict
 
-from scripts.deploy import parameters_of
+from scripts.deploy.settings import parameters_of
 from tests.support.aws_cli import aws_cli
 from tests.support.documents import OPERATIONS, PROJECT, Block, assert_shown, blocks, code, table
 from tests.support.gateway import running_gateway
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.upstream import running_upstream
 
 _ACCOUNT: Final = "an AWS account"
 _BILLED: Final = "an AWS account that is billed"
 _BLOCKS: Final = [block for block in blocks(OPERATIONS[0]) if block.needs in (_ACCOUNT, _BILLED)]
 # The terminal, which the manual's other sections refer to, comes first; then all of them as they stand.
-_FIRST: Final = next(place for place, block in enumerate(_BLOCKS) if "told()" in block.text)
+_FIRST: Final = next(place for place, block in enumerate(_BLOCKS) if "parameter()" in block.text)
 FOLLOWED: Final = [*_BLOCKS[_FIRST:], *_BLOCKS[:_FIRST]]
 ADMIN: Final = "sentinel-admin-key-of-forty-eight-characters-000"
 OWNERS: Final = "a\\b'c$d e"
 """What RDS may make of a password is whatever can be printed."""
 _WRITES_DOWN: Final = """#!/bin/sh
-echo "$(basename "$0")" "$@" >> {told}
+echo "$(basename "$0")" "$@" >> {log}
 """
+COMPLETE: Final = "fusewire-prod-CompleteFunction-abc"
+WRITTEN: Final = {
+    name
+    for row in table(PROJECT / "infra/terraform/README.md", 2, under="what-terraform-tells-the-template")
+    for name in code(row[0])
+}
+"""What Terraform writes into SSM."""
+_ARN: Final = f"arn:aws:lambda:eu-central-1:123456789012:function:{COMPLETE}"
+_LISTED: Final = "".join(
+    f"<member><ResourceType>{kind}</ResourceType><ResourceStatus>CREATE_COMPLETE</ResourceStatus>"
+    f"<PhysicalResourceId>{name}</PhysicalResourceId></member>"
+    for kind, name in (
+        ("AWS::Lambda::Alias", f"{_ARN}:live"),
+        ("AWS::Lambda::Version", f"{_ARN}:2"),
+        ("AWS::Logs::LogGroup", "fusewire-prod-FunctionLogs"),
+    )
+)
 _TRUST: Final = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda"}, "Action": "sts:AssumeRole"}]}
 
 
@@ -63,17 +82,18 @@ class Account:
             "database_app_secret_arn": secrets.create_secret(Name="app", SecretString=app)["ARN"],
             "database_user": "fusewire_app",
         }
-        for name, value in arns.items():
+        for name, value in (dict.fromkeys(WRITTEN, "x") | arns).items():
             self._client("ssm").put_parameter(Name=f"/fusewire/prod/{name}", Type="String", Value=value)
         self.arns = arns
         topic = self._client("sns").create_topic(Name="alarms")["TopicArn"]
         self.outputs = {"BaseUrl": base_url, "Migrate": self._migrate(), "AlarmTopic": topic}
+        self._publish_twice()
 
     def secret(self, name: str) -> dict[str, str]:
         """What a secret holds by now."""
         found = self._client("secretsmanager").get_secret_value(SecretId=self.arns[name])
-        told: dict[str, str] = json.loads(found["SecretString"])
-        return told
+        body: dict[str, str] = json.loads(found["SecretString"])
+        return body
 
     def instances(self) -> list[str]:
         return [each["DBInstanceIdentifier"] for each in self._client("rds").describe_db_instances()["DBInstances"]]
@@ -86,6 +106,18 @@ class Account:
             aws_access_key_id="x",
             aws_secret_access_key="x",  # noqa: S106 - moto asks for some
         )
+
+    def live(self) -> str:
+        """The version that callers get."""
+        version: str = self._client("lambda").get_alias(FunctionName=COMPLETE, Name="live")["FunctionVersion"]
+        return version
+
+    def _publish_twice(self) -> None:
+        client = self._client("lambda")
+        for number in (1, 2):
+            client.update_function_configuration(FunctionName=COMPLETE, Description=str(number))
+            client.publish_version(FunctionName=COMPLETE)
+        client.create_alias(FunctionName=COMPLETE, Name="live", FunctionVersion="2")
 
     def _make_database(self) -> None:
         ec2, rds = self._client("ec2"), self._client("rds")
@@ -117,15 +149,19 @@ class Account:
     def _migrate(self) -> str:
         self._tell("config", {"lambda": {"use_docker": False}})
         self._tell("static/lambda-simple/response", {"results": ['{"applied": []}'] * 9, "region": "eu-central-1"})
-        role = self._client("iam").create_role(RoleName="migrate", AssumeRolePolicyDocument=json.dumps(_TRUST))
+        role = self._client("iam").create_role(RoleName="functions", AssumeRolePolicyDocument=json.dumps(_TRUST))
+        self._make_function(COMPLETE, role["Role"]["Arn"])
+        return self._make_function("migrate", role["Role"]["Arn"])
+
+    def _make_function(self, name: str, role: str) -> str:
         packed = BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             archive.writestr("app.py", "")
         made = self._client("lambda").create_function(
-            FunctionName="migrate",
+            FunctionName=name,
             Runtime="python3.13",
             Handler="app.handler",
-            Role=role["Role"]["Arn"],
+            Role=role,
             Code={"ZipFile": packed.getvalue()},
         )
         return str(made["FunctionArn"])
@@ -133,34 +169,72 @@ class Account:
     def _tell(self, what: str, value: object) -> None:
         asked = Request(f"{self._endpoint}/moto-api/{what}", json.dumps(value).encode(), method="POST")  # noqa: S310
         asked.add_header("Content-Type", "application/json")
-        urlopen(asked, timeout=10).close()  # noqa: S310 - our own server
+        urlopen(asked, timeout=PATIENCE_SECONDS).close()  # noqa: S310 - our own server
 
 
-class _Stacks(BaseHTTPRequestHandler):
-    """CloudFormation's DescribeStacks, for which moto would need a dozen packages more."""
+class _Aws(BaseHTTPRequestHandler):
+    """What moto hasn't: CloudFormation, for which it would need a dozen packages more, and Lambda's quota."""
 
     outputs: Mapping[str, str]
+    lambdas: str
+    """Where moto is, for all else of Lambda."""
 
     def do_POST(self) -> None:
-        members = "".join(
-            f"<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>"
-            for key, value in self.outputs.items()
-        )
-        stack = f"<member><StackName>fusewire-prod</StackName><Outputs>{members}</Outputs></member>"
-        answer = f"<R><DescribeStacksResult><Stacks>{stack}</Stacks></DescribeStacksResult></R>".encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(answer)))
+        body = self._body()
+        if self.path.startswith("/20"):
+            self._hand_on(body)
+        elif "Action=ListStackResources" in body.decode():
+            result = f"<StackResourceSummaries>{_LISTED}</StackResourceSummaries>"
+            self._answer(f"<R><ListStackResourcesResult>{result}</ListStackResourcesResult></R>".encode())
+        else:
+            members = "".join(
+                f"<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>"
+                for key, value in self.outputs.items()
+            )
+            stack = (
+                f"<member><StackName>fusewire-prod</StackName><StackStatus>UPDATE_COMPLETE</StackStatus>"
+                f"<Outputs>{members}</Outputs></member>"
+            )
+            self._answer(f"<R><DescribeStacksResult><Stacks>{stack}</Stacks></DescribeStacksResult></R>".encode())
+
+    def do_GET(self) -> None:
+        if "account-settings" in self.path:
+            self._answer(b'{"AccountLimit": {"ConcurrentExecutions": 1000}}')
+        else:
+            self._hand_on(None)
+
+    def do_PUT(self) -> None:
+        self._hand_on(self._body())
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def _hand_on(self, body: bytes | None) -> None:
+        # Without a type urllib would send a form's, and moto would take it for one.
+        given = {name.title(): value for name, value in self.headers.items() if name.lower() != "host"}
+        headers = {"Content-Type": "application/json"} | given
+        asked = Request(self.lambdas + self.path, body, headers, method=self.command)  # noqa: S310 - our own server
+        try:
+            with urlopen(asked, timeout=PATIENCE_SECONDS) as response:  # noqa: S310
+                self._answer(response.read(), response.status)
+        except HTTPError as error:
+            self._answer(error.read(), error.code)
+
+    def _answer(self, body: bytes, status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""
 
 
 @contextmanager
-def stacks(outputs: Mapping[str, str]) -> Iterator[str]:
-    """An endpoint that knows one stack."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Stacks", (_Stacks,), {"outputs": outputs}))
+def aws_beside_moto(outputs: Mapping[str, str], moto: str) -> Iterator[str]:
+    """An endpoint that knows one stack, and Lambda's quota."""
+    handler = type("Aws", (_Aws,), {"outputs": outputs, "lambdas": moto})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -174,19 +248,23 @@ def like_the_projects(folder: Path) -> None:
     """What `make deploy` needs, all set up; the settings that the manual writes stay in this folder."""
     for name in ("Makefile", "requirements"):
         (folder / name).symlink_to(PROJECT / name)
-    for name in ("scripts/deploy.py", "infra/template.yaml"):
-        (folder / name).parent.mkdir()
+    modules = sorted(str(file.relative_to(PROJECT)) for file in (PROJECT / "scripts/deploy").glob("*.py"))
+    for name in (
+        *modules, "bin/fusewire-deploy", "docs/operations.md", "infra/template.yaml", "local/__init__.py",
+        "local/cloudformation.py",
+    ):  # fmt: skip
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, folder / name)
     for name in (".venv/pyvenv.cfg", ".venv/run.stamp", ".venv/dev.stamp", ".venv-infra/stamp"):
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
 
 
-def put_tools(programs: Path, told: Path) -> None:
+def put_tools(programs: Path, log: Path) -> None:
     """The rest of .venv-infra beside the AWS CLI: Python as it is, and tools that do nothing."""
     (programs / "python").write_text(f'#!/bin/sh\nexec {PROJECT}/.venv-infra/bin/python "$@"\n')
     for name in ("sam", "terraform", "git"):
-        (programs / name).write_text(_WRITES_DOWN.format(told=told))
+        (programs / name).write_text(_WRITES_DOWN.format(log=log))
     for file in programs.iterdir():
         if file.is_file():
             file.chmod(0o755)
@@ -218,8 +296,11 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Followed]:
         with running_upstream() as vendor:
             with running_gateway(folder / "home", OPENAI_BASE_URL=vendor.url, **variables) as gateway:
                 account = Account(endpoint, gateway.base)
-                with stacks(account.outputs) as cloudformation, aws_cli(tmp_path_factory.mktemp("cli")) as programs:
-                    places = {"AWS_ENDPOINT_URL": endpoint, "AWS_ENDPOINT_URL_CLOUDFORMATION": cloudformation}
+                cli = tmp_path_factory.mktemp("cli")
+                with aws_beside_moto(account.outputs, endpoint) as beside, aws_cli(cli) as programs:
+                    places = {"AWS_ENDPOINT_URL": endpoint} | dict.fromkeys(
+                        ("AWS_ENDPOINT_URL_CLOUDFORMATION", "AWS_ENDPOINT_URL_LAMBDA"), beside
+                    )
                     yield _typed(account, folder, programs, places)
     finally:
         server.stop()
@@ -235,6 +316,7 @@ def _typed(account: Account, folder: Path, programs: Path, places: Mapping[str, 
     script += 'echo "$LIVE_URL" > printed.url\n'
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     aws = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_CONFIG_FILE": str(folder / "none"), **places}
+    aws["YES"] = "1"  # here is no terminal
     done = subprocess.run(  # noqa: S603 - what our own manual says
         ["bash", "-e", "-o", "pipefail", "-c", script],  # noqa: S607
         cwd=folder,
@@ -270,16 +352,22 @@ def assert_in_order(block: Block, followed: Followed) -> None:
         assert any(re.fullmatch(pattern, printed) for printed in left), f"{line}: {followed.printed}"
 
 
+def test_a_rollback_leads_callers_to_the_version_before_and_the_next_deployment_forward(followed: Followed) -> None:
+    [block] = [block for block in FOLLOWED if block.text == "make rollback"]
+    assert "version 1" in followed.printed[FOLLOWED.index(block)]
+    assert followed.account.live() == "2", "`make deploy` of the same build comes next in the manual"
+
+
 def test_terraform_and_sam_are_told_what_the_manual_wrote_down(followed: Followed) -> None:
-    told = [line for line in (followed.folder / "told").read_text().splitlines() if not line.startswith("git ")]
-    build, init, apply, publish, *_ = told
+    result = [line for line in (followed.folder / "told").read_text().splitlines() if not line.startswith("git ")]
+    build, init, apply, publish, *_ = result
     assert build.startswith("sam build ")
     assert "-backend-config=bucket=fusewire-state-123456789012 -backend-config=key=prod.tfstate" in init
     assert apply.endswith(f"-var=stage=prod -var=region=eu-central-1 -var-file={followed.folder}/infra/prod.tfvars")
     assert publish.startswith("sam deploy ")
     for given in ('AiMonthlyBudgetUsd,ParameterValue="100"', 'AlarmEmail,ParameterValue="oncall@example.com"'):
         assert f"ParameterKey={given}" in publish
-    assert any(line.startswith("sam delete --stack-name fusewire-prod") for line in told)
+    assert any(line.startswith("sam delete --stack-name fusewire-prod") for line in result)
 
 
 def test_what_was_typed_has_been_done(followed: Followed) -> None:
@@ -306,9 +394,7 @@ def test_what_was_typed_has_been_done(followed: Followed) -> None:
 
 def test_what_is_asked_for_by_name_is_what_terraform_and_sam_write() -> None:
     manual = OPERATIONS[0].read_text()
-    readme = PROJECT / "infra/terraform/README.md"
-    parameters = {name for row in table(readme, 2, under="what-terraform-tells-the-template") for name in code(row[0])}
-    assert set(re.findall(r"[(`]told (\w+)", manual)) <= parameters
+    assert set(re.findall(r"[(`]parameter (\w+)", manual)) <= WRITTEN
     template = yaml.load((PROJECT / "infra/template.yaml").read_text(), Loader=yaml.BaseLoader)  # noqa: S506 - strings only
     assert set(re.findall(r"\(output (\w+)", manual)) <= set(template["Outputs"])
 

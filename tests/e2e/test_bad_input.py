@@ -1,4 +1,4 @@
-"""What nobody means well with, through the front door: a 4xx each, no call to a vendor, nothing on the books."""
+"""What nobody means well with, over HTTP: a 4xx each, no call to a vendor, nothing on the books."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +11,10 @@ import pytest
 from tests.conftest import cloned
 from tests.e2e.hostile import BODIES, CHAT, HARMLESS, QUERIES
 from tests.support.gateway import Books, Gateway, running_gateway
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.upstream import Upstream, running_upstream
 
-DOORS = ("chat/completions", "messages", "responses", "embeddings", "admin/keys", "admin/budget/reset")
+ROUTES = ("chat/completions", "messages", "responses", "embeddings", "admin/keys", "admin/budget/reset")
 
 
 @pytest.fixture(scope="module")
@@ -65,24 +66,24 @@ def memory_kb(pid: int) -> int:
     return int(status.partition("VmHWM:")[2].split()[0])
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_hostile_bodies_are_refused_at_every_door(gateway: Gateway, vendor: Upstream, books: Books, door: str) -> None:
-    with httpx.Client(base_url=gateway.base, timeout=30) as client:
+@pytest.mark.parametrize("route", ROUTES)
+def test_hostile_bodies_are_refused_everywhere(gateway: Gateway, vendor: Upstream, books: Books, route: str) -> None:
+    with httpx.Client(base_url=gateway.base, timeout=PATIENCE_SECONDS) as client:
         for name, (body, headers) in BODIES.items():
-            if (door, name) == ("admin/budget/reset", "nothing"):
+            if (route, name) == ("admin/budget/reset", "nothing"):
                 continue  # a reset needs no body
-            answer = client.post(f"/{door}", content=body, headers=headers)
+            answer = client.post(f"/{route}", content=body, headers=headers)
             try:
                 refused(answer)
             except AssertionError as error:
-                raise AssertionError(f"{door}: {name}") from error
+                raise AssertionError(f"{route}: {name}") from error
             assert answer.elapsed.total_seconds() < 10, name
     assert vendor.requests == []
     assert books.one("SELECT count(*) FROM ledger") == 0
 
 
 def test_hostile_queries_are_refused(gateway: Gateway) -> None:
-    with httpx.Client(base_url=f"{gateway.base}/admin", timeout=30) as client:
+    with httpx.Client(base_url=f"{gateway.base}/admin", timeout=PATIENCE_SECONDS) as client:
         for query in QUERIES:
             answer = client.get(f"/{query}")
             try:
@@ -92,7 +93,7 @@ def test_hostile_queries_are_refused(gateway: Gateway) -> None:
 
 
 def test_what_is_only_odd_is_answered(gateway: Gateway) -> None:
-    with httpx.Client(base_url=f"{gateway.base}/admin", timeout=30) as client:
+    with httpx.Client(base_url=f"{gateway.base}/admin", timeout=PATIENCE_SECONDS) as client:
         for query in HARMLESS:
             answer = client.get(f"/{query}")
             assert answer.status_code == 200, (query, answer.text)
@@ -102,14 +103,14 @@ def test_of_two_classifications_none_counts(gateway: Gateway) -> None:
     """Whichever was taken, the other could be the one that was meant."""
     for words in (("confidential", "public"), ("public", "confidential")):
         headers = [("x-fusewire-classification", word) for word in words]
-        refused(httpx.post(f"{gateway.base}/chat/completions", json=CHAT, headers=headers, timeout=30))
+        refused(httpx.post(f"{gateway.base}/chat/completions", json=CHAT, headers=headers, timeout=PATIENCE_SECONDS))
 
 
-def test_of_two_fields_of_one_name_the_last_counts(gateway: Gateway) -> None:
-    """As JSON's readers do, OpenAI's among them; the books say which it was."""
+def test_a_name_that_stands_twice_is_refused(gateway: Gateway) -> None:
+    """JSON's readers take the last, a filter before the gateway may read the first."""
     body = b'{"model":"nobody/nothing","messages":[],' + httpx.Request("POST", "http://x", json=CHAT).content[1:]
-    answer = httpx.post(f"{gateway.base}/chat/completions", content=body, timeout=30)
-    assert (answer.status_code, answer.headers["x-fusewire-model"]) == (200, "m")
+    answer = httpx.post(f"{gateway.base}/chat/completions", content=body, timeout=PATIENCE_SECONDS)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "model")
 
 
 def test_a_models_name_goes_nowhere_but_where_it_belongs(gateway: Gateway, vendor: Upstream) -> None:
@@ -117,8 +118,8 @@ def test_a_models_name_goes_nowhere_but_where_it_belongs(gateway: Gateway, vendo
     vendor.words = ["data: {}\n\n", "\r\nevent: evil\r\n\r\n", "[DONE]", "\x00\u2028"]
     try:
         asked = {"model": "openai/m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
-        for door, body in (("chat/completions", asked), ("messages", asked | {"max_tokens": 50})):
-            answer = httpx.post(f"{gateway.base}/{door}", json=body, timeout=30)
+        for route, body in (("chat/completions", asked), ("messages", asked | {"max_tokens": 50})):
+            answer = httpx.post(f"{gateway.base}/{route}", json=body, timeout=PATIENCE_SECONDS)
             assert answer.status_code == 200
             lines = [line for line in answer.text.split("\n") if line]
             assert all(line.startswith(("data: ", "event: ")) for line in lines)
@@ -129,7 +130,7 @@ def test_a_models_name_goes_nowhere_but_where_it_belongs(gateway: Gateway, vendo
 
 def test_names_alike_to_the_eye_are_kept_apart(gateway: Gateway) -> None:
     names = ["caf\u00e9", "cafe\u0301", "\u212b", "\u00c5"]
-    with httpx.Client(base_url=f"{gateway.base}/admin", timeout=30) as client:
+    with httpx.Client(base_url=f"{gateway.base}/admin", timeout=PATIENCE_SECONDS) as client:
         made = [client.post("/keys", json={"name": name, "scopes": ["complete"]}) for name in names]
         assert [answer.json()["name"] for answer in made] == names
         for bad in ("a\u202eb", "a\u0000b", "a\nb", "\u200b", " ", "\ud800"):
@@ -146,7 +147,7 @@ def test_many_large_bodies_at_once_take_bounded_memory(gateway: Gateway) -> None
     workers = gateway.workers("complete")
 
     def send(number: int) -> int:
-        return httpx.post(f"{gateway.base}/chat/completions", content=body, timeout=60).status_code
+        return httpx.post(f"{gateway.base}/chat/completions", content=body, timeout=PATIENCE_SECONDS).status_code
 
     with ThreadPoolExecutor(8) as threads:
         assert set(threads.map(send, range(8))) == {413}
@@ -159,8 +160,8 @@ def test_many_large_bodies_at_once_take_bounded_memory(gateway: Gateway) -> None
 
 def test_nothing_failed_inside_and_nothing_was_logged_of_it(gateway: Gateway, books: Books) -> None:
     """The last test of this file: no bug and no outage was reported on the way, and the books balance."""
-    told = {line["event"] for line in gateway.lines()}
-    assert not told & {"function.error", "function.failed", "ledger.unavailable", "gateway.function_crashed"}
+    lines = {line["event"] for line in gateway.lines()}
+    assert not lines & {"function.error", "function.failed", "ledger.unavailable", "gateway.function_crashed"}
     assert "DROP TABLE" not in gateway.log and "x-evil" not in gateway.log
     books.balance()
     with psycopg.connect(books.url) as connection:

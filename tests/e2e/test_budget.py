@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from tests.support.gateway import Books, Gateway, eventually, running_gateway
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.upstream import Upstream
 
 # Per token: 0.001 USD in, 0.01 USD out. One call of ours is 10 bytes in and 3 words out: 0.04 USD.
@@ -22,6 +23,7 @@ def variables(upstream: Upstream, database_url: str) -> dict[str, str]:
         "OLLAMA_BASE_URL": upstream.url,
         "OLLAMA_SOTA_MODEL": "m",
         "AI_PRICE_OVERRIDES": PRICES,
+        "OLLAMA_TEMPLATE_TOKENS": "96",
         "AI_MONTHLY_BUDGET_USD": "1",
         "DATABASE_URL": database_url,
         "LOCAL_CONCURRENCY": "2",
@@ -30,7 +32,7 @@ def variables(upstream: Upstream, database_url: str) -> dict[str, str]:
 
 def ask(gateway: Gateway, cap: int = 3) -> httpx.Response:
     body = {"model": "sota", "messages": [{"role": "user", "content": QUESTION}], "max_tokens": cap}
-    return httpx.post(f"{gateway.base}/chat/completions", json=body, timeout=30)
+    return httpx.post(f"{gateway.base}/chat/completions", json=body, timeout=PATIENCE_SECONDS)
 
 
 def test_a_dollar_is_spent_through_every_state_and_never_passed(
@@ -70,9 +72,9 @@ def test_a_dollar_is_spent_through_every_state_and_never_passed(
         assert gateway.budget()["request_count"] == answered
         books.balance()
 
-        told = gateway.reset()
-        assert Decimal(str(told["closed"]["spent_usd"])) == answered * COST
-        assert told["opened"]["spent_usd"] == 0
+        result = gateway.reset()
+        assert Decimal(str(result["closed"]["spent_usd"])) == answered * COST
+        assert result["opened"]["spent_usd"] == 0
         assert ask(gateway).status_code == 200
         assert Decimal(str(gateway.budget()["current_spend_usd"])) == COST
         assert len(gateway.events("circuit_breaker.manual_reset")) == 1
@@ -106,8 +108,9 @@ def test_what_is_in_flight_is_told_from_what_is_spent(
     variables |= {
         "AI_MONTHLY_BUDGET_USD": "0.2",
         "AI_PRICE_OVERRIDES": '{"ollama/*": {"input_mtok": 1000, "output_mtok": 10}}',
+        "OLLAMA_TEMPLATE_TOKENS": "96",
     }
-    upstream.delay = 1.5
+    upstream.going_on.clear()
     with running_gateway(tmp_path / "run", **variables) as gateway:
         from concurrent.futures import ThreadPoolExecutor
 
@@ -116,6 +119,7 @@ def test_what_is_in_flight_is_told_from_what_is_spent(
             first = threads.submit(ask, gateway)
             eventually(lambda: len(upstream.requests) == 1)
             second = ask(gateway)
+            upstream.going_on.set()
             assert second.status_code == 429
             assert second.json()["error"]["code"] == "budget_reserved"
             assert second.headers["retry-after"] == "1"

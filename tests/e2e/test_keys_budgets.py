@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
@@ -17,6 +17,7 @@ import openai
 from tests.integration.budget.books import Clock
 from tests.support.gateway import Books
 from tests.support.guarded import ask, guarded
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.upstream import Upstream
 
 INPUT_USD, OUTPUT_USD = Decimal("0.00001"), Decimal("0.01")
@@ -25,7 +26,9 @@ COMPANY = Decimal(4)
 # By the length of a team's questions, because the vendor's bill has nothing but token counts: it counts bytes.
 TEAMS = {11: Decimal("1.8"), 13: Decimal("1.8"), 17: Decimal("0.6"), 19: Decimal("0.4")}
 CALLERS = 32
-DAYS = ("2026-11-15", "2026-11-16")
+# The gateway opens the first window when it starts: in this month, by its own clock.
+MONTH = f"{datetime.now(UTC):%Y-%m}"
+DAYS = (f"{MONTH}-15", f"{MONTH}-16")
 
 
 def call(client: openai.OpenAI, question: str, number: int, cap: int) -> str | None:
@@ -69,7 +72,7 @@ def bill_of(billed: Iterable[tuple[int, int]]) -> dict[int, tuple[Decimal, int, 
     return sums
 
 
-def crossings(spent: Decimal, limit: Decimal) -> list[str]:
+def threshold_events(spent: Decimal, limit: Decimal) -> list[str]:
     """The events that this spending must have caused, once each."""
     thresholds = (("circuit_breaker.alert", "0.8"), ("circuit_breaker.opened", "0.95"))
     return [event for event, share in thresholds if spent >= limit * Decimal(share)]
@@ -93,7 +96,7 @@ def test_32_callers_over_four_keys_pass_no_budget_and_the_books_are_the_vendors_
             first_day.extend(upstream.billed)
             clock.advance(seconds=86_400)
 
-        everybody = Barrier(CALLERS, action=next_day, timeout=120)
+        everybody = Barrier(CALLERS, action=next_day, timeout=PATIENCE_SECONDS)
 
         def work(number: int) -> str | None:
             length = list(TEAMS)[number % len(TEAMS)]
@@ -127,7 +130,7 @@ def test_32_callers_over_four_keys_pass_no_budget_and_the_books_are_the_vendors_
             "global": budget["current_spend_usd"]
         }
         assert {budget["reserved_usd"], *(row["reserved_usd"] for row in listed.values())} == {0}
-        file = admin("GET", "/usage?month=2026-11&group_by=key", accept="text/csv").text
+        file = admin("GET", f"/usage?month={MONTH}&group_by=key", accept="text/csv").text
         assert {row["key"]: Decimal(row["cost_usd"]) for row in csv.DictReader(io.StringIO(file))} == {
             keys[length]: cost for length, (cost, *_) in whole.items()
         }
@@ -143,13 +146,13 @@ def test_32_callers_over_four_keys_pass_no_budget_and_the_books_are_the_vendors_
         assert refused_by[keys[17]] == refused_by[keys[19]] == CALLERS / len(TEAMS)
         assert refused_by["global"] > 0, "four used-up budgets would be more than the company's"
 
-        told = [
+        lines = [
             (line["event"], line.get("key_id", "global"))
             for line in gateway.lines()
             if line.get("event") in ("circuit_breaker.alert", "circuit_breaker.opened")
         ]
-        assert sorted(told) == sorted(
-            (event, name) for name, limit in limits.items() for event in crossings(spent[name], limit)
+        assert sorted(lines) == sorted(
+            (event, name) for name, limit in limits.items() for event in threshold_events(spent[name], limit)
         )
-        assert len(told) == books.one("SELECT count(*) FROM budget_crossing")
+        assert len(lines) == books.one("SELECT count(*) FROM budget_threshold_event")
         clock.close()

@@ -69,8 +69,8 @@ def test_two_admins_who_change_one_key_at_once_lose_nothing_of_each_other(house:
 
     def change(field: str, values: list[object]) -> None:
         for value in values:
-            told = house.admin.ask("PATCH", f"/keys/{key}", {field: value, "tags": {"by": field}})
-            assert told[field] == value
+            row = house.admin.ask("PATCH", f"/keys/{key}", {field: value, "tags": {"by": field}})
+            assert row[field] == value
 
     with ThreadPoolExecutor(2) as admins:
         done = [
@@ -112,7 +112,7 @@ def test_a_reset_while_32_calls_are_in_the_house(house: House) -> None:
     house.upstream.going_on.clear()
     with ThreadPoolExecutor(32) as callers:
         calls = [callers.submit(ask, client) for _ in range(32)]
-        eventually(lambda: len(house.upstream.requests) == WORKERS, 60)
+        eventually(lambda: len(house.upstream.requests) == WORKERS)
         held = house.admin.ask("GET", f"/keys/{key}")["reserved_usd"]
         of_key = house.admin.ask("POST", f"/keys/{key}/reset", {"reason": "raised"})
         of_all = house.admin.ask("POST", "/budget/reset")
@@ -120,14 +120,14 @@ def test_a_reset_while_32_calls_are_in_the_house(house: House) -> None:
         for call in calls:
             assert call.result().usage.cost == pytest.approx(float(COST))
 
-    for told in (of_key, of_all):
-        assert told["closed"]["reserved_usd"] == held > 0
-        assert (told["opened"]["spent_usd"], told["opened"]["reserved_usd"]) == (0, 0)
+    for result in (of_key, of_all):
+        assert result["closed"]["reserved_usd"] == held > 0
+        assert (result["opened"]["spent_usd"], result["opened"]["reserved_usd"]) == (0, 0)
         old, new = (
             house.books.rows(f"SELECT spent, reserved, request_count FROM budget_window WHERE id = {window['id']}")[0]  # noqa: S608
-            for window in (told["closed"], told["opened"])
+            for window in (result["closed"], result["opened"])
         )
-        assert old == (told["closed"]["spent_usd"] + WORKERS * COST, 0, told["closed"]["request_count"] + WORKERS)
+        assert old == (result["closed"]["spent_usd"] + WORKERS * COST, 0, result["closed"]["request_count"] + WORKERS)
         assert new == ((32 - WORKERS) * COST, 0, 32 - WORKERS)
     assert house.admin.ask("GET", f"/keys/{key}")["current_spend_usd"] == (32 - WORKERS) * COST
     assert house.booked(key) == [("settled", "actual", COST, "2026-11-15")] * 32

@@ -58,6 +58,7 @@ def test_what_the_vendor_bills_is_what_the_books_say(
         "AI_FALLBACK_CHAIN": "openai",
         "OPENAI_API_KEY": "sk-x",
         "OPENAI_BASE_URL": upstream.url,
+        "OPENAI_TEMPLATE_TOKENS": "96",
         "OPENAI_SOTA_MODEL": "m",
         "AI_PRICE_OVERRIDES": PRICES,
         "AI_MONTHLY_BUDGET_USD": budget,
@@ -68,17 +69,17 @@ def test_what_the_vendor_bills_is_what_the_books_say(
         with ThreadPoolExecutor(32) as threads:
             outcomes = Counter(threads.map(lambda number: call(gateway, client, number), range(200)))
         books = Books(database_url)
-        told = gateway.budget()
+        result = gateway.budget()
         for _ in range(100):  # the streams that were left are still being read to their ends
-            if not told["reserved_usd"]:
+            if not result["reserved_usd"]:
                 break
-            told = gateway.budget()
-        assert told["reserved_usd"] == 0
+            result = gateway.budget()
+        assert result["reserved_usd"] == 0
         spent = books.one("SELECT sum(cost) FROM ledger")
         assert spent == billed(upstream) == books.one("SELECT spent FROM budget_window")
-        assert Decimal(str(told["current_spend_usd"])) == spent
+        assert Decimal(str(result["current_spend_usd"])) == spent
         assert spent <= Decimal(budget)
-        assert told["request_count"] == len(upstream.billed)
+        assert result["request_count"] == len(upstream.billed)
         books.balance()
         if everything_fits:
             assert outcomes == {"200": 133, "stream": 67}

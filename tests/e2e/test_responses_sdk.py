@@ -11,7 +11,7 @@ from openai.types.responses import FunctionToolParam, Response, ResponseFunction
 from pydantic import BaseModel
 
 from tests.support import upstream as vendor
-from tests.support.front_doors import BUDGET_USD, Setting, calls, front_doors
+from tests.support.formats import BUDGET_USD, Setting, calls, formats_gateway
 from tests.support.gateway import eventually
 
 WEATHER: FunctionToolParam = {
@@ -31,7 +31,7 @@ class Capital(BaseModel):
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory, postgres: str, template: str) -> Iterator[Setting]:
-    with front_doors(tmp_path_factory.mktemp("doors"), postgres, template) as setting:
+    with formats_gateway(tmp_path_factory.mktemp("formats"), postgres, template) as setting:
         yield setting
 
 
@@ -69,10 +69,10 @@ def used(response: Response) -> list[ResponseFunctionToolCall]:
     return [item for item in response.output if isinstance(item, ResponseFunctionToolCall)]
 
 
-def results(response: Response, *told: str) -> list[dict[str, Any]]:
+def results(response: Response, *row: str) -> list[dict[str, Any]]:
     return [
         {"type": "function_call_output", "call_id": call.call_id, "output": text}
-        for call, text in zip(used(response), told, strict=True)
+        for call, text in zip(used(response), row, strict=True)
     ]
 
 
@@ -159,8 +159,8 @@ def cut_at_the_cap(handler: Any, body: dict[str, Any]) -> None:  # noqa: ANN401 
     usage = {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4}
     handler.upstream.billed.append((2, 2))
     choice = {"index": 0, "message": {"role": "assistant", "content": "Pa"}, "finish_reason": "length"}
-    told = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
-    handler.reply(200, told)
+    result = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
+    handler.reply(200, result)
 
 
 def test_a_typed_answer_is_parsed_by_the_sdk(setting: Setting, client: openai.OpenAI) -> None:
@@ -195,7 +195,7 @@ def test_a_real_model_answers_and_calls_a_tool(client: openai.OpenAI, streamed: 
 
 @pytest.mark.parametrize(
     "fields",
-    [{"previous_response_id": "resp_1"}, {"conversation": "conv_1"}, {"store": True}, {"background": True}],
+    [{"previous_response_id": "resp_1"}, {"conversation": "conv_1"}, {"background": True}],
     ids=lambda fields: next(iter(fields)),
 )
 def test_what_needs_a_store_is_refused_by_name(setting: Setting, client: openai.OpenAI, fields: dict[str, Any]) -> None:
@@ -207,7 +207,7 @@ def test_what_needs_a_store_is_refused_by_name(setting: Setting, client: openai.
     assert not setting.upstream.requests
 
 
-def test_the_sdk_raises_its_own_exceptions_and_does_not_try_again(setting: Setting, client: openai.OpenAI) -> None:
+def test_the_sdk_raises_its_own_exceptions_and_tries_a_500_again_alone(setting: Setting, client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         client.responses.create(model="nobody", input="hi")
     assert unknown.value.code == "model_not_found"
@@ -223,7 +223,7 @@ def test_the_sdk_raises_its_own_exceptions_and_does_not_try_again(setting: Setti
     with pytest.raises(openai.InternalServerError) as failed:
         client.responses.create(model="openai/m", input="hi")
     assert failed.value.code == "all_providers_failed"
-    assert len(setting.upstream.requests) == 1
+    assert len(setting.upstream.requests) == 3
 
 
 def test_a_stream_that_breaks_ends_as_failed(setting: Setting, client: openai.OpenAI) -> None:

@@ -17,6 +17,7 @@ from openai.types.completion_usage import CompletionUsage
 
 from tests.integration.ai.contract import ROWS, SOTA, Row
 from tests.support.gateway import Books, Gateway, running_gateway
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.wires import Answer, Wire
 
 SEVEN = [row for row in ROWS if row.name == row.provider]
@@ -114,9 +115,9 @@ class Application:
         with self._client.chat.completions.stream(
             model=self._model, messages=self.messages, tools=[WEATHER], stream_options={"include_usage": True}
         ) as stream:
-            told = [event.chunk for event in stream if event.type == "chunk"]
+            result = [event.chunk for event in stream if event.type == "chunk"]
             answer = stream.get_final_completion()
-        assert [chunk.usage is not None for chunk in told] == [False] * (len(told) - 1) + [True]
+        assert [chunk.usage is not None for chunk in result] == [False] * (len(result) - 1) + [True]
         assert answer.usage is not None
         self.usages.append(answer.usage)
         message: dict[str, Any] = {"role": "assistant", "content": answer.choices[0].message.content}
@@ -174,7 +175,7 @@ def test_a_conversation_with_tools_by_anthropics_sdk(running: Running, row: Row,
     messages: list[MessageParam] = []
     costs = []
     base_url = running.gateway.base.removesuffix("/v1")
-    with anthropic.Anthropic(base_url=base_url, api_key="none", max_retries=0, timeout=60) as client:
+    with anthropic.Anthropic(base_url=base_url, api_key="none", max_retries=0, timeout=PATIENCE_SECONDS) as client:
 
         def ask() -> anthropic.types.Message:
             asked: dict[str, Any] = {
@@ -186,14 +187,14 @@ def test_a_conversation_with_tools_by_anthropics_sdk(running: Running, row: Row,
             }
             if not streamed:
                 answer: anthropic.types.Message = client.messages.create(**asked)
-                told = answer.usage.model_extra or {}
+                usage = answer.usage.model_extra or {}
             else:
                 with client.messages.stream(**asked) as stream:
                     # The cost is in the last event's usage, of which the SDK accumulates its own fields only.
-                    (told,) = [event.usage.model_extra or {} for event in stream if event.type == "message_delta"]
+                    (usage,) = [event.usage.model_extra or {} for event in stream if event.type == "message_delta"]
                     answer = stream.get_final_message()
             messages.append({"role": "assistant", "content": answer.content})
-            costs.append(Decimal(str(told["cost"])))
+            costs.append(Decimal(str(usage["cost"])))
             return answer
 
         for city in ("Paris", "Rome"):
@@ -226,7 +227,7 @@ def test_embeddings(running: Running, row: Row) -> None:
     running.wires[row.provider].reset()
     running.wires[row.provider].will_embed()
     # The SDK asks for base64 unless told otherwise, and decodes it.
-    told = running.client.embeddings.create(model=f"{row.provider}/{row.embedding}", input=["a", "bc"])
-    assert [item.embedding for item in told.data] == [[0.5, -0.25]] * 2
-    assert told.usage.prompt_tokens == 3
+    response = running.client.embeddings.create(model=f"{row.provider}/{row.embedding}", input=["a", "bc"])
+    assert [item.embedding for item in response.data] == [[0.5, -0.25]] * 2
+    assert response.usage.prompt_tokens == 3
     running.books.balance()

@@ -11,13 +11,15 @@ from moto import mock_aws
 from psycopg import sql
 
 from fusewire import credentials
-from fusewire.ai.failures import FailureKind, ProviderFailure
 from fusewire.config import load_settings
-from fusewire.db import Database
-from fusewire.errors import LedgerUnavailableError, SecretsUnavailableError
+from fusewire.errors import AllProvidersFailedError, LedgerUnavailableError, SecretsUnavailableError
 from fusewire.services import Services, assemble
-from tests.integration.ai.observing import LogLines, logged
+from fusewire.store.db import Database
+from tests.integration.ai.contract import chat
+from tests.integration.ai.observing import LogLines, caller, logged
+from tests.support.database import ask
 from tests.support.postgres_proxy import postgres_proxy
+from tests.support.upstream import Upstream, status
 
 SECRET = "s3cr3t-v4lue"  # noqa: S105 - it is looked for where it must not be
 ADMIN = "a-key-of-24-characters-or-more"
@@ -27,8 +29,6 @@ ADMIN = "a-key-of-24-characters-or-more"
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in (("REGION", "eu-central-1"), ("ACCESS_KEY_ID", "k"), ("SECRET_ACCESS_KEY", "s")):
         monkeypatch.setenv(f"AWS_{name}" if name != "REGION" else "AWS_DEFAULT_REGION", value)
-    # Another test of this process may have had a credential refused, by the real clock.
-    monkeypatch.setattr("fusewire.ai.failures._refused_at", 0.0)
     with mock_aws():
         yield
 
@@ -36,8 +36,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
-        for module in ("fusewire.credentials", "fusewire.ai.failures"):
-            monkeypatch.setattr(f"{module}.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("fusewire.credentials.time.monotonic", lambda: self.now)
 
 
 @pytest.fixture
@@ -108,22 +107,42 @@ def test_they_are_read_once_and_anew_when_they_are_old(clock: Clock) -> None:
     assert made.registry is registry, "clients stay where nothing changed"
 
 
-def test_a_refused_credential_has_them_read_anew(clock: Clock) -> None:
+def test_a_rejected_credential_has_them_read_anew(clock: Clock) -> None:
     arn = kept({"OPENAI_API_KEY": "first"})
-    made = core(arn)
-    assert key(made) == "first"
+    secrets = credentials.SecretSettings((arn,))
+    assert secrets.changed() == {"OPENAI_API_KEY": "first"}
     rotated(arn, {"OPENAI_API_KEY": "second"})
     clock.now += 20
-    ProviderFailure(FailureKind.RATE_LIMITED, "no")
-    assert key(made) == "first"
-    ProviderFailure(FailureKind.CREDENTIAL_REJECTED, "no")
-    assert key(made) == "second"
+    assert secrets.changed() is None
+    secrets.credential_rejected()
+    assert secrets.changed() == {"OPENAI_API_KEY": "second"}
     rotated(arn, {"OPENAI_API_KEY": "third"})
     clock.now += 10
-    ProviderFailure(FailureKind.CREDENTIAL_REJECTED, "no")
-    assert key(made) == "second", "a key that stays wrong isn't looked up for every call"
+    secrets.credential_rejected()
+    assert secrets.changed() is None, "a key that stays wrong isn't looked up for every call"
     clock.now += 10
-    assert key(made) == "third"
+    assert secrets.changed() == {"OPENAI_API_KEY": "third"}
+
+
+@pytest.mark.parametrize(("code", "known"), [(401, "second"), (429, "first")])
+def test_a_vendor_that_rejects_the_key_has_the_secrets_read_anew(
+    clock: Clock, database_url: str, upstream: Upstream, code: int, known: str
+) -> None:
+    arn = kept({"OPENAI_API_KEY": "first"})
+    variables = {
+        "DATABASE_URL": database_url,
+        "OPENAI_BASE_URL": upstream.url,
+        "AI_PRICE_OVERRIDES": '{"openai/*": {"input_mtok": 1, "cached_input_mtok": 1, "output_mtok": 1}}',
+    }
+    made = core(arn, **variables)
+    router = made.router
+    rotated(arn, {"OPENAI_API_KEY": "second"})
+    clock.now += 20
+    upstream.script.append(status(code))
+    with pytest.raises(AllProvidersFailedError):
+        router.complete(chat(), caller())
+    assert key(made) == known
+    made.database.close()
 
 
 def test_a_secret_that_nobody_filled_yet_leaves_its_vendors_unconfigured(log: LogLines) -> None:
@@ -214,7 +233,7 @@ def test_user_and_password_come_from_the_databases_secret(database_url: str, rol
     arn = kept({"username": role, "password": SECRET, "engine": "postgres", "port": 5432})
     settings = load_settings({"DATABASE_URL": database_url, "FUSEWIRE_DATABASE_SECRET_ARN": arn})
     database = Database(settings.database_url, credentials.database_credentials(settings))
-    assert database.call(PING, {}) == role
+    assert ask(database, PING, {}) == role
     database.close()
 
 
@@ -228,13 +247,13 @@ def test_a_refused_login_has_the_secret_read_anew(database_url: str, role: str) 
     rotated(arn, {"username": role, "password": "new"})
     assert asked(False)["user"] == "fusewire_gone"
     database = Database(settings.database_url, asked)
-    assert database.call(PING, {}) == role
+    assert ask(database, PING, {}) == role
     assert asked(False)["user"] == role
     database.close()
     rotated(arn, {"username": "fusewire_gone", "password": "worse"})
     asked(True)
     with pytest.raises(LedgerUnavailableError) as caught:
-        Database(settings.database_url, asked).call(PING, {})
+        ask(Database(settings.database_url, asked), PING, {})
     assert "worse" not in f"{caught.value!r} {caught.value.message}"
 
 
@@ -242,7 +261,7 @@ def test_a_refused_login_has_the_secret_read_anew(database_url: str, role: str) 
 def test_a_databases_secret_that_cannot_be_used_is_the_ledgers_error(database_url: str, secret: str) -> None:
     settings = load_settings({"DATABASE_URL": database_url, "FUSEWIRE_DATABASE_SECRET_ARN": kept(secret)})
     with pytest.raises(LedgerUnavailableError, match="the database's secret") as caught:
-        Database(settings.database_url, credentials.database_credentials(settings)).call(PING, {})
+        ask(Database(settings.database_url, credentials.database_credentials(settings)), PING, {})
     assert SECRET not in f"{caught.value!r} {caught.value.__cause__!r}"
 
 
@@ -256,7 +275,7 @@ def test_an_iam_token_takes_the_passwords_place_anew_for_each_connection(databas
         assert "Action=connect" in token
         assert f"DBUser={role}" in token
         database = Database(settings.database_url, asked)
-        assert database.call(PING, {}) == role
+        assert ask(database, PING, {}) == role
         database.close()
 
 

@@ -24,7 +24,7 @@ HANDFUL: Final = (
     "no_lock",
     "settled_twice",
     "expired_released",
-    "crossing_told_twice",
+    "threshold_event_told_twice",
     "rollup_of_the_wrong_window",
     "no_ledger_still_a_call",
 )
@@ -86,7 +86,7 @@ def test_every_mutation_still_finds_what_it_breaks(postgres: str, template: str)
 
 
 def test_every_rule_is_broken() -> None:
-    assert {mutation.rule for mutation in MUTATIONS} == set(range(1, 11))
+    assert {mutation.rule for mutation in MUTATIONS} == {*range(1, 11), 14}
     assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS)
     assert set(HANDFUL) <= {mutation.name for mutation in MUTATIONS}
 

@@ -82,6 +82,8 @@ class Handler(BaseHTTPRequestHandler):
             scripted = self.vendor.script.popleft() if self.vendor.script else None
         if scripted is not None:
             scripted(self, body)
+        elif self.path == "/v1/messages/count_tokens":
+            count(self, body)
         elif self.path != "/v1/messages":
             status(404, "not_found_error")(self, body)
         elif wrong := complaint(body, headers.get("anthropic-version", "")):
@@ -187,18 +189,18 @@ def message(vendor: Vendor, body: dict[str, Any]) -> dict[str, Any]:
 
 def answer(handler: Handler, body: dict[str, Any]) -> None:
     """A whole answer, billed."""
-    told = message(handler.vendor, body)
+    result = message(handler.vendor, body)
     with handler.vendor.lock:
-        handler.vendor.billed.append(told["usage"])
-    handler.reply(200, told)
+        handler.vendor.billed.append(result["usage"])
+    handler.reply(200, result)
 
 
 def begin(handler: Handler, body: dict[str, Any]) -> None:
     """A stream's first events: the input's counts, and an output count that is no total yet."""
-    told = message(handler.vendor, body)
-    first = told["usage"] | {"output_tokens": 1}
+    result = message(handler.vendor, body)
+    first = result["usage"] | {"output_tokens": 1}
     handler.begin_events()
-    handler.event("message_start", message=told | {"content": [], "stop_reason": None, "usage": first})
+    handler.event("message_start", message=result | {"content": [], "stop_reason": None, "usage": first})
     handler.event("ping")
 
 
@@ -219,17 +221,72 @@ def _pieces(vendor: Vendor, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def stream(handler: Handler, body: dict[str, Any]) -> None:
     """A whole stream, billed."""
     vendor = handler.vendor
-    told = message(vendor, body)
+    result = message(vendor, body)
     with vendor.lock:
-        vendor.billed.append(told["usage"])
+        vendor.billed.append(result["usage"])
     begin(handler, body)
-    for index, block in enumerate(told["content"]):
+    for index, block in enumerate(result["content"]):
         empty = {"text": {"text": ""}, "thinking": {"thinking": "", "signature": ""}, "tool_use": {"input": {}}}
         handler.event("content_block_start", index=index, content_block=block | empty[block["type"]])
         for piece in _pieces(vendor, block):
             handler.event("content_block_delta", index=index, delta=piece)
         handler.event("content_block_stop", index=index)
-    end(handler, told["stop_reason"], told["usage"])
+    end(handler, result["stop_reason"], result["usage"])
+
+
+def says(*blocks: dict[str, Any]) -> Reply:
+    """An answer of these blocks, whole or streamed, billed; refused where the request is wrong, as ever."""
+
+    def reply(handler: Handler, body: dict[str, Any]) -> None:
+        wrong = complaint(body, handler.headers.get("anthropic-version", ""))
+        if wrong:
+            status(400, "invalid_request_error", message=wrong)(handler, body)
+            return
+        reason = "tool_use" if any(block["type"] == "tool_use" for block in blocks) else "end_turn"
+        counts = usage(handler.vendor, body) | {"output_tokens": 3 * len(blocks)}
+        whole: dict[str, Any] = {"id": f"msg_{len(handler.vendor.requests)}", "type": "message", "role": "assistant"}
+        whole |= {"model": body["model"], "stop_sequence": None}
+        with handler.vendor.lock:
+            handler.vendor.billed.append(counts)
+        if not body.get("stream"):
+            handler.reply(200, whole | {"content": list(blocks), "stop_reason": reason, "usage": counts})
+            return
+        first = whole | {"content": [], "stop_reason": None, "usage": counts | {"output_tokens": 1}}
+        handler.begin_events()
+        handler.event("message_start", message=first)
+        for index, block in enumerate(blocks):
+            empty, deltas = _in_pieces(block)
+            handler.event("content_block_start", index=index, content_block=empty)
+            for delta in deltas:
+                handler.event("content_block_delta", index=index, delta=delta)
+            handler.event("content_block_stop", index=index)
+        end(handler, reason, counts)
+
+    return reply
+
+
+def _in_pieces(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """How a stream has a block: as it begins, and its deltas."""
+    match block["type"]:
+        case "text":
+            return block | {"text": ""}, [{"type": "text_delta", "text": block["text"]}]
+        case "thinking":
+            said = [{"type": "thinking_delta", "thinking": block["thinking"]}] if block["thinking"] else []
+            signed = {"type": "signature_delta", "signature": block["signature"]}
+            return block | {"thinking": "", "signature": ""}, [*said, signed]
+        case "tool_use":
+            return block | {"input": {}}, [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
+    return block, []
+
+
+def count(handler: Handler, body: dict[str, Any]) -> None:
+    """The vendor's own count, which it doesn't bill."""
+    known = {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"}
+    if strange := body.keys() - known:
+        status(400, "invalid_request_error", message=f"{min(strange)}: Extra inputs are not permitted")(handler, body)
+        return
+    counted = usage(handler.vendor, body | {"max_tokens": 1})["input_tokens"]
+    handler.reply(200, {"input_tokens": counted})
 
 
 def end(handler: Handler, reason: str, counts: dict[str, Any] | None, **more: object) -> None:
@@ -255,8 +312,8 @@ def status(
     error: dict[str, Any] = {"type": kind, "message": f"told {code}" if message is None else message}
     if error_code:
         error["details"] = {"error_code": error_code}
-    told = {"type": "error", "error": error, "request_id": "req_1"}
-    return lambda handler, body: handler.reply(code, told, headers)
+    result = {"type": "error", "error": error, "request_id": "req_1"}
+    return lambda handler, body: handler.reply(code, result, headers)
 
 
 def raw(data: bytes, code: int = 200) -> Reply:
@@ -339,15 +396,15 @@ def with_usage(counts: dict[str, Any] | None) -> Reply:
     """ "Paris.", whole or as a stream and whatever was asked, with this usage: None for nothing at all."""
 
     def reply(handler: Handler, body: dict[str, Any]) -> None:
-        told = message(handler.vendor, {"messages": body["messages"], "model": body["model"], "max_tokens": 9})
+        result = message(handler.vendor, {"messages": body["messages"], "model": body["model"], "max_tokens": 9})
         if not body.get("stream"):
-            told.pop("usage")
-            handler.reply(200, told if counts is None else told | {"usage": counts})
+            result.pop("usage")
+            handler.reply(200, result if counts is None else result | {"usage": counts})
             return
         handler.begin_events()
         first = {} if counts is None else {"usage": counts | {"output_tokens": 1}}
-        told.pop("usage")
-        handler.event("message_start", message=told | {"content": [], "stop_reason": None} | first)
+        result.pop("usage")
+        handler.event("message_start", message=result | {"content": [], "stop_reason": None} | first)
         handler.event("content_block_start", index=0, content_block={"type": "text", "text": ""})
         handler.event("content_block_delta", index=0, delta={"type": "text_delta", "text": "Paris."})
         handler.event("content_block_stop", index=0)
@@ -370,8 +427,8 @@ def refusal(explanation: str | None, words: int = 0) -> Reply:
             end(handler, "refusal", counts, stop_details=details)
             return
         content = [{"type": "text", "text": "".join(vendor.words[:words])}] if words else []
-        told = message(vendor, body) | {"content": content, "usage": counts}
-        handler.reply(200, told | {"stop_reason": "refusal", "stop_details": details})
+        result = message(vendor, body) | {"content": content, "usage": counts}
+        handler.reply(200, result | {"stop_reason": "refusal", "stop_details": details})
 
     return reply
 

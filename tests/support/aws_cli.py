@@ -54,8 +54,8 @@ def _serve(listening: socket.socket) -> None:
     while True:
         asking, _ = listening.accept()
         if os.fork() == 0:
-            told, streams, *_ = socket.recv_fds(asking, 65536, 3)
-            where, count, *rest = told.decode().split("\0")
+            result, streams, *_ = socket.recv_fds(asking, 65536, 3)
+            where, count, *rest = result.decode().split("\0")
             os.chdir(where)
             os.environ |= dict(each.split("=", 1) for each in rest[: int(count)])
             for number, stream in enumerate(streams):

@@ -92,7 +92,9 @@ class Handler(BaseHTTPRequestHandler):
             self.bedrock.requests.append(body)
             self.bedrock.headers.append({k.lower(): v for k, v in self.headers.items()})
             scripted = self.bedrock.script.popleft() if self.bedrock.script else None
-        ordinary = {"converse": answer, "converse-stream": stream, "invoke": invoke}[self.action[1]]
+        ordinary = {"converse": answer, "converse-stream": stream, "invoke": invoke, "count-tokens": count}[
+            self.action[1]
+        ]
         (scripted or ordinary)(self, body)
 
     def reply(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
@@ -172,8 +174,8 @@ def _bill(handler: Handler, body: dict[str, Any]) -> dict[str, Any]:
     made = min(len(bedrock.words), body["inferenceConfig"]["maxTokens"])
     with bedrock.lock:
         bedrock.billed.append((tokens, made))
-    told = {"inputTokens": tokens, "outputTokens": made, "totalTokens": tokens + made}
-    return told if bedrock.usage is None else bedrock.usage
+    result = {"inputTokens": tokens, "outputTokens": made, "totalTokens": tokens + made}
+    return result if bedrock.usage is None else bedrock.usage
 
 
 def _chosen(body: dict[str, Any]) -> str | None:
@@ -197,8 +199,8 @@ def answer(handler: Handler, body: dict[str, Any]) -> None:
 
 def whole(content: list[dict[str, Any]], stop: str, usage: dict[str, Any] | None) -> dict[str, Any]:
     """The body of an answer of `converse`."""
-    told = {"output": {"message": {"role": "assistant", "content": content}}, "stopReason": stop}
-    return {**told, "metrics": {"latencyMs": 7}, **({} if usage is None else {"usage": usage})}
+    result = {"output": {"message": {"role": "assistant", "content": content}}, "stopReason": stop}
+    return {**result, "metrics": {"latencyMs": 7}, **({} if usage is None else {"usage": usage})}
 
 
 def stream(handler: Handler, body: dict[str, Any]) -> None:
@@ -225,6 +227,14 @@ def say(handler: Handler, words: list[str]) -> None:
         handler.event("contentBlockDelta", {"delta": {"text": word}, "contentBlockIndex": 0})
 
 
+def count(handler: Handler, body: dict[str, Any]) -> None:
+    """Of a foundation model's id alone; nothing is billed."""
+    if not handler.action[0].startswith("anthropic."):
+        error(400, "ValidationException", "The provided model doesn't support counting tokens.")(handler, body)
+        return
+    handler.reply(200, {"inputTokens": len(json.dumps(body["input"]["converse"]).encode())})
+
+
 def invoke(handler: Handler, body: dict[str, Any]) -> None:
     """Vectors, billed: Titan's and Cohere's bodies."""
     texts = [body["inputText"]] if "inputText" in body else body["texts"]
@@ -237,8 +247,8 @@ def invoke(handler: Handler, body: dict[str, Any]) -> None:
         handler.reply(200, {"embedding": vector, "inputTextTokenCount": tokens, "embeddingsByType": {"float": vector}})
     else:
         vectors = [[float(len(text)), -0.25] for text in texts]
-        told = {"id": "e", "response_type": "embeddings_by_type", "embeddings": {"float": vectors}, "texts": texts}
-        handler.reply(200, told, headers)
+        result = {"id": "e", "response_type": "embeddings_by_type", "embeddings": {"float": vectors}, "texts": texts}
+        handler.reply(200, result, headers)
 
 
 # --- failures ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The whole product as a process: `python -m local`, reached through its front door."""
+"""The whole product as a process: `python -m local`, reached over HTTP."""
 
 import json
 import os
@@ -16,9 +16,10 @@ import httpx
 import psycopg
 from openai import OpenAI
 
+from tests.support.patience import PATIENCE_SECONDS
+
 PROJECT: Final = Path(__file__).resolve().parents[2]
-_READY_SECONDS: Final = 60
-_STOP_SECONDS: Final = 30
+PYTHONPATH: Final = f"{PROJECT}{os.pathsep}{PROJECT / 'layers/core/python'}"
 # What a developer's shell may hold must not decide a test.
 _KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONDONTWRITEBYTECODE")
 
@@ -33,11 +34,11 @@ class Gateway:
         self._out = home / "stdout"
         self._err = home / "stderr"
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        environment = kept | {"PYTHONPATH": str(PROJECT / "layers/core/python"), "PORT": str(self.port)}
+        environment = kept | {"PYTHONPATH": PYTHONPATH, "PORT": str(self.port)}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "local"],
-                cwd=PROJECT,
+                cwd=home,  # a developer's `.env` is the project's
                 env=environment | {"FUSEWIRE_HOME": str(home / "fusewire"), **variables},
                 stdout=out,
                 stderr=err,
@@ -65,27 +66,27 @@ class Gateway:
     def events(self, name: str) -> list[dict[str, Any]]:
         return [line for line in self.lines() if line.get("event") == name]  # a runtime's own lines have none
 
-    def openai(self, *, timeout: float = 60, max_retries: int = 0, key: str = "none") -> OpenAI:
+    def openai(self, *, timeout: float = PATIENCE_SECONDS, max_retries: int = 0, key: str = "none") -> OpenAI:
         """OpenAI's own SDK with nothing changed but its base URL."""
         client = OpenAI(base_url=self.base, api_key=key, timeout=timeout, max_retries=max_retries)
         self._clients.append(client)
         return client
 
     def budget(self) -> dict[str, Any]:
-        answer = httpx.get(f"{self.base}/admin/budget", timeout=30)
+        answer = httpx.get(f"{self.base}/admin/budget", timeout=PATIENCE_SECONDS)
         answer.raise_for_status()
-        told: dict[str, Any] = answer.json()
-        return told
+        body: dict[str, Any] = answer.json()
+        return body
 
     def reset(self) -> dict[str, Any]:
-        answer = httpx.post(f"{self.base}/admin/budget/reset", timeout=30)
+        answer = httpx.post(f"{self.base}/admin/budget/reset", timeout=PATIENCE_SECONDS)
         answer.raise_for_status()
-        told: dict[str, Any] = answer.json()
-        return told
+        body: dict[str, Any] = answer.json()
+        return body
 
     def workers(self, function: str) -> list[int]:
         """The process ids of a function's workers."""
-        return [pid for pid, words in _children(self.process.pid) if _folder(pid).name == function and words]
+        return [pid for pid in _children(self.process.pid) if _folder(pid).name == function]
 
     def wait_until_ready(self) -> None:
         def ready() -> bool:
@@ -93,7 +94,7 @@ class Gateway:
                 raise AssertionError(f"it ended with {self.process.returncode}:\n{self.progress}\n{self.log}")
             return "The log follows" in self.progress
 
-        eventually(ready, _READY_SECONDS)
+        eventually(ready)
 
     def stop(self, number: int = signal.SIGINT) -> int:
         """Tell it to stop and wait for its exit status."""
@@ -102,7 +103,7 @@ class Gateway:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            return self.process.wait(_STOP_SECONDS)
+            return self.process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -129,7 +130,7 @@ def free_port() -> int:
         return port
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 15) -> None:
+def eventually(holds: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until `holds()`; :raises AssertionError: when it doesn't in time"""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -146,10 +147,27 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def _children(parent: int) -> list[tuple[int, str]]:
-    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(parent)], capture_output=True, text=True)  # noqa: S603, S607
-    rows = [line.strip().partition(" ") for line in found.stdout.splitlines()]
-    return [(int(pid), words) for pid, _, words in rows]
+def _children(parent: int) -> list[int]:
+    """A process's children that have a command line: those that are about to be gone have none."""
+    return [
+        int(path.name)
+        for path in Path("/proc").iterdir()
+        if path.name.isdecimal() and _parent(path) == parent and _command(path)
+    ]
+
+
+def _parent(process: Path) -> int | None:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None  # it is gone
+
+
+def _command(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _folder(pid: int) -> Path:

@@ -11,6 +11,7 @@ import httpx
 import openai
 
 from tests.support.gateway import Gateway, running_gateway
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.upstream import Upstream
 
 ADMIN: Final = "bootstrap-key-0123456789abcdef"
@@ -27,14 +28,14 @@ class Admin:
         self, method: str, path: str, body: object = None, *, key: str = ADMIN, accept: str = "application/json"
     ) -> httpx.Response:
         headers = {"authorization": f"Bearer {key}", "accept": accept}
-        return httpx.request(method, self._base + path, json=body, headers=headers, timeout=30)
+        return httpx.request(method, self._base + path, json=body, headers=headers, timeout=PATIENCE_SECONDS)
 
     def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """The answer to a request that is granted, its money exact."""
         answer = self(method, path, body)
         assert answer.is_success, answer.text
-        told: dict[str, Any] = json.loads(answer.text, parse_float=Decimal)
-        return told
+        result: dict[str, Any] = json.loads(answer.text, parse_float=Decimal)
+        return result
 
     def make(self, **fields: object) -> dict[str, Any]:
         return self.ask("POST", "/keys", {"name": "team", "scopes": ["complete"]} | fields)

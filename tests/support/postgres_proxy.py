@@ -18,8 +18,8 @@ class PostgresProxy:
     """Listens on 127.0.0.1 and passes on to a server's Unix socket; the attributes say how it misbehaves."""
 
     def __init__(self, url: str, certificate: Certificate | None) -> None:
-        told = conninfo_to_dict(url)
-        self._target = f"{told['host']}/.s.PGSQL.{told.get('port', 5432)}"
+        parameters = conninfo_to_dict(url)
+        self._target = f"{parameters['host']}/.s.PGSQL.{parameters.get('port', 5432)}"
         self._certificate = certificate
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
@@ -31,7 +31,10 @@ class PostgresProxy:
         self.silent_to_new = False
         """Connections are taken, and nothing is passed on."""
         self.silent = threading.Event()
-        """Set: questions are passed on, and no answer comes back."""
+        """Set: statements are passed on, and no answer comes back."""
+        self.reading = threading.Event()
+        """Cleared: what clients send piles up before the proxy."""
+        self.reading.set()
         self._start(self._accept)
 
     def url(self, **parameters: str) -> str:
@@ -45,6 +48,7 @@ class PostgresProxy:
             _hang_up(connection)
 
     def close(self) -> None:
+        self.reading.set()
         _hang_up(self._listener)
         self._listener.close()
         self.break_off()
@@ -93,6 +97,8 @@ class PostgresProxy:
                     self.said += data
                 if not (answers and self.silent.is_set()):
                     to.sendall(data)
+                if not answers:
+                    self.reading.wait()
         except OSError:
             pass  # either side hung up
         _hang_up(to)

@@ -69,10 +69,10 @@ def _gone() -> NoReturn:
 
 def read_request(connection: socket.socket) -> bytes:
     """A whole request, by its Content-Length."""
-    told = b""
-    while b"\r\n\r\n" not in told:
-        told += connection.recv(65536) or _gone()
-    head, _, body = told.partition(b"\r\n\r\n")
+    result = b""
+    while b"\r\n\r\n" not in result:
+        result += connection.recv(65536) or _gone()
+    head, _, body = result.partition(b"\r\n\r\n")
     length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
     while len(body) < length:
         body += connection.recv(65536)

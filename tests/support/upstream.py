@@ -1,4 +1,4 @@
-"""A vendor for tests: OpenAI's protocol over real HTTP, which bills for what it serves and fails when told to.
+"""OpenAI's protocol over real HTTP: a vendor that bills for what it serves and fails when a test or benchmark says so.
 
 It counts tokens as bytes of UTF-8 text, which is the most that any tokenizer makes of them.
 """
@@ -14,14 +14,16 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Reply = Callable[["_Handler", dict[str, Any]], None]
+from tests.support.patience import PATIENCE_SECONDS
 
-_LONGEST_WAIT_SECONDS = 60
+Reply = Callable[["Handler", dict[str, Any]], None]
+
+_MAX_WAIT_SECONDS = PATIENCE_SECONDS
 
 
 @dataclass
 class Upstream:
-    """What the server did. `script` holds replies for the next requests; when it is empty, it answers properly."""
+    """What the server did. `script` holds replies for the next requests; when it is empty, `otherwise` is the reply."""
 
     words: list[str] = field(default_factory=lambda: ["Pa", "ris", "."])
     delay: float = 0.0
@@ -31,6 +33,9 @@ class Upstream:
     paths: Counter[str] = field(default_factory=Counter)
     headers: list[dict[str, str]] = field(default_factory=list)
     script: deque[Reply] = field(default_factory=deque)
+    otherwise: Reply = field(default_factory=lambda: properly)
+    usage: Callable[["Upstream", dict[str, Any]], dict[str, int]] = field(default_factory=lambda: _usage)
+    """What the answer to a chat request is billed."""
     billed: list[tuple[int, int]] = field(default_factory=list)
     """(input tokens, output tokens) of every answer that was served whole."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -56,7 +61,7 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
     disable_nagle_algorithm = True
@@ -80,14 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.upstream.requests.append(body)
             self.upstream.headers.append({k.lower(): v for k, v in self.headers.items()})
             scripted = self.upstream.script.popleft() if self.upstream.script else None
-        if scripted is not None:
-            scripted(self, body)
-        elif self.path.partition("?")[0].endswith("/embeddings"):
-            embeddings(self, body)
-        elif body.get("stream"):
-            stream(self, body)
-        else:
-            answer(self, body)
+        (scripted or self.upstream.otherwise)(self, body)
 
     def reply(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -133,12 +131,22 @@ def _bill(upstream: Upstream, usage: dict[str, int]) -> None:
         upstream.billed.append((usage["prompt_tokens"], usage["completion_tokens"]))
 
 
-def answer(handler: _Handler, body: dict[str, Any]) -> None:
+def properly(handler: Handler, body: dict[str, Any]) -> None:
+    """Vectors, a stream or a whole answer, as it was asked for."""
+    if handler.path.partition("?")[0].endswith("/embeddings"):
+        embeddings(handler, body)
+    elif body.get("stream"):
+        stream(handler, body)
+    else:
+        answer(handler, body)
+
+
+def answer(handler: Handler, body: dict[str, Any]) -> None:
     """A whole answer, billed."""
     upstream = handler.upstream
     time.sleep(upstream.delay)
-    upstream.going_on.wait(_LONGEST_WAIT_SECONDS)
-    usage = _usage(upstream, body)
+    upstream.going_on.wait(_MAX_WAIT_SECONDS)
+    usage = upstream.usage(upstream, body)
     _bill(upstream, usage)
     message: dict[str, Any] = {"role": "assistant", "content": "".join(upstream.words)}
     finish = "stop"
@@ -174,17 +182,17 @@ def chunk(model: str, delta: dict[str, Any], finish: str | None = None) -> dict[
     }
 
 
-def stream(handler: _Handler, body: dict[str, Any]) -> None:
+def stream(handler: Handler, body: dict[str, Any]) -> None:
     """A whole stream with usage, billed."""
     upstream, model = handler.upstream, body["model"]
-    usage = _usage(upstream, body)
+    usage = upstream.usage(upstream, body)
     _bill(upstream, usage)
     handler.begin_events()
     handler.event(chunk(model, {"role": "assistant", "content": ""}))
     for word in upstream.words:
         time.sleep(upstream.delay / len(upstream.words))
         handler.event(chunk(model, {"content": word}))
-        upstream.going_on.wait(_LONGEST_WAIT_SECONDS)
+        upstream.going_on.wait(_MAX_WAIT_SECONDS)
     handler.event(chunk(model, {}, "stop"))
     if (body.get("stream_options") or {}).get("include_usage"):
         handler.event(chunk(model, {}) | {"choices": [], "usage": usage})
@@ -192,10 +200,10 @@ def stream(handler: _Handler, body: dict[str, Any]) -> None:
     handler.end_events()
 
 
-def embeddings(handler: _Handler, body: dict[str, Any]) -> None:
+def embeddings(handler: Handler, body: dict[str, Any]) -> None:
     """Vectors, billed."""
     inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
-    tokens = sum(len(str(text).encode()) for text in inputs)
+    tokens = sum(len(each) if isinstance(each, list) else len(str(each).encode()) for each in inputs)
     _bill(handler.upstream, {"prompt_tokens": tokens, "completion_tokens": 0})
     data = [{"object": "embedding", "index": i, "embedding": [0.5, -0.25]} for i in range(len(inputs))]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
@@ -207,8 +215,8 @@ def embeddings(handler: _Handler, body: dict[str, Any]) -> None:
 
 def status(code: int, headers: dict[str, str] | None = None, error: dict[str, Any] | None = None) -> Reply:
     """An error as vendors send it."""
-    told = {"error": {"message": f"told {code}", "type": "x", "code": None, "param": None} | (error or {})}
-    return lambda handler, body: handler.reply(code, told, headers)
+    result = {"error": {"message": f"told {code}", "type": "x", "code": None, "param": None} | (error or {})}
+    return lambda handler, body: handler.reply(code, result, headers)
 
 
 def raw(data: bytes) -> Reply:
@@ -219,14 +227,14 @@ def raw(data: bytes) -> Reply:
 def hang(seconds: float) -> Reply:
     """Nothing, for so long."""
 
-    def reply(handler: _Handler, body: dict[str, Any]) -> None:
+    def reply(handler: Handler, body: dict[str, Any]) -> None:
         time.sleep(seconds)
         handler.cut()
 
     return reply
 
 
-def cut_before_answer(handler: _Handler, body: dict[str, Any]) -> None:
+def cut_before_answer(handler: Handler, body: dict[str, Any]) -> None:
     """The connection breaks before a byte of the answer."""
     handler.cut()
 
@@ -234,7 +242,7 @@ def cut_before_answer(handler: _Handler, body: dict[str, Any]) -> None:
 def cut_stream(after: int) -> Reply:
     """A stream that breaks after so many words."""
 
-    def reply(handler: _Handler, body: dict[str, Any]) -> None:
+    def reply(handler: Handler, body: dict[str, Any]) -> None:
         handler.begin_events()
         handler.event(chunk(body["model"], {"role": "assistant", "content": ""}))
         for word in handler.upstream.words[:after]:
@@ -247,7 +255,7 @@ def cut_stream(after: int) -> Reply:
 def stall_stream(after: int, seconds: float) -> Reply:
     """A stream that goes silent after so many words."""
 
-    def reply(handler: _Handler, body: dict[str, Any]) -> None:
+    def reply(handler: Handler, body: dict[str, Any]) -> None:
         handler.begin_events()
         handler.event(chunk(body["model"], {"role": "assistant", "content": ""}))
         for word in handler.upstream.words[:after]:
@@ -261,7 +269,7 @@ def stall_stream(after: int, seconds: float) -> Reply:
 def end_stream_early(after: int) -> Reply:
     """A stream that ends cleanly on the wire, but without a finish reason."""
 
-    def reply(handler: _Handler, body: dict[str, Any]) -> None:
+    def reply(handler: Handler, body: dict[str, Any]) -> None:
         handler.begin_events()
         for word in handler.upstream.words[:after]:
             handler.event(chunk(body["model"], {"content": word}))
@@ -273,7 +281,7 @@ def end_stream_early(after: int) -> Reply:
 def error_in_stream(after: int) -> Reply:
     """A stream with an error event after so many words."""
 
-    def reply(handler: _Handler, body: dict[str, Any]) -> None:
+    def reply(handler: Handler, body: dict[str, Any]) -> None:
         handler.begin_events()
         for word in handler.upstream.words[:after]:
             handler.event(chunk(body["model"], {"content": word}))
@@ -283,7 +291,7 @@ def error_in_stream(after: int) -> Reply:
     return reply
 
 
-def without_usage(handler: _Handler, body: dict[str, Any]) -> None:
+def without_usage(handler: Handler, body: dict[str, Any]) -> None:
     """A whole answer, or stream, that says nothing of usage."""
     words = "".join(handler.upstream.words)
     if body.get("stream"):
@@ -293,14 +301,14 @@ def without_usage(handler: _Handler, body: dict[str, Any]) -> None:
         handler.end_events()
         return
     choices = [{"index": 0, "message": {"role": "assistant", "content": words}, "finish_reason": "stop"}]
-    told = {"id": "x", "object": "chat.completion", "created": 1, "model": body["model"], "choices": choices}
-    handler.reply(200, told)
+    result = {"id": "x", "object": "chat.completion", "created": 1, "model": body["model"], "choices": choices}
+    handler.reply(200, result)
 
 
 @contextmanager
 def running_upstream() -> Iterator[Upstream]:
     """Serve on a free port of 127.0.0.1 until the block ends."""
-    server = _Server(("127.0.0.1", 0), _Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     upstream = server.upstream = Upstream(port=server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -33,6 +33,8 @@ class Answer:
     cached: int = 0
     completion: int = 4
     reasoning: int = 0
+    tier: str | None = None
+    """The service tier that it names."""
 
     @property
     def whole(self) -> str:
@@ -87,6 +89,10 @@ class Wire(ABC):
     @abstractmethod
     def will_fail(self, status: int, headers: dict[str, str] | None = None) -> None:
         """The next request gets this status, in the vendor's words."""
+
+    def will_refuse(self, status: int, body: dict[str, Any]) -> None:
+        """The next request gets this error, whose body is in the vendor's format."""
+        self.server.script.append(lambda handler, asked: handler.reply(status, body))
 
     @abstractmethod
     def will_break(self, way: Way) -> None:
@@ -149,7 +155,7 @@ class OpenAIWire(Wire):
         return bool(self.requests[number].get("stream"))
 
 
-def _openai_answer(handler: upstream._Handler, body: dict[str, Any], answer: Answer) -> None:
+def _openai_answer(handler: upstream.Handler, body: dict[str, Any], answer: Answer) -> None:
     usage = {
         "prompt_tokens": answer.prompt,
         "completion_tokens": answer.completion,
@@ -158,15 +164,16 @@ def _openai_answer(handler: upstream._Handler, body: dict[str, Any], answer: Ans
         "completion_tokens_details": {"reasoning_tokens": answer.reasoning},
     }
     named = {"id": CALL_ID, "type": "function"}
+    tier = {} if answer.tier is None else {"service_tier": answer.tier}
     if not body.get("stream"):
         call = named | {"function": {"name": answer.call, "arguments": answer.whole}}
         said = {"content": None, "tool_calls": [call]} if answer.call else {"content": answer.whole}
         choice = {"index": 0, "message": {"role": "assistant", **said}, "finish_reason": answer.finish}
-        told = {"id": "c", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]}
-        handler.reply(200, told | ({"usage": usage} if answer.metered else {}))
+        result = {"id": "c", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]}
+        handler.reply(200, result | tier | ({"usage": usage} if answer.metered else {}))
         return
     handler.begin_events()
-    handler.event(chunk(body["model"], {"role": "assistant", "content": None if answer.call else ""}))
+    handler.event(chunk(body["model"], {"role": "assistant", "content": None if answer.call else ""}) | tier)
     if answer.call:
         begun = {"index": 0, **named, "function": {"name": answer.call, "arguments": ""}}
         handler.event(chunk(body["model"], {"tool_calls": [begun]}))
@@ -197,12 +204,12 @@ class VertexWire(OpenAIWire):
         return super().model(number).removeprefix("google/")
 
 
-def _predict(handler: upstream._Handler, body: dict[str, Any]) -> None:
-    told = [
+def _predict(handler: upstream.Handler, body: dict[str, Any]) -> None:
+    result = [
         {"embeddings": {"values": [0.5, -0.25], "statistics": {"token_count": len(instance["content"].encode())}}}
         for instance in body["instances"]
     ]
-    handler.reply(200, {"predictions": told})
+    handler.reply(200, {"predictions": result})
 
 
 class AnthropicWire(Wire):
@@ -255,6 +262,7 @@ def _anthropic_answer(handler: anthropic_vendor.Handler, body: dict[str, Any], a
         "cache_read_input_tokens": answer.cached,
         "output_tokens": answer.completion,
         "output_tokens_details": {"thinking_tokens": answer.reasoning},
+        **({} if answer.tier is None else {"service_tier": answer.tier}),
     }
     empty: dict[str, Any] = {"type": "text", "text": ""}
     full: dict[str, Any] = {"type": "text", "text": answer.whole}
@@ -262,14 +270,14 @@ def _anthropic_answer(handler: anthropic_vendor.Handler, body: dict[str, Any], a
         empty = {"type": "tool_use", "id": CALL_ID, "name": answer.call, "input": {}}
         full = empty | {"input": json.loads(answer.whole)}
     reason = _ANTHROPIC_REASONS[answer.finish]
-    told = {"id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "stop_sequence": None}
+    result = {"id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "stop_sequence": None}
     if not body.get("stream"):
         counts = {"usage": usage} if answer.metered else {}
-        handler.reply(200, told | {"content": [full], "stop_reason": reason} | counts)
+        handler.reply(200, result | {"content": [full], "stop_reason": reason} | counts)
         return
     handler.begin_events()
     first = {"usage": usage | {"output_tokens": 1}} if answer.metered else {}
-    handler.event("message_start", message=told | {"content": [], "stop_reason": None} | first)
+    handler.event("message_start", message=result | {"content": [], "stop_reason": None} | first)
     handler.event("content_block_start", index=0, content_block=empty)
     for piece in answer.pieces:
         called = {"type": "input_json_delta", "partial_json": piece}
@@ -343,10 +351,11 @@ def _bedrock_answer(handler: bedrock_vendor.Handler, answer: Answer) -> None:
         "cacheReadInputTokens": answer.cached,
     }
     named = {"toolUseId": CALL_ID, "name": answer.call}
+    tier = {} if answer.tier is None else {"serviceTier": {"type": answer.tier}}
     reason = (_ANTHROPIC_REASONS | {"content_filter": "content_filtered"})[answer.finish]
     if handler.action[1] == "converse":
         full = {"toolUse": named | {"input": json.loads(answer.whole)}} if answer.call else {"text": answer.whole}
-        handler.reply(200, bedrock_vendor.whole([full], reason, usage if answer.metered else None))
+        handler.reply(200, bedrock_vendor.whole([full], reason, usage if answer.metered else None) | tier)
         return
     handler.begin_events()
     handler.event("messageStart", {"role": "assistant"})
@@ -357,5 +366,5 @@ def _bedrock_answer(handler: bedrock_vendor.Handler, answer: Answer) -> None:
         handler.event("contentBlockDelta", {"delta": delta, "contentBlockIndex": 0})
     handler.event("contentBlockStop", {"contentBlockIndex": 0})
     handler.event("messageStop", {"stopReason": reason})
-    handler.event("metadata", {"metrics": {"latencyMs": 7}} | ({"usage": usage} if answer.metered else {}))
+    handler.event("metadata", {"metrics": {"latencyMs": 7}} | tier | ({"usage": usage} if answer.metered else {}))
     handler.end_events()

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from fusewire.ai.registry import Registry
-from fusewire.config import VENDORS, ConfigurationError, current_settings, load_settings
+from fusewire.config import ConfigurationError, current_settings, load_settings
 
 SECRET = "s3cr3t-v4lue-of-24-letters"  # noqa: S105 - it is looked for where it must not be
 
@@ -27,7 +27,7 @@ def test_defaults() -> None:
     settings = load_settings({})
     assert settings.ai_mode == "cloud"
     assert settings.ai_default_provider is None
-    assert settings.ai_fallback_chain == ("azure", "aws", "gcp", "ollama")
+    assert settings.ai_fallback_chain == ("azure", "aws", "gcp", "openai", "anthropic", "vllm", "ollama")
     assert settings.ai_monthly_budget_usd == 500
     assert settings.ai_budget_alert_threshold == Decimal("0.8")
     assert settings.ai_circuit_breaker_threshold == Decimal("0.95")
@@ -55,6 +55,7 @@ def test_every_setting_is_read_exactly() -> None:
             "AI_RESERVATION_TTL_SECONDS": "90",
             "AI_PRICE_OVERRIDES": '{"vllm/*": {"input_mtok": 0.1, "output_mtok": 0.3, "cached_input_mtok": 0.01}}',
             "AI_PRICE_ALIASES": '{"azure/ours": "gpt-4o"}',
+            "AI_MODEL_ALIASES": '{"gpt-4o": "sota"}',
             "CORS_ORIGINS": "https://a.example, https://b.example",
             "LOG_LEVEL": "debug",
             "AUTH_MODE": "open",
@@ -71,6 +72,7 @@ def test_every_setting_is_read_exactly() -> None:
     prices = (override.input_mtok, override.output_mtok, override.cached_input_mtok)
     assert [str(price) for price in prices] == ["0.1", "0.3", "0.01"]
     assert settings.ai_price_aliases == {"azure/ours": "gpt-4o"}
+    assert settings.ai_model_aliases == {"gpt-4o": "sota"}
     assert settings.cors_origins == ("https://a.example", "https://b.example")
     assert settings.log_level == "DEBUG"
     assert settings.variable("VLLM_BASE_URL") == "http://127.0.0.1:9"
@@ -85,12 +87,24 @@ def test_blank_is_unset(blank: str) -> None:
     assert settings.secret("OPENAI_API_KEY") is None
 
 
+@pytest.mark.parametrize("blank", ["", "  ", "\t"])
+def test_a_blank_database_is_an_error_and_not_unset(blank: str) -> None:
+    assert refusal(DATABASE_URL=blank) == (
+        "DATABASE_URL is set but empty: it must be a libpq connection string such as postgresql://user@host/name, or "
+        "unset."
+    )
+
+
 @pytest.mark.parametrize("limit", ["0", "0.000000001", "1000000000000", "5e2", "500.00"])
 def test_budgets_that_are_allowed(limit: str) -> None:
     assert load_settings({"AI_MONTHLY_BUDGET_USD": limit}).ai_monthly_budget_usd == Decimal(limit)
 
 
 NEGATIVE_PRICE = '{"vllm/m": {"input_mtok": -1, "output_mtok": 1}}'
+TWICE = '{"vllm/m": {"input_mtok": 1, "output_mtok": 2}, "vllm/m": {"input_mtok": 2, "output_mtok": 2}}'
+TWICE_WITHIN = '{"vllm/m": {"input_mtok": 1, "input_mtok": 2, "output_mtok": 2}}'
+TIERS = '[{"start": 9, "price": 2}, {"start": 8, "price": 1}]'
+DESCENDING = f'{{"vllm/m": {{"output_mtok": 1, "input_mtok": {{"base": 1, "tiers": {TIERS}}}}}}}'
 MISSING_PRICE = '{"vllm/m": {"input_mtok": 1}}'
 UNKNOWN_PRICE = '{"vllm/m": {"input_mtok": 1, "output_mtok": 1, "per_image": 2}}'
 NO_NUMBER_PRICE = '{"vllm/m": {"input_mtok": NaN, "output_mtok": 1}}'
@@ -106,6 +120,8 @@ WRONG = [
     ("AI_REQUEST_TIMEOUT_SECONDS", "901", "901", "less than or equal to 900"),
     ("AI_REQUEST_TIMEOUT_SECONDS", "nan", "nan", "less than"),
     ("AI_REQUEST_TIMEOUT_SECONDS", "soon", "soon", "a valid number"),
+    ("AI_SILENCE_TIMEOUT_SECONDS", "0", "0", "greater than 0"),
+    ("AI_SILENCE_TIMEOUT_SECONDS", "901", "901", "less than or equal to 900"),
     ("AI_MAX_OUTPUT_TOKENS", "0", "0", "greater than or equal to 1"),
     ("AI_MAX_OUTPUT_TOKENS", "1.5", "1.5", "a valid integer"),
     ("AI_MONTHLY_BUDGET_USD", "-0.01", "-0.01", "from 0 to"),
@@ -128,9 +144,8 @@ WRONG = [
     ("AI_BUDGET_TIMEZONE", "localtime", "localtime", "an IANA time zone such as UTC"),
     ("AI_BUDGET_TIMEZONE", "/etc/localtime", "/etc/localtime", "an IANA time zone such as UTC"),
     ("AI_RESERVATION_TTL_SECONDS", "0", "0", "greater than 0"),
-    ("AI_RESERVATION_TTL_SECONDS", "59.5", "59.5", "above AI_REQUEST_TIMEOUT_SECONDS=60"),
-    ("AI_RESERVATION_TTL_SECONDS", "60", "60", "above AI_REQUEST_TIMEOUT_SECONDS=60"),
-    ("AI_REQUEST_TIMEOUT_SECONDS", "180", "180", "AI_RESERVATION_TTL_SECONDS=180 must be above"),
+    ("AI_RESERVATION_TTL_SECONDS", "899.5", "899.5", "above AI_REQUEST_TIMEOUT_SECONDS=900"),
+    ("AI_RESERVATION_TTL_SECONDS", "900", "900", "above AI_REQUEST_TIMEOUT_SECONDS=900"),
     ("AI_RESERVATION_TTL_SECONDS", "86401", "86401", "less than or equal to 86400"),
     ("AI_PRICE_OVERRIDES", "{", "{", "a JSON object"),
     ("AI_PRICE_OVERRIDES", "[" * 10_000, "[[[...", "a JSON object"),
@@ -138,13 +153,23 @@ WRONG = [
     ("AI_PRICE_OVERRIDES", "7", "7", "a JSON object"),
     ("AI_PRICE_OVERRIDES", NO_MODEL_PRICE, "'vllm'", "provider/model or provider/*"),
     ("AI_PRICE_OVERRIDES", NEGATIVE_PRICE, "-1", "vllm/m.input_mtok: Input should be greater than or equal to 0"),
-    ("AI_PRICE_OVERRIDES", MISSING_PRICE, '{"input_mtok": 1}', "vllm/m.output_mtok: Field required"),
+    ("AI_PRICE_OVERRIDES", MISSING_PRICE, '{"input_mtok": 1}', "vllm/m: it must have input_mtok and output_mtok, or"),
+    ("AI_PRICE_OVERRIDES", TWICE, "'vllm/m' stands there twice", "a JSON object"),
+    ("AI_PRICE_OVERRIDES", TWICE_WITHIN, "'input_mtok' stands there twice", "a JSON object"),
+    ("AI_PRICE_ALIASES", '{"azure/a": "b", "azure/a": "c"}', "'azure/a' stands there twice", "a JSON object"),
+    ("AI_PRICE_OVERRIDES", DESCENDING, "vllm/m.input_mtok", "tiers must begin at ascending starts"),
+    ("AI_PRICE_OVERRIDES", '{"vllm/m": {"multiply": 0}}', "vllm/m.multiply", "greater than 0"),
     ("AI_PRICE_OVERRIDES", UNKNOWN_PRICE, "2", "vllm/m.per_image: Extra inputs are not permitted"),
     ("AI_PRICE_OVERRIDES", NO_NUMBER_PRICE, "nan", "vllm/m.input_mtok: a price must be a decimal number"),
     ("AI_PRICE_OVERRIDES", '{"vllm/m": 5}', "5", "vllm/m: Input should be a valid dictionary"),
+    ("AI_MODEL_ALIASES", '{"gpt-4o": 4}', "4", "gpt-4o: Input should be a valid string"),
     ("AI_PRICE_ALIASES", '{"azure/ours": 4}', "4", "azure/ours: Input should be a valid string"),
     ("AI_PRICE_ALIASES", '{"ours": "gpt-4o"}', "'ours'", "provider/model"),
     ("AI_PRICE_ALIASES", '{"azure/": "gpt-4o"}', "'azure/'", "provider/model"),
+    ("AI_OUTPUT_BOUNDS", '{"ours": 9}', "'ours'", "provider/model"),
+    ("AI_OUTPUT_BOUNDS", '{"azure/*": 9}', "'azure/*'", "provider/model"),
+    ("AI_OUTPUT_BOUNDS", '{"azure/ours": 0}', "0", "greater than or equal to 1"),
+    ("AI_OUTPUT_BOUNDS", '{"azure/ours": "many"}', "many", "valid integer"),
     ("LOG_LEVEL", "loud", "LOUD", "'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'"),
     ("AUTH_MODE", "none", "none", "'keys' or 'open'"),
     ("AZURE_KEY_EXPIRES_ON", "next year", "next year", "must be a date, YYYY-MM-DD"),
@@ -179,9 +204,9 @@ def test_a_wrong_connection_string_is_told_without_it(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_settings({"DATABASE_URL": url})
     assert str(caught.value).startswith("DATABASE_URL=(hidden) can't be used: it must be a libpq connection string")
-    told = "".join(traceback.format_exception(caught.value))
-    assert SECRET not in told
-    assert "db.example" not in told
+    message = "".join(traceback.format_exception(caught.value))
+    assert SECRET not in message
+    assert "db.example" not in message
 
 
 def test_no_setting_prints_a_secret() -> None:
@@ -212,7 +237,7 @@ def test_settings_do_not_change() -> None:
 def test_key_expiry() -> None:
     settings = load_settings({"AZURE_KEY_EXPIRES_ON": "2027-01-31"})
     assert settings.key_expiry("azure") == date(2027, 1, 31)
-    assert [settings.key_expiry(vendor) for vendor in VENDORS if vendor != "azure"] == [None] * 6
+    assert [settings.key_expiry(vendor) for vendor in ("openai", "nobody")] == [None] * 2
 
 
 def test_the_process_reads_its_environment_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,3 +250,33 @@ def test_the_process_reads_its_environment_once(monkeypatch: pytest.MonkeyPatch)
         assert current_settings() is first
     finally:
         current_settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "put-48-random-letters-and-digits-here",
+        "Change-Me-To-Something-Random",
+        "changemechangemechangeme",
+        "your-admin-key-goes-in-here",
+        "<48-letters-and-digits-of-yours>",
+    ],
+)
+def test_a_placeholder_is_no_key(key: str) -> None:
+    line = refusal(ADMIN_API_KEY=key)
+    assert "ADMIN_API_KEY=(hidden) can't be used" in line
+    assert "placeholder" in line and "make -s key" in line
+
+
+def test_what_is_public_has_every_providers_models_and_no_credential() -> None:
+    models = {
+        "AZURE_SOTA_DEPLOYMENT": "d",
+        "AWS_BEDROCK_SOTA_MODEL": "b",
+        "VLLM_MODEL": "v",
+        "NEWCOMER_EMBEDDING_MODEL": "n",
+    }
+    others = {"OPENAI_API_KEY": SECRET, "OLLAMA_BASE_URL": "http://o.invalid", "AI_MODEL": "m"}
+    public = load_settings(models | others).public()
+    assert {name: public[name.lower()] for name in models} == models
+    assert not {name.lower() for name in others} & public.keys()
+    assert SECRET not in str(public)

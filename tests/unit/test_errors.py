@@ -8,6 +8,7 @@ import pytest
 
 from fusewire import errors
 from fusewire.errors import (
+    AllowanceNotFoundError,
     AllProvidersFailedError,
     AuthenticationError,
     BudgetExceededError,
@@ -19,13 +20,18 @@ from fusewire.errors import (
     InvalidRequestError,
     KeyNotFoundError,
     LedgerUnavailableError,
+    ModelNotBoundedError,
     ModelNotFoundError,
     ModelNotPricedError,
     NoEligibleProviderError,
     PermissionDeniedError,
+    PreviousResponseNotFoundError,
+    PriceNotFoundError,
     ProviderOutcome,
     RateLimitedError,
+    RepeatedRefusalError,
     RequestTooLargeError,
+    ResponseNotFoundError,
     SecretsUnavailableError,
     UnsupportedParameterError,
     usd,
@@ -38,10 +44,16 @@ TREE: list[tuple[FusewireError, int, str, str, bool | None]] = [
     (InvalidRequestError("m"), 400, "invalid_request_error", "invalid_request_error", False),
     (UnsupportedParameterError("m", param="n"), 400, "unsupported_parameter", "invalid_request_error", False),
     (ModelNotPricedError("vllm", "m"), 400, "model_not_priced", "invalid_request_error", False),
+    (ModelNotBoundedError("azure", "m"), 400, "model_not_bounded", "invalid_request_error", False),
     (ContentPolicyError("m"), 400, "content_policy_violation", "invalid_request_error", False),
+    (RepeatedRefusalError("azure", "m", 3, 42), 400, "repeated_refusal", "invalid_request_error", False),
     (CallNotFoundError("m"), 404, "call_not_found", "invalid_request_error", False),
     (KeyNotFoundError("m"), 404, "key_not_found", "invalid_request_error", False),
+    (PriceNotFoundError("m"), 404, "price_not_found", "invalid_request_error", False),
+    (AllowanceNotFoundError("m"), 404, "allowance_not_found", "invalid_request_error", False),
     (ModelNotFoundError("m"), 404, "model_not_found", "invalid_request_error", False),
+    (ResponseNotFoundError("m"), 404, "response_not_found", "invalid_request_error", False),
+    (PreviousResponseNotFoundError("m"), 400, "previous_response_not_found", "invalid_request_error", False),
     (RequestTooLargeError("m"), 413, "request_too_large", "invalid_request_error", False),
     (AuthenticationError("m"), 401, "invalid_api_key", "authentication_error", False),
     (PermissionDeniedError("m"), 403, "permission_denied", "permission_error", False),
@@ -94,6 +106,12 @@ def test_an_unpriced_model_is_told_how_to_be_priced() -> None:
     assert "vllm/ours" in error.message
     assert "AI_PRICE_OVERRIDES" in error.message
     assert '{"vllm/ours": {"input_mtok": 1, "output_mtok": 2}}' in error.message
+
+
+def test_an_unbounded_model_is_told_how_to_be_bounded() -> None:
+    error = ModelNotBoundedError("azure", "ours")
+    assert error.param == "model"
+    assert """Set AI_OUTPUT_BOUNDS ('{"azure/ours": 262144}',""" in error.message
 
 
 def test_all_failed_names_each_provider_and_the_earliest_return() -> None:

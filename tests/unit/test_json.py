@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusewire.json import dumps, loads, written
+from fusewire.json import dumps, loads, preencode
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_text_stays_readable() -> None:
 
 
 def test_what_json_does_not_know_is_its_text() -> None:
-    told = [datetime(2026, 11, 1, tzinfo=UTC), date(2026, 11, 1), UUID(int=1)]
-    assert dumps(told) == '["2026-11-01 00:00:00+00:00","2026-11-01","00000000-0000-0000-0000-000000000001"]'
+    result = [datetime(2026, 11, 1, tzinfo=UTC), date(2026, 11, 1), UUID(int=1)]
+    assert dumps(result) == '["2026-11-01 00:00:00+00:00","2026-11-01","00000000-0000-0000-0000-000000000001"]'
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), Decimal("NaN"), Decimal("Infinity")])
@@ -76,4 +76,4 @@ def test_what_is_no_number_is_refused(value: object) -> None:
     st.recursive(st.none() | st.integers() | st.text() | st.decimals(allow_nan=False, allow_infinity=False), st.lists)
 )
 def test_what_is_written_once_reads_the_same_within_another_value(value: object) -> None:
-    assert dumps({"a": written(value)}) == dumps({"a": value})
+    assert dumps({"a": preencode(value)}) == dumps({"a": value})

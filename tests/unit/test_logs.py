@@ -80,6 +80,15 @@ def test_an_event_of_another_call_keeps_that_calls_id(lines: Lines) -> None:
     assert line["request_id"] == "crashed-1"
 
 
+def test_an_event_outside_a_call_has_no_request_id() -> None:
+    run = printed_by(
+        "from fusewire import logs; logs.event('function.failed', path='p', location='f.py:1', message='m')"
+    )
+    [line] = map(json.loads, run.stdout.splitlines())
+    assert list(line) == [*ALWAYS, "message", "path", "location"]
+    assert (line["request_id"], line["message"], line["location"]) == (None, "m", "f.py:1")
+
+
 def test_what_no_saved_query_knows_is_refused(lines: Lines) -> None:
     with pytest.raises(TypeError, match="unknown log fields: answer, prompt"):
         logs.event("router.success", prompt="secret", answer="secret", model="gpt")
@@ -122,23 +131,25 @@ def test_a_process_prints_its_lines_to_standard_output() -> None:
     assert run.stderr == ""
 
 
-@pytest.mark.parametrize(("level", "told"), [("INFO", ["router.success", "ledger.unavailable"]),
-                                             ("WARNING", ["ledger.unavailable"])])  # fmt: skip
-def test_under_awss_runtime_the_level_is_ours_and_libraries_are_quiet(level: str, told: list[str]) -> None:
+@pytest.mark.parametrize(("level", "events"), [("INFO", ["router.success", "ledger.unavailable", "metrics", "metrics"]),
+                                               ("WARNING", ["ledger.unavailable", "metrics", "metrics"])])  # fmt: skip
+def test_under_awss_runtime_the_level_is_ours_and_libraries_are_quiet(level: str, events: list[str]) -> None:
     run = printed_by(
         f"""
 import logging
 from awslambdaric.bootstrap import _setup_logging, StandardLogSink
 from awslambdaric.lambda_runtime_log_utils import LogFormat
 _setup_logging(LogFormat.JSON, "INFO", StandardLogSink())
-from fusewire import logs
+from fusewire import logs, metrics
+metrics.configure("fusewire/test")
 logs.start_request("r", "{level}")
 logging.getLogger("httpx2").info("HTTP Request: POST https://vendor.example")
-logs.event("router.success")
+logs.event("router.success", provider="p", cost_usd=0, latency_ms=1)
 logs.event("ledger.unavailable", logging.WARNING)
+logs.end_request()
 """,
         AWS_LAMBDA_LOG_LEVEL="INFO",
         AWS_LAMBDA_LOG_FORMAT="JSON",
     )
-    assert [json.loads(line)["event"] for line in run.stdout.splitlines()] == told
+    assert [json.loads(line)["event"] for line in run.stdout.splitlines()] == events
     assert run.stderr == ""

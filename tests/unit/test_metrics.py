@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from fusewire import logs, metrics
+from fusewire.ai.failures import CONSEQUENCES, Health
 
 
 @pytest.fixture(autouse=True)
 def wanted() -> Iterator[None]:
-    metrics.into("fusewire/test")
+    metrics.configure("fusewire/test")
     metrics.begin()
     yield
-    metrics.into(None)
+    metrics.configure(None)
     metrics.begin()
 
 
@@ -26,7 +27,7 @@ def values(document: dict[str, Any]) -> dict[str, object]:
     return {name: value for name, value in document.items() if name not in ("_aws", "provider")}
 
 
-def told() -> list[tuple[str | None, dict[str, object]]]:
+def result() -> list[tuple[str | None, dict[str, object]]]:
     """(provider, values) of each document."""
     documents: list[dict[str, Any]] = metrics.end()
     return [(each.get("provider"), values(each)) for each in documents]
@@ -41,7 +42,7 @@ def test_a_call_over_two_providers_is_one_document_and_one_for_each_of_them() ->
     metrics.observe("router.success", {"provider": "openai", "cost_usd": Decimal("0.01"), "latency_ms": 12})
     metrics.budget(lambda: Decimal("0.4"), Decimal(0))
     whole = {"Requests": 1, "Spend": Decimal("0.31"), "SettledAtBound": 1, "UsageRatio": Decimal("0.4"), "Latency": 12}
-    assert told() == [
+    assert result() == [
         (None, whole | {"Reserved": 0}),
         ("azure", {"Spend": Decimal("0.3"), "Failures": 1}),
         ("openai", {"Spend": Decimal("0.01")}),
@@ -51,7 +52,7 @@ def test_a_call_over_two_providers_is_one_document_and_one_for_each_of_them() ->
 @pytest.mark.parametrize(("kind", "spend"), [("expired", 2), ("abandoned", 2), ("no_usage", None)])
 def test_a_bound_is_counted_as_spent_where_no_other_line_has_it(kind: str, spend: int | None) -> None:
     metrics.observe("ledger.settled_at_bound", {"provider": "p", "kind": kind, "cost_usd": Decimal(2)})
-    [(_, whole), *by_provider] = told()
+    [(_, whole), *by_provider] = result()
     assert (whole["SettledAtBound"], whole.get("Spend")) == (1, spend)
     assert by_provider == ([("p", {"Spend": 2})] if spend else [])
 
@@ -68,29 +69,30 @@ def test_a_bound_is_counted_as_spent_where_no_other_line_has_it(kind: str, spend
 def test_an_alarming_event_is_counted(event: str, name: str) -> None:
     metrics.observe(event, {"code": "whatever", "cost_usd": Decimal(9)})
     metrics.observe(event, {})
-    assert told() == [(None, {name: 2})]
+    assert result() == [(None, {name: 2})]
 
 
 def test_what_a_caller_does_wrong_alarms_nobody() -> None:
     metrics.observe("router.all_failed", {"code": "model_not_found"})
-    for kind in ("rejected_request", "content_policy", "too_large", "input_too_long"):
-        metrics.observe("router.provider_failed", {"provider": "p", "kind": kind, "cost_usd": Decimal(0)})
-    assert told() == [(None, {"Spend": 0}), ("p", {"Spend": 0})]
+    untouched = [kind for kind, consequence in CONSEQUENCES.items() if consequence.health is Health.UNTOUCHED]
+    for kind in untouched:
+        metrics.observe("router.provider_failed", {"provider": "p", "kind": kind.value, "cost_usd": Decimal(0)})
+    assert result() == [(None, {"Spend": 0}), ("p", {"Spend": 0})]
 
 
 def test_an_event_that_measures_nothing_makes_no_document() -> None:
     for event in ("audit", "provider.cooldown", "circuit_breaker.manual_reset"):
         metrics.observe(event, {"cost_usd": Decimal(1)})
-    assert told() == []
+    assert result() == []
 
 
 def test_overhead_is_what_providers_didnt_take() -> None:
     metrics.count("Requests")
-    with metrics.waiting():
+    with metrics.provider_time():
         time.sleep(0.1)
     time.sleep(0.02)
-    metrics.answering(streamed=True)
-    [(_, whole)] = told()
+    metrics.mark_first_byte(streamed=True)
+    [(_, whole)] = result()
     overhead, first = whole["Overhead"], whole["TimeToFirstToken"]
     assert isinstance(overhead, Decimal) and isinstance(first, Decimal)
     assert 20 <= overhead <= first - 100
@@ -98,36 +100,36 @@ def test_overhead_is_what_providers_didnt_take() -> None:
 
 def test_a_provider_that_fails_had_its_turn_too() -> None:
     metrics.count("Requests")
-    with pytest.raises(KeyError), metrics.waiting():
+    with pytest.raises(KeyError), metrics.provider_time():
         time.sleep(0.1)
         raise KeyError
-    metrics.answering(streamed=False)
-    [(_, whole)] = told()
+    metrics.mark_first_byte(streamed=False)
+    [(_, whole)] = result()
     assert isinstance(whole["Overhead"], Decimal) and whole["Overhead"] < 100
     assert "TimeToFirstToken" not in whole
 
 
 def test_what_asks_no_provider_has_no_overhead() -> None:
-    metrics.answering(streamed=False)
-    assert told() == []
+    metrics.mark_first_byte(streamed=False)
+    assert result() == []
 
 
 def test_a_request_begins_with_nothing_of_the_one_before() -> None:
     metrics.count("Requests")
     metrics.begin()
     metrics.observe("function.error", {})
-    assert told() == [(None, {"FunctionErrors": 1})]
-    assert told() == []
+    assert result() == [(None, {"FunctionErrors": 1})]
+    assert result() == []
 
 
 def test_without_a_namespace_nothing_is_kept() -> None:
-    metrics.into(None)
+    metrics.configure(None)
     metrics.begin()
     metrics.count("Requests")
     metrics.budget(lambda: Decimal(1), Decimal(1))
     metrics.observe("router.success", {})
-    metrics.answering(streamed=True)
-    with metrics.waiting():
+    metrics.mark_first_byte(streamed=True)
+    with metrics.provider_time():
         pass
     assert metrics.end() == []
 

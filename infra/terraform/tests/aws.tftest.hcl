@@ -223,6 +223,63 @@ run "widest" {
   }
 }
 
+# The workflows' roles: none by default, and each for one subject of GitHub's tokens.
+
+run "pipeline" {
+  module {
+    source = "./modules/aws"
+  }
+
+  variables {
+    github_repository = "our-organisation@123/fusewire@456"
+  }
+
+  assert {
+    condition = { for name, role in aws_iam_role.workflow : name => one(jsondecode(role.assume_role_policy).Statement).Condition.StringEquals } == {
+      plan = {
+        "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
+        "token.actions.githubusercontent.com:sub" = "repo:our-organisation@123/fusewire@456:pull_request"
+      }
+      deploy = {
+        "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
+        "token.actions.githubusercontent.com:sub" = "repo:our-organisation@123/fusewire@456:environment:test"
+      }
+    }
+    error_message = "A role is for one subject and one audience, without a wildcard."
+  }
+
+  assert {
+    condition     = { for name, attached in aws_iam_role_policy_attachment.workflow : name => attached.policy_arn } == { plan = "arn:aws:iam::aws:policy/ReadOnlyAccess", deploy = "arn:aws:iam::aws:policy/PowerUserAccess" }
+    error_message = "The role that plans reads."
+  }
+
+  assert {
+    condition     = anytrue([for statement in jsondecode(aws_iam_role_policy.workflow[0].policy).Statement : statement.Effect == "Deny" && statement.Resource == "arn:aws:iam::123456789012:role/fusewire-test-github-*"])
+    error_message = "The role that deploys doesn't change the workflows' roles."
+  }
+
+  assert {
+    condition     = length(aws_iam_openid_connect_provider.github) == 1 && output.workflow_roles.plan != null
+    error_message = "The account's provider is made where there is none."
+  }
+}
+
+run "pipeline_of_another_stage" {
+  module {
+    source = "./modules/aws"
+  }
+
+  variables {
+    github_repository   = "our-organisation/fusewire"
+    github_provider_arn = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
+  }
+
+  assert {
+    condition     = length(aws_iam_openid_connect_provider.github) == 0 && one(jsondecode(aws_iam_role.workflow["deploy"].assume_role_policy).Statement).Principal.Federated == "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
+    error_message = "An account has one provider."
+  }
+}
+
 # What is refused before anything is made, each by the variable that says why.
 
 run "wrong" {
@@ -244,12 +301,14 @@ run "wrong" {
     backup_retention_days       = 0
     database_log_retention_days = 31
     app_password_rotation_days  = 0.5
+    github_repository           = "fusewire"
+    github_provider_arn         = "arn:aws:iam::123456789012:role/github"
   }
 
   expect_failures = [
     var.stage, var.region, var.vpc_cidr, var.nat_gateways, var.model_servers, var.postgres_version,
     var.instance_class, var.allocated_storage_gb, var.backup_retention_days, var.database_log_retention_days,
-    var.app_password_rotation_days,
+    var.app_password_rotation_days, var.github_repository, var.github_provider_arn,
   ]
 }
 
@@ -305,6 +364,11 @@ run "no_way_to_the_secrets" {
 
 run "the_roots_defaults" {
   command = plan
+
+  assert {
+    condition     = length(output.workflow_roles) == 0
+    error_message = "Nobody signs in from outside unless a repository is named."
+  }
 
   assert {
     condition     = length(output.nat_addresses) == 1 && output.parameters.database_iam_auth == "false" && output.parameters.database_proxy_name == "fusewire-test"

@@ -13,6 +13,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from fusewire.ai.allowances import Allowances
+from fusewire.services import Services
 from tests.conftest import cloned
 from tests.integration.ai.contract import Row
 from tests.integration.ai.observing import Books, LogLines, logged
@@ -89,3 +91,9 @@ def wire(lasting_wire: Wire) -> Wire:
     """The same, with nothing asked of it yet."""
     lasting_wire.reset()
     return lasting_wire
+
+
+@pytest.fixture
+def nothing_learned(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test's database is empty; what a lasting core has learned from another's must be gone as well."""
+    monkeypatch.setattr(services.router, "_allowances", Allowances())

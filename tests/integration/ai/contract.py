@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fusewire.ai.bounds import TOKENS_PER_REQUEST
 from fusewire.ai.provider import AIProvider, Timeouts
-from fusewire.ai.registry import Registry
-from fusewire.ai.vocabulary import ChatRequest, EmbeddingRequest
+from fusewire.ai.providers.openai_compatible import OpenAICompatibleProvider
+from fusewire.ai.registry import _PROVIDER_FACTORIES, Registry
+from fusewire.ai.schema import ChatRequest, EmbeddingRequest
 from fusewire.config import load_settings
 from tests.support.wires import AWS_KEY_ID, AnthropicWire, BedrockWire, OpenAIWire, VertexWire, Wire
 
@@ -94,49 +96,50 @@ def gcp(url: str) -> dict[str, str]:
     }
 
 
-def openai(url: str) -> dict[str, str]:
-    return {
-        "OPENAI_BASE_URL": f"{url}/v1",
-        "OPENAI_API_KEY": KEY,
-        "OPENAI_SOTA_MODEL": SOTA,
-        "OPENAI_COST_EFFECTIVE_MODEL": COST_EFFECTIVE,
-        "OPENAI_EMBEDDING_MODEL": EMBEDDING,
-    }
-
-
 def anthropic(url: str) -> dict[str, str]:
     return {
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_API_KEY": KEY,
         "ANTHROPIC_SOTA_MODEL": SOTA,
         "ANTHROPIC_COST_EFFECTIVE_MODEL": COST_EFFECTIVE,
+        "ANTHROPIC_TEMPLATE_TOKENS": str(TOKENS_PER_REQUEST),
     }
 
 
-def ollama(url: str) -> dict[str, str]:
-    return {
-        "OLLAMA_BASE_URL": url,
-        "OLLAMA_SOTA_MODEL": SOTA,
-        "OLLAMA_COST_EFFECTIVE_MODEL": COST_EFFECTIVE,
-        "OLLAMA_EMBEDDING_MODEL": EMBEDDING,
-    }
+def of_variables(provider: str) -> Callable[[str], dict[str, str]]:
+    """The settings of a provider that speaks OpenAI's protocol, from the variables that it declares."""
+    names = Registry(load_settings({})).get(provider).variables
+
+    def settings(url: str) -> dict[str, str]:
+        values = {
+            names.endpoint: f"{url}/v1",
+            names.credential: KEY,
+            names.cost_effective: COST_EFFECTIVE,
+            names.sota: SOTA,
+            names.embedding: EMBEDDING,
+            # As a vendor's own server, so that one bound holds for all rows.
+            names.template_tokens: str(TOKENS_PER_REQUEST),
+        }
+        return {name: value for name, value in values.items() if name}
+
+    return settings
 
 
-def vllm(url: str) -> dict[str, str]:
-    return {
-        "VLLM_BASE_URL": url,
-        "VLLM_API_KEY": KEY,
-        "VLLM_MODEL": SOTA,
-        "VLLM_EMBEDDING_MODEL": EMBEDDING,
-    }
+def usual_row(provider: str) -> Row:
+    """The row of a provider that speaks OpenAI's protocol and has no other."""
+    names = Registry(load_settings({})).get(provider).variables
+    return Row(
+        provider,
+        provider,
+        of_variables(provider),
+        credential=("authorization", f"Bearer {KEY}") if names.credential else None,
+        embedding=EMBEDDING if names.embedding else None,
+    )
 
 
-ROWS = [
-    Row("openai", "openai", openai),
+_OWN_ROWS = [
     Row("azure", "azure", azure, credential=("api-key", KEY)),
     Row("azure-dated", "azure", dated_azure, credential=("api-key", KEY)),
-    Row("ollama", "ollama", ollama, credential=None),
-    Row("vllm", "vllm", vllm),
     Row("anthropic", "anthropic", anthropic, AnthropicWire, embedding=None),
     Row(
         "aws",
@@ -149,6 +152,17 @@ ROWS = [
     ),
     Row("gcp", "gcp", gcp, VertexWire, ("authorization", "Bearer token-"), "text-embedding-005"),
 ]
+
+ROWS = [
+    *(
+        usual_row(name)
+        for name in _PROVIDER_FACTORIES
+        if name not in {row.provider for row in _OWN_ROWS}
+        and isinstance(Registry(load_settings({})).get(name), OpenAICompatibleProvider)
+    ),
+    *_OWN_ROWS,
+]
+"""Any other provider needs a row of its own."""
 
 
 def chat(**fields: object) -> ChatRequest:

@@ -11,8 +11,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from fusewire import logs
+from fusewire.ai.permissions import Classification
 from fusewire.ai.router import Caller
-from fusewire.ai.tiers import Classification
 from tests.support.upstream import Upstream
 
 
@@ -94,7 +94,8 @@ PRICES = {
 
 
 def two_clouds(first: Upstream, second: Upstream, **variables: str) -> dict[str, str]:
-    """Azure before OpenAI, both priced."""
+    """Azure before OpenAI, both priced; and Ollama, where its variables are among the others."""
+    local = any(name.startswith("OLLAMA_") for name in variables)
     return {
         "AI_FALLBACK_CHAIN": "azure,openai",
         "AZURE_AI_ENDPOINT": first.url.removesuffix("/v1"),
@@ -104,7 +105,9 @@ def two_clouds(first: Upstream, second: Upstream, **variables: str) -> dict[str,
         "OPENAI_BASE_URL": second.url,
         "OPENAI_API_KEY": "sentinel-openai-key",
         "OPENAI_SOTA_MODEL": "second",
-        "AI_PRICE_OVERRIDES": json.dumps(PRICES),
+        "AI_PRICE_OVERRIDES": json.dumps(
+            {name: price for name, price in PRICES.items() if local or name != "ollama/*"}
+        ),
         **variables,
     }
 

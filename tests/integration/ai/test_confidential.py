@@ -2,7 +2,7 @@
 
 import pytest
 
-from fusewire.ai.tiers import Classification
+from fusewire.ai.permissions import Classification
 from fusewire.errors import NoEligibleProviderError
 from tests.conftest import CoreFactory
 from tests.integration.ai.contract import chat, embedding

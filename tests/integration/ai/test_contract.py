@@ -12,13 +12,14 @@ import pytest
 from fusewire.ai.failures import FailureKind, ProviderFailure
 from fusewire.ai.provider import AIProvider
 from fusewire.ai.registry import _PROVIDER_FACTORIES, _in
-from fusewire.ai.vocabulary import ChatRequest, ChatResponse, StreamChunk
+from fusewire.ai.schema import ChatRequest, ChatResponse, EmbeddingRequest, StreamChunk, needs
 from fusewire.errors import AllProvidersFailedError
 from fusewire.services import Services
 from tests.conftest import CoreFactory
 from tests.integration.ai.contract import CAP, COST_EFFECTIVE, KEY, ROWS, SOTA, TIMES, Row, chat, embedding
 from tests.integration.ai.observing import Books, caller
-from tests.support.wires import CALL, CALL_ID, Answer, Wire
+from tests.integration.ai.refusals import REFUSALS
+from tests.support.wires import CALL, CALL_ID, Answer, OpenAIWire, Wire
 
 PARAMETERS = {
     "type": "object",
@@ -33,11 +34,12 @@ NAMED = {"type": "function", "function": {"name": "weather"}}
 # A provider that isn't in the tree: its one file, and below its one line in `_PROVIDER_FACTORIES`.
 STRANGERS_FILE = """
 from fusewire.ai.provider import Variables
-from fusewire.ai.providers.openai_compatible import OpenAICompatibleProvider
+from fusewire.ai.providers.openai_compatible import USUAL, OpenAICompatibleProvider
 
 
 class StrangerProvider(OpenAICompatibleProvider):
     id = "stranger"
+    supported = USUAL
     variables = Variables(
         endpoint="STRANGER_BASE_URL",
         credential="STRANGER_API_KEY",
@@ -83,14 +85,27 @@ def asked(provider: AIProvider, *, streamed: bool = False, **fields: object) -> 
     return provider.complete(chat(**fields), SOTA, CAP, TIMES)
 
 
-def finish_of(told: ChatResponse | list[StreamChunk]) -> str | None:
-    if isinstance(told, ChatResponse):
-        return told.choices[0].finish_reason
-    (finish,) = [choice.finish_reason for chunk in told for choice in chunk.choices if choice.finish_reason]
+def finish_of(result: ChatResponse | list[StreamChunk]) -> str | None:
+    if isinstance(result, ChatResponse):
+        return result.choices[0].finish_reason
+    (finish,) = [choice.finish_reason for chunk in result for choice in chunk.choices if choice.finish_reason]
     return finish
 
 
 streamed_or_not = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+
+
+@streamed_or_not
+def test_a_refusal_is_known_by_the_vendors_own_words(
+    row: Row, provider: AIProvider, wire: Wire, streamed: bool
+) -> None:
+    for status, body, kind, source in REFUSALS[row.wire]:
+        wire.will_refuse(status, body)
+        with pytest.raises(ProviderFailure) as caught:
+            asked(provider, streamed=streamed)
+        assert caught.value.kind is kind, (source, caught.value.message)
+        assert f"HTTP {status}" in caught.value.message
+        assert "arn:" not in caught.value.message
 
 
 def test_it_is_configured_by_its_own_settings(row: Row, provider: AIProvider) -> None:
@@ -133,8 +148,8 @@ def test_what_openais_sdk_looks_for_is_always_there(
     provider: AIProvider, wire: Wire, answer: Answer, streamed: bool
 ) -> None:
     wire.will_answer(answer)
-    told = asked(provider, streamed=streamed, tools=[TOOL])
-    for part in [told] if isinstance(told, ChatResponse) else told:
+    result = asked(provider, streamed=streamed, tools=[TOOL])
+    for part in [result] if isinstance(result, ChatResponse) else result:
         sent = part.model_dump(exclude_unset=True)
         assert sent["object"] == ("chat.completion.chunk" if streamed else "chat.completion")
         assert sent.keys() >= {"id", "created", "model", "choices"}
@@ -254,26 +269,52 @@ def test_an_advisory_field_never_costs_the_answer(provider: AIProvider, wire: Wi
 
 
 def test_embeddings_as_numbers(row: Row, provider: AIProvider, wire: Wire) -> None:
-    if row.embedding is None:
+    if row.embedding is None and row.wire is not OpenAIWire:
         with pytest.raises(ProviderFailure):
             provider.embed(embedding(), SOTA, TIMES)
         assert wire.requests == []
         return
     wire.will_embed()
-    response = provider.embed(embedding(input=["a", "bc"]), row.embedding, TIMES)
+    response = provider.embed(embedding(input=["a", "bc"]), row.embedding or "pinned", TIMES)
     assert [item.embedding for item in response.data] == [[0.5, -0.25], [0.5, -0.25]]
     assert [item.index for item in response.data] == [0, 1]
     assert response.usage is not None
     assert response.usage.prompt_tokens == 3
 
 
+@pytest.mark.parametrize("fields", [{"dimensions": 64}, {"user": "u"}, {"input": [[3, 4]]}], ids=json.dumps)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.embedding], ids=lambda row: str(row.name), indirect=True)
+def test_a_field_of_an_embedding_is_sent_if_it_is_declared(
+    row: Row, provider: AIProvider, wire: Wire, fields: dict[str, Any]
+) -> None:
+    model = row.embedding or ""
+    request = embedding(**fields)
+    without, sent = (upstream(provider, wire, each, model) for each in (embedding(), request))
+    declared = {need.capability for need in needs(request)} <= provider.supports(model)
+    assert declared is not bool(provider.unsupported(request, model) or provider.dropped(request, model))
+    assert without is not None
+    assert (sent not in (None, without)) is declared
+
+
+def upstream(provider: AIProvider, wire: Wire, request: EmbeddingRequest, model: str) -> dict[str, Any] | None:
+    """What the vendor got; None where nothing was sent."""
+    wire.reset()
+    wire.will_embed()
+    try:
+        provider.embed(request, model, TIMES)
+    except ProviderFailure:
+        return None
+    [sent] = wire.requests
+    return sent
+
+
 @pytest.mark.parametrize("row", [row for row in ROWS if row.embedding], ids=lambda row: str(row.name), indirect=True)
 def test_embeddings_as_base64(row: Row, provider: AIProvider, wire: Wire) -> None:
     wire.will_embed()
     response = provider.embed(embedding(encoding_format="base64"), row.embedding or "", TIMES)
-    told = response.data[0].embedding
-    assert isinstance(told, str)
-    assert struct.unpack("<2f", base64.b64decode(told)) == (0.5, -0.25)
+    result = response.data[0].embedding
+    assert isinstance(result, str)
+    assert struct.unpack("<2f", base64.b64decode(result)) == (0.5, -0.25)
 
 
 @pytest.mark.parametrize(
@@ -322,6 +363,120 @@ def test_cached_and_reasoning_tokens_are_priced_right(row: Row, wire: Wire, serv
     assert by_provider == {row.provider: 2 * EXPECTED_COST}
     assert by_model == {f"{row.provider}/{SOTA}": 2 * EXPECTED_COST}
     assert books.ends() == [(row.provider, "settled", "actual", "success")] * 2
+    books.check()
+
+
+# --- service tiers ---
+
+TIERED_MODEL = "gpt-5"
+
+
+def tier_sent(wire: Wire) -> str | None:
+    sent = wire.requests[-1]
+    tier: str | None = sent.get("service_tier") or sent.get("serviceTier", {}).get("type")
+    return tier
+
+
+@streamed_or_not
+@pytest.mark.parametrize("named", [None, "auto", "default"])
+def test_the_default_service_tier_is_asked_for_by_name(
+    provider: AIProvider, wire: Wire, named: str | None, streamed: bool
+) -> None:
+    # A project's or a deployment's own default costs up to 2.5 times as much (bolna#479; pi#3307; coder/xum#4352).
+    request = chat(stream=streamed, **({} if named is None else {"service_tier": named}))
+    assert provider.unsupported(request, TIERED_MODEL) == ()
+    if streamed:
+        list(provider.stream(request, TIERED_MODEL, CAP, TIMES))
+    else:
+        provider.complete(request, TIERED_MODEL, CAP, TIMES)
+    has_tiers = "service_tier" in provider.supports(TIERED_MODEL)
+    assert tier_sent(wire) == ("default" if has_tiers else None)
+
+
+@pytest.mark.parametrize(("asked", "sent"), [("flex", "flex"), ("priority", "priority"), ("fast", "priority")])
+def test_another_tier_is_sent_or_dropped_by_name(provider: AIProvider, wire: Wire, asked: str, sent: str) -> None:
+    request = chat(service_tier=asked)
+    has_tiers = "service_tier" in provider.supports(TIERED_MODEL)
+    provider.complete(request, TIERED_MODEL, CAP, TIMES)
+    assert tier_sent(wire) == (sent if has_tiers else None)
+    assert provider.dropped(request, TIERED_MODEL) == (() if has_tiers else ("service_tier",))
+
+
+PLAIN = Decimal("0.0024")
+"""Of 100 tokens in and 100 out, at 8 and 16 USD per million."""
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "factor"),
+    [
+        (None, None, "1"),
+        (None, "default", "1"),
+        (None, "standard", "1"),
+        # Whatever was asked for, the vendor bills the tier that served (litellm#31837, #30558, #21171; posthog#94200).
+        (None, "priority", "2"),
+        ("flex", "flex", "0.5"),
+        ("flex", "default", "1"),
+        ("priority", "priority", "2"),
+        ("priority", "fast", "2"),
+        ("priority", "default", "1"),
+        # Nobody knows which it was: the dearest that it can have been.
+        ("flex", None, "1"),
+        ("priority", None, "2"),
+        # A tier without a price: the bound.
+        (None, "scale", None),
+        (None, "ultrafast", None),
+    ],
+)
+@streamed_or_not
+def test_a_call_is_booked_in_the_service_tier_that_the_answer_names(
+    row: Row,
+    wire: Wire,
+    core: CoreFactory,
+    books: Books,
+    asked: str | None,
+    answered: str | None,
+    factor: str | None,
+    streamed: bool,
+) -> None:
+    price = {"input_mtok": 8, "output_mtok": 16, "flex": {"multiply": "0.5"}, "priority": {"multiply": 2}}
+    services = core(**row.settings(wire) | {"AI_PRICE_OVERRIDES": json.dumps({f"{row.provider}/*": price})})
+    provider = services.registry.get(row.provider)
+    wire.will_answer(Answer(("x",), prompt=100, completion=100, tier=answered))
+    request = chat(max_completion_tokens=200, stream=streamed, **({} if asked is None else {"service_tier": asked}))
+    if asked and provider.dropped(request, SOTA):
+        assert provider.dropped(request, SOTA) == ("service_tier",)
+        # It wasn't asked for, and so it isn't taken for what served.
+        asked, factor = None, "1" if answered is None else factor
+    if streamed:
+        list(services.router.stream(request, caller()).chunks)
+    else:
+        services.router.complete(request, caller())
+    [entry] = books.entries()
+    assert entry["cost"] <= entry["bound"] or (asked is None and answered in ("priority", "fast"))
+    if factor is None:
+        assert (entry["cost_basis"], entry["cost"]) == ("bound", entry["bound"])
+    else:
+        assert (entry["cost_basis"], entry["cost"]) == ("actual", PLAIN * Decimal(factor))
+    books.check()
+
+
+@streamed_or_not
+@pytest.mark.parametrize("asked", ["flex", "priority", "fast"])
+def test_a_tier_without_a_price_is_dropped_by_name(
+    row: Row, wire: Wire, services: Services, books: Books, asked: str, streamed: bool
+) -> None:
+    """The call is sent, bounded and booked in the default tier (BerriAI/litellm#17911; can1357/oh-my-pi#6451)."""
+    request = chat(max_completion_tokens=200, stream=streamed, service_tier=asked)
+    if streamed:
+        streaming = services.router.stream(request, caller())
+        list(streaming.chunks)
+        dropped = streaming.dropped
+    else:
+        dropped = services.router.complete(request, caller())[1].dropped
+    assert "service_tier" in dropped
+    assert tier_sent(wire) in (None, "default")
+    [entry] = books.entries()
+    assert entry["cost_basis"] == "actual"
     books.check()
 
 

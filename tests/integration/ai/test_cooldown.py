@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from fusewire.ai.health import providers_report
+from fusewire.ai.router import Caller
 from fusewire.errors import AllProvidersFailedError
+from fusewire.http.admin.providers import providers_response
 from fusewire.services import Services
 from tests.conftest import CoreFactory
 from tests.integration.ai.contract import chat
@@ -26,13 +27,17 @@ def pair(upstream: Upstream, second_upstream: Upstream, core: CoreFactory) -> tu
 
 
 @pytest.mark.parametrize(
-    ("reply", "seconds", "status_told"),
+    ("reply", "seconds", "reported_status"),
     [
         (status(429, {"Retry-After": "30"}), 30, "cooling_down"),
         (status(503, {"Retry-After": "30"}), 30, "cooling_down"),
         (status(429, {"Retry-After": "999999"}), 3600, "cooling_down"),
         (status(401), 60, "credential_rejected"),
-        (status(403), 60, "credential_rejected"),
+        (
+            status(403, error={"message": "Access denied due to Virtual Network/Firewall rules."}),
+            60,
+            "credential_rejected",
+        ),
         (status(402), 60, "cooling_down"),
         (status(429, error={"code": "insufficient_quota"}), 60, "cooling_down"),
     ],
@@ -44,7 +49,7 @@ def test_one_such_failure_cools_its_provider_down_for_everyone(
     log: LogLines,
     reply: Reply,
     seconds: float,
-    status_told: str,
+    reported_status: str,
 ) -> None:
     upstream.script.append(reply)
     here, there = pair
@@ -55,11 +60,15 @@ def test_one_such_failure_cools_its_provider_down_for_everyone(
     _, served = there.router.complete(chat(), caller())
     assert (served.provider, served.attempts) == ("openai", 1)
     assert len(upstream.requests) == 1
-    assert reported(there, "azure")["status"] == status_told
+    assert reported(there, "azure")["status"] == reported_status
+
+
+def report(services: Services, probe_for: Caller | None = None) -> dict[str, Any]:
+    return providers_response(services, probe_for=probe_for).body()
 
 
 def reported(services: Services, name: str) -> dict[str, Any]:
-    listed: Any = providers_report(services, probe_for=None)["providers"]
+    listed: Any = report(services)["providers"]
     found: dict[str, Any] = next(provider for provider in listed if provider["id"] == name)
     return found
 
@@ -98,9 +107,9 @@ def test_the_report_tells_of_every_provider_without_secrets(
     here, _ = pair
     upstream.script.append(status(401))
     here.router.complete(chat(), caller())
-    report = providers_report(here, probe_for=None)
-    assert report["mode"] == "cloud"
-    assert report["chain"] == ["azure", "openai"]
+    shown = report(here)
+    assert shown["mode"] == "cloud"
+    assert shown["chain"] == ["azure", "openai"]
     azure, openai, ollama = (reported(here, name) for name in ("azure", "openai", "ollama"))
     assert azure["configured"]
     assert azure["last_failure"]["kind"] == "credential_rejected"
@@ -109,7 +118,7 @@ def test_the_report_tells_of_every_provider_without_secrets(
     assert openai["last_success_at"] is not None
     assert (ollama["configured"], ollama["status"]) == (False, "unconfigured")
     assert ollama["missing"] == ["OLLAMA_BASE_URL", "OLLAMA_SOTA_MODEL"]
-    assert "sentinel" not in str(report)
+    assert "sentinel" not in str(shown)
     assert "probe" not in azure
 
 
@@ -118,8 +127,8 @@ def test_a_probe_calls_each_provider_live_metered_and_within_the_callers_time(
 ) -> None:
     services = core(**two_clouds(upstream, second_upstream))
     upstream.script.append(hang(20))
-    report = providers_report(services, probe_for=caller(remaining_seconds=6))
-    listed: Any = report["providers"]
+    shown = report(services, caller(remaining_seconds=6))
+    listed: Any = shown["providers"]
     probes = {provider["id"]: provider["probe"] for provider in listed}
     assert probes["azure"]["ok"] is False
     assert probes["openai"]["ok"] is True
@@ -139,10 +148,10 @@ def test_a_probe_asks_a_provider_that_is_cooling_down_and_ends_it_when_it_answer
     upstream.script.extend([status(429, {"Retry-After": "300"}), status(429, {"Retry-After": "200"})])
     here.router.complete(chat(), caller())
     assert reported(here, "azure")["status"] == "cooling_down"
-    still: Any = providers_report(here, probe_for=caller())["providers"]
+    still: Any = report(here, caller())["providers"]
     assert [provider["probe"]["ok"] for provider in still if provider["id"] == "azure"] == [False]
     assert reported(here, "azure")["status"] == "cooling_down"
-    well: Any = providers_report(here, probe_for=caller())["providers"]
+    well: Any = report(here, caller())["providers"]
     assert [provider["probe"]["ok"] for provider in well if provider["id"] == "azure"] == [True]
     assert len(upstream.requests) == 3
     _, served = there.router.complete(chat(), caller())
@@ -166,17 +175,17 @@ def test_a_failure_names_the_setting_to_look_at(
     upstream.script.append(reply)
     with pytest.raises(AllProvidersFailedError):
         services.router.complete(chat(), caller())
-    told = reported(services, "openai")["last_failure"]
-    assert told["kind"] == kind
+    result = reported(services, "openai")["last_failure"]
+    assert result["kind"] == kind
     if setting is None:
-        assert "see " not in told["message"]
+        assert "see " not in result["message"]
     else:
-        assert f"; see {setting}" in told["message"]
+        assert f"; see {setting}" in result["message"]
 
 
 def test_a_short_request_timeout_leaves_probes_alive(
     upstream: Upstream, second_upstream: Upstream, core: CoreFactory
 ) -> None:
     services = core(**two_clouds(upstream, second_upstream, AI_REQUEST_TIMEOUT_SECONDS="1"))
-    listed: Any = providers_report(services, probe_for=caller())["providers"]
+    listed: Any = report(services, caller())["providers"]
     assert all(provider["probe"]["ok"] for provider in listed if provider["configured"])

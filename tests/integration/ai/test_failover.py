@@ -6,12 +6,11 @@ Every way to fail, at every provider, is in `test_failures_are_booked`.
 import socket
 from collections.abc import Mapping
 from contextlib import closing
-from typing import LiteralString
 
 import pytest
 
-from fusewire.ai.vocabulary import StreamChunk
-from fusewire.budget.bounds import chat_input_bound
+from fusewire.ai.bounds import chat_input_bound
+from fusewire.ai.schema import StreamChunk
 from fusewire.errors import (
     AllProvidersFailedError,
     ContentPolicyError,
@@ -21,6 +20,7 @@ from fusewire.errors import (
     RequestTooLargeError,
     UnsupportedParameterError,
 )
+from fusewire.store.db import Statement
 from tests.conftest import CoreFactory
 from tests.integration.ai.contract import chat, embedding
 from tests.integration.ai.observing import Books, LogLines, caller, price_of, two_clouds
@@ -114,15 +114,15 @@ def test_an_attempt_more_is_one_round_trip_more(
     call = services.database.call
     sent: list[str] = []
 
-    def seen(statement: LiteralString, argument: Mapping[str, object]) -> object:
-        sent.append(statement)
+    def seen(statement: Statement[Mapping[str, object], object], argument: Mapping[str, object]) -> object:
+        sent.append(statement.sql)
         return call(statement, argument)
 
     monkeypatch.setattr(services.database, "call", seen)
     services.router.complete(chat(), caller())
     upstream.script.append(status(500))
     services.router.complete(chat(), caller())
-    reserve, end = "SELECT ledger_reserve($1::jsonb)", "SELECT ledger_end($1::jsonb)"
+    reserve, end = "SELECT ledger_reserve($1::jsonb)", "SELECT ledger_settle($1::jsonb)"
     assert sent == [reserve, end, reserve, reserve, end]
 
 
@@ -152,7 +152,8 @@ def test_a_refused_connection_costs_nothing(
             "rejected_request",
             None,
         ),
-        (status(422), InvalidRequestError, "rejected_request", None),
+        (status(400, error={"code": "invalid_value"}), InvalidRequestError, "rejected_request", None),
+        (status(422), InvalidRequestError, "unknown_refusal", "bound"),
         (status(413), RequestTooLargeError, "too_large", None),
         (status(400, error={"code": "content_filter", "message": "no"}), ContentPolicyError, "content_policy", "bound"),
         (status(400, error={"code": "context_length_exceeded"}), InvalidRequestError, "input_too_long", "bound"),
@@ -314,3 +315,55 @@ def test_dropped_fields_are_told(upstream: Upstream, second_upstream: Upstream, 
     _, served = core(**variables).router.complete(chat(user="someone", seed=1), caller())
     assert served.dropped == ("user",)
     assert "user" not in upstream.requests[0]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_refused_field_is_released_and_the_next_provider_reserved_at_once(
+    core: CoreFactory, upstream: Upstream, second_upstream: Upstream, books: Books, streamed: bool
+) -> None:
+    services = core(**two_clouds(upstream, second_upstream))
+    upstream.script.append(status(400, error={"message": "no", "param": "temperature"}))
+    if streamed:
+        list(services.router.stream(chat(temperature=0.5), caller()).chunks)
+    else:
+        assert services.router.complete(chat(temperature=0.5), caller())[1].attempts == 2
+    assert books.ends() == [("azure", "released", None, "field_refused"), ("openai", "settled", "actual", "success")]
+    assert books.health("azure") == {}
+    books.check()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_field_that_may_be_left_out_costs_one_more_attempt_at_the_same_provider(
+    core: CoreFactory, upstream: Upstream, books: Books, streamed: bool
+) -> None:
+    services = core(**two_clouds(upstream, upstream, AI_FALLBACK_CHAIN="azure"))
+    upstream.script += [status(400, error={"message": "no", "param": name}) for name in ("temperature", "seed")]
+    fields = {"temperature": 0.5, "seed": 1, "top_p": 0.5}
+    if streamed:
+        streaming = services.router.stream(chat(**fields), caller())
+        list(streaming.chunks)
+        dropped = streaming.dropped
+    else:
+        dropped = services.router.complete(chat(**fields), caller())[1].dropped
+    assert dropped == ("seed", "temperature")
+    assert [sorted(fields.keys() & each.keys()) for each in upstream.requests] == [
+        ["seed", "temperature", "top_p"],
+        ["seed", "top_p"],
+        ["top_p"],
+    ]
+    assert [(provider, basis) for provider, _, basis, _ in books.ends()] == [
+        ("azure", None),
+        ("azure", None),
+        ("azure", "actual"),
+    ]
+    books.check()
+
+
+def test_a_vendor_that_refuses_everything_ends_the_call(core: CoreFactory, upstream: Upstream, books: Books) -> None:
+    services = core(**two_clouds(upstream, upstream, AI_FALLBACK_CHAIN="azure"))
+    upstream.otherwise = status(400, error={"message": "no", "param": "temperature"})
+    with pytest.raises(InvalidRequestError, match="no"):
+        services.router.complete(chat(temperature=0.5), caller())
+    assert len(upstream.requests) == 2, "the field was left out once"
+    assert books.spent() == 0
+    books.check()

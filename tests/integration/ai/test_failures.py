@@ -17,6 +17,7 @@ from fusewire.config import load_settings
 from tests.integration.ai.contract import CAP, EMBEDDING, ROWS, SOTA, TIMES, chat, embedding
 from tests.support.ports import closed_port
 from tests.support.upstream import (
+    Handler,
     Reply,
     Upstream,
     chunk,
@@ -27,9 +28,6 @@ from tests.support.upstream import (
     hang,
     raw,
     status,
-)
-from tests.support.upstream import (
-    _Handler as Handler,
 )
 
 K = FailureKind
@@ -58,20 +56,23 @@ def failure(provider: AIProvider, *, how: str = "chat", times: Timeouts = TIMES)
 
 
 STATUSES = [
-    (400, {}, K.REJECTED_REQUEST),
+    (400, {}, K.UNKNOWN_REFUSAL),
+    (400, {"param": "messages[1].content"}, K.REJECTED_REQUEST),
+    (400, {"code": "invalid_value"}, K.REJECTED_REQUEST),
+    (400, {"code": "unsupported_parameter"}, K.FIELD_REFUSED),
     (400, {"code": "content_filter"}, K.CONTENT_POLICY),
     (400, {"code": "content_policy_violation"}, K.CONTENT_POLICY),
     (400, {"code": "context_length_exceeded"}, K.REJECTED_REQUEST),
     (401, {}, K.CREDENTIAL_REJECTED),
     (402, {}, K.OUT_OF_CREDIT),
-    (403, {}, K.CREDENTIAL_REJECTED),
+    (403, {}, K.MODEL_DENIED),
     (403, {"code": "model_not_found"}, K.MODEL_NOT_FOUND),
     (404, {}, K.MODEL_NOT_FOUND),
     (408, {}, K.REQUEST_TIMEOUT),
     (409, {}, K.CONFLICT),
     (413, {}, K.TOO_LARGE),
     (418, {}, K.SERVER_ERROR),
-    (422, {}, K.REJECTED_REQUEST),
+    (422, {}, K.UNKNOWN_REFUSAL),
     (429, {}, K.RATE_LIMITED),
     (429, {"code": "insufficient_quota"}, K.OUT_OF_CREDIT),
     (500, {}, K.SERVER_ERROR),
@@ -93,17 +94,17 @@ def test_a_status_says_what_it_is(
     provider: AIProvider, upstream: Upstream, how: str, code: int, error: dict[str, Any], kind: FailureKind
 ) -> None:
     upstream.script.append(status(code, error=error))
-    told = failure(provider, how=how)
-    assert told.kind is kind
-    assert str(code) in told.message
+    result = failure(provider, how=how)
+    assert result.kind is kind
+    assert str(code) in result.message
     assert len(upstream.requests) == 1, "the SDK must not retry: the router decides"
 
 
 def test_a_vendors_words_reach_the_caller_only(provider: AIProvider, upstream: Upstream) -> None:
     upstream.script.append(status(400, error={"message": "sentinel-words", "param": "messages[1]"}))
-    told = failure(provider)
-    assert (told.caller_message, told.param) == ("sentinel-words", "messages[1]")
-    assert "sentinel-words" not in told.message
+    result = failure(provider)
+    assert (result.caller_message, result.param) == ("sentinel-words", "messages[1]")
+    assert "sentinel-words" not in result.message
 
 
 @pytest.mark.parametrize("code", [429, 503, 529, 500])
@@ -150,10 +151,10 @@ ANSWER = b'{"id":"x","created":1,"model":"m","choices":[{"index":0,"message":{"c
         b'"x"',
         b"\xff\xfe",
         b'{"error":{"message":"x"}}',
-        ANSWER + b',"usage":{"prompt_tokens":-1}}',
-        ANSWER + b',"usage":{"prompt_tokens":1e40}}',
+        b'{"error":{"message":"x"},"choices":[],"usage":{"prompt_tokens":9}}',
+        b'{"choices":null,"usage":{"prompt_tokens":-1}}',
+        b'{"choices":[{}]}',
         ANSWER + b',"choices":[]}',
-        ANSWER.replace(b'"stop"', b"null") + b"}",
     ],
 )
 def test_what_is_no_answer_is_malformed(provider: AIProvider, upstream: Upstream, data: bytes) -> None:
@@ -182,11 +183,14 @@ def test_what_is_no_answer_is_malformed(provider: AIProvider, upstream: Upstream
 )
 def test_an_errors_body_may_be_anything(provider: AIProvider, upstream: Upstream, code: int, body: bytes) -> None:
     upstream.script.append(lambda handler, asked: handler.reply(code, body))
-    told = failure(provider)
+    result = failure(provider)
     plain = {c: kind for c, error, kind in STATUSES if not error}
-    assert told.kind is plain[code]
-    assert told.param is None
-    assert told.caller_message is None or isinstance(told.caller_message, str)
+    if code == 400 and b'"loc"' in body:
+        assert result.kind is K.REJECTED_REQUEST, "a server's own check of the form"
+    else:
+        assert result.kind is plain[code]
+    assert result.param is None
+    assert result.caller_message is None or isinstance(result.caller_message, str)
 
 
 def short_of_its_length(handler: Handler, body: dict[str, Any]) -> None:
@@ -298,6 +302,24 @@ def test_a_stream_may_go_on_after_its_first_content_until_the_deadline(
     assert time.monotonic() - begun > 1.5, "the first content's limit must not end a stream that flows"
 
 
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_a_thought_is_content_by_whatever_name(provider: AIProvider, upstream: Upstream, name: str) -> None:
+    def thinks(handler: Handler, body: dict[str, Any]) -> None:
+        handler.begin_events()
+        for _ in range(5):
+            handler.event(chunk("m", {name: "Hm. "}))
+            time.sleep(0.4)
+        handler.event(chunk("m", {"content": "Paris."}, "stop"))
+        handler.event("[DONE]")
+        handler.end_events()
+
+    upstream.script.append(thinks)
+    chunks = list(provider.stream(chat(stream=True), SOTA, CAP, Timeouts(connect=1, first=1, total=20)))
+    deltas = [choice.delta for each in chunks for choice in each.choices]
+    assert "".join(delta.reasoning_content or "" for delta in deltas) == "Hm. " * 5
+    assert deltas[-1].content == "Paris."
+
+
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
@@ -322,7 +344,8 @@ def test_an_event_that_is_no_chunk(provider: AIProvider, upstream: Upstream, eve
         handler.end_events()
 
     upstream.script.append(reply)
-    assert failure(provider, how="stream").kind is K.MALFORMED_ANSWER
+    no_json = event in ("{", "text", "\x00")
+    assert failure(provider, how="stream").kind is (K.MALFORMED_ANSWER if no_json else K.STREAM_BROKEN)
 
 
 def test_a_failures_message_never_quotes_the_answer(provider: AIProvider, upstream: Upstream) -> None:

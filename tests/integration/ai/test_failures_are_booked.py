@@ -11,18 +11,21 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg import sql
 
+from fusewire.ai.bounds import chat_input_bound
 from fusewire.ai.failures import CONSEQUENCES, FailureKind, Health, Settle
 from fusewire.ai.router import StreamBrokenError
-from fusewire.ai.vocabulary import ChatRequest
-from fusewire.budget.bounds import chat_input_bound
-from fusewire.errors import FusewireError
+from fusewire.ai.schema import ChatRequest
+from fusewire.errors import FusewireError, InvalidRequestError, ModelNotFoundError, RepeatedRefusalError
 from fusewire.json import dumps
 from fusewire.services import Services
 from tests.conftest import CoreFactory
 from tests.integration.ai.contract import CAP, ROWS, SOTA, Row, chat, root
 from tests.integration.ai.observing import Books, LogLines, caller
+from tests.integration.ai.refusals import REFUSALS
 from tests.support.bedrock_vendor import running_bedrock
 from tests.support.broken import Way
 from tests.support.certificates import self_signed
@@ -36,8 +39,8 @@ SETTLING_SECONDS = 2.0
 """What the router keeps back of the caller's time."""
 
 STATUSES = {
-    400: K.REJECTED_REQUEST, 401: K.CREDENTIAL_REJECTED, 403: K.CREDENTIAL_REJECTED, 404: K.MODEL_NOT_FOUND,
-    408: K.REQUEST_TIMEOUT, 413: K.TOO_LARGE, 422: K.REJECTED_REQUEST, 429: K.RATE_LIMITED, 500: K.SERVER_ERROR,
+    400: K.UNKNOWN_REFUSAL, 401: K.CREDENTIAL_REJECTED, 403: K.MODEL_DENIED, 404: K.MODEL_NOT_FOUND,
+    408: K.REQUEST_TIMEOUT, 413: K.TOO_LARGE, 422: K.UNKNOWN_REFUSAL, 429: K.RATE_LIMITED, 500: K.SERVER_ERROR,
     502: K.GATEWAY_ERROR, 503: K.OVERLOADED, 524: K.GATEWAY_ERROR, 529: K.OVERLOADED,
 }  # fmt: skip
 UNREADABLE = {K.MALFORMED_ANSWER, K.STREAM_BROKEN}
@@ -100,8 +103,17 @@ def lasting_core(lasting_database_url: str) -> Iterator[CoreFactory]:
 
 
 @pytest.fixture(scope="module")
-def services(row: Row, lasting_wire: Wire, lasting_upstream: Upstream, lasting_core: CoreFactory) -> Services:
+def services(
+    row: Row,
+    lasting_wire: Wire,
+    lasting_upstream: Upstream,
+    lasting_core: CoreFactory,
+    lasting_database_url: str,
+    emptying: sql.Composed,
+) -> Services:
     """One for all of a row's failures, with its SDK's client made: that takes longer than failing does."""
+    with psycopg.connect(lasting_database_url) as connection:
+        connection.execute(emptying)  # of what the row before has left, such as a vendor's refusals
     made = lasting_core(**settings(row, root(lasting_wire), lasting_upstream))
     made.router.complete(pinned(row, streamed=False), caller())
     return made
@@ -153,15 +165,20 @@ def bound_of(request: ChatRequest) -> Decimal:
     return Decimal(chat_input_bound(request) * 8 + CAP * 16).scaleb(-6)
 
 
+def input_bound_of(request: ChatRequest) -> Decimal:
+    return Decimal(chat_input_bound(request) * 8).scaleb(-6)
+
+
 def check_attempt(
     row: Row, entry: dict[str, Any], line: dict[str, Any], request: ChatRequest, kind: FailureKind, outcome: str
 ) -> None:
     """How a failed attempt ends in the ledger and is told in the log."""
-    at_bound = CONSEQUENCES[kind].settle is Settle.BOUND
+    at_bound = CONSEQUENCES[kind].settle is not Settle.RELEASE
+    booked = input_bound_of(request) if CONSEQUENCES[kind].settle is Settle.INPUT_BOUND else bound_of(request)
     assert (entry["provider"], entry["outcome"], entry["bound"]) == (row.provider, outcome, bound_of(request))
     assert (entry["status"], entry["cost_basis"]) == (("settled", "bound") if at_bound else ("released", None))
-    assert entry["cost"] == (bound_of(request) if at_bound else None)
-    assert (line["kind"], line["cost_usd"]) == (kind.value, bound_of(request) if at_bound else 0)
+    assert entry["cost"] == (booked if at_bound else None)
+    assert (line["kind"], line["cost_usd"]) == (kind.value, booked if at_bound else 0)
 
 
 def check_second(row: Row, second: Upstream, others: list[dict[str, Any]], *, asked: bool) -> None:
@@ -177,14 +194,14 @@ def check_second(row: Row, second: Upstream, others: list[dict[str, Any]], *, as
 
 def check_health(row: Row, books: Books, kind: FailureKind, *, says_when: bool = False, failures: int = 1) -> None:
     """Whether the provider is left alone from now on."""
-    told, means = books.health(row.provider), CONSEQUENCES[kind].health
+    result, means = books.health(row.provider), CONSEQUENCES[kind].health
     if means is Health.UNTOUCHED:
-        assert told == {}
+        assert result == {}
         return
-    assert told["last_failure_kind"] == kind.value
-    assert (told["cooldown_until"] is not None) is (says_when or means is Health.NOW)
+    assert result["last_failure_kind"] == kind.value
+    assert (result["cooldown_until"] is not None) is (says_when or means is Health.NOW)
     if means is not Health.NOW and not says_when:
-        assert told["consecutive_failures"] == (failures if means is Health.COUNT else 0)
+        assert result["consecutive_failures"] == (failures if means is Health.COUNT else 0)
 
 
 def check_cell(
@@ -208,7 +225,7 @@ def check_cell(
     check_attempt(row, first, line, request, kind, kind.value)
     check_second(row, second, others, asked=fails_over)
     check_health(row, books, kind, says_when=says_when)
-    assert len(log.events("ledger.settled_at_bound")) == (CONSEQUENCES[kind].settle is Settle.BOUND)
+    assert len(log.events("ledger.settled_at_bound")) == (CONSEQUENCES[kind].settle is not Settle.RELEASE)
     assert books.spent() == sum(entry["cost"] or 0 for entry in (first, *others))
     books.check()
 
@@ -236,6 +253,60 @@ def test_a_status(
 
 
 @whole_and_streamed
+@pytest.mark.parametrize("kind", sorted({listed[2] for table in REFUSALS.values() for listed in table}))
+def test_a_refusal_in_the_vendors_own_words(
+    row: Row,
+    services: Services,
+    wire: Wire,
+    second: Upstream,
+    books: Books,
+    log: LogLines,
+    kind: FailureKind,
+    streamed: bool,
+) -> None:
+    found = next((listed for listed in REFUSALS[row.wire] if listed[2] is kind), None)
+    if found is None:
+        pytest.skip("nobody is known to have got one there")
+    wire.will_refuse(*found[:2])
+    request = asking(streamed=streamed)
+    error = ask(services, request)
+    assert len(wire.requests) == 1
+    check_cell(row, books, log, second, request, {kind}, error)
+
+
+@pytest.mark.parametrize("kind", [K.MODEL_DENIED, K.MODEL_NOT_FOUND])
+def test_who_pins_a_forbidden_model_takes_the_provider_from_nobody(
+    row: Row, services: Services, wire: Wire, books: Books, kind: FailureKind
+) -> None:
+    forbidden = [listed for listed in REFUSALS[row.wire] if listed[2] is kind]
+    for status, body, *_ in forbidden * 2:
+        wire.will_refuse(status, body)
+        error = ask(services, asking(streamed=False, model=f"{row.provider}/forbidden"))
+        assert isinstance(error, ModelNotFoundError)
+    assert {end[1:] for end in books.ends()} <= {("released", None, kind.value)}
+    assert books.health(row.provider).get("cooldown_until") is None
+    assert ask(services, asking(streamed=False)) is None
+    assert books.ends()[-1][:2] == (row.provider, "settled")
+
+
+def test_an_unknown_refusal_that_a_caller_repeats_is_not_sent_any_more(
+    row: Row, services: Services, wire: Wire, second: Upstream, books: Books
+) -> None:
+    request = asking(streamed=False)
+    for _ in range(3):
+        wire.will_fail(400)
+        assert type(ask(services, request)) is InvalidRequestError
+    error = ask(services, request)
+    assert isinstance(error, RepeatedRefusalError)
+    assert (error.status, error.retry_after is not None and 50 < error.retry_after <= 60) == (400, True)
+    assert (len(wire.requests), second.requests, len(books.entries())) == (3, [], 3)
+    assert books.spent() == 3 * bound_of(request)
+    assert books.health(row.provider) == {}
+    assert ask(services, asking(streamed=False, model=f"{row.provider}/another")) is None
+    books.check()
+
+
+@whole_and_streamed
 def test_a_throttle_that_says_when_to_come_back(
     row: Row, services: Services, wire: Wire, second: Upstream, books: Books, log: LogLines, streamed: bool
 ) -> None:
@@ -247,7 +318,9 @@ def test_a_throttle_that_says_when_to_come_back(
     assert 20 < left <= 40
 
 
-@pytest.mark.parametrize(("way", "streamed", "kinds"), BREAKS, ids=lambda told: "" if isinstance(told, set) else None)
+@pytest.mark.parametrize(
+    ("way", "streamed", "kinds"), BREAKS, ids=lambda result: "" if isinstance(result, set) else None
+)
 def test_an_answer_that_breaks_before_its_content(
     row: Row,
     services: Services,
@@ -329,6 +402,7 @@ def test_a_vendor_that_cannot_be_reached(
     books.check()
 
 
+@pytest.mark.usefixtures("nothing_learned")
 @whole_and_streamed
 @pytest.mark.parametrize("answer", [Answer(metered=False), Answer(prompt=10**6), Answer(finish="content_filter")])
 def test_an_answer_whose_usage_is_missing_beyond_the_bound_or_of_a_refusal(

@@ -15,6 +15,7 @@ from tests.conftest import CoreFactory
 from tests.integration.ai.contract import chat
 from tests.integration.ai.observing import LogLines, caller, price_of, two_clouds
 from tests.support.gateway import Books, eventually
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.upstream import Upstream
 
 CALLS = 32
@@ -60,16 +61,16 @@ def test_32_calls_in_flight_are_booked_in_the_windows_that_a_reset_closed(
                 pool.submit(call, environment, TEAMS[number % 4], stream=number % 8 < 4)
                 for number, environment in enumerate(environments)
             ]
-            eventually(lambda: len(upstream.requests) == CALLS, 60)
+            eventually(lambda: len(upstream.requests) == CALLS)
             with pytest.raises(BudgetReservedError):
                 call(admin, TEAMS[0])
             company = admin.ledger.reset(actor="admin", source_ip=None, request_id="reset", reason=None)
             team = admin.ledger.reset(actor="admin", source_ip=None, request_id="reset", reason=None, budget=TEAMS[0])
             late = pool.submit(call, admin, TEAMS[0])
-            eventually(lambda: len(upstream.requests) == CALLS + 1, 60)
+            eventually(lambda: len(upstream.requests) == CALLS + 1)
             upstream.going_on.set()
-            costs = [each.result(timeout=60) for each in flying]
-            assert late.result(timeout=60) == cost
+            costs = [each.result(timeout=PATIENCE_SECONDS) for each in flying]
+            assert late.result(timeout=PATIENCE_SECONDS) == cost
     finally:
         upstream.going_on.set()
 

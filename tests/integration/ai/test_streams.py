@@ -1,27 +1,30 @@
 """Streams once content has come: nobody else may answer, whatever happens is settled, and hanging up is no way out."""
 
 import threading
+import time
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from fusewire.ai.router import StreamBrokenError, Streaming
-from fusewire.budget.bounds import chat_input_bound
+from fusewire.ai.bounds import chat_input_bound
+from fusewire.ai.router import ServedStream, StreamBrokenError
 from fusewire.services import Services
 from tests.conftest import CoreFactory
 from tests.integration.ai.contract import chat
 from tests.integration.ai.observing import Books, LogLines, caller, price_of, two_clouds
 from tests.support.expiry import expire_reservations
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.upstream import (
+    Handler,
     Reply,
     Upstream,
     chunk,
     cut_stream,
     end_stream_early,
+    stall_stream,
     without_usage,
 )
-from tests.support.upstream import _Handler as Handler
 
 CAP = 100
 REQUEST = chat(stream=True, max_tokens=CAP)
@@ -30,17 +33,17 @@ BOUND = price_of("azure", chat_input_bound(REQUEST), CAP)
 
 @pytest.fixture
 def services(upstream: Upstream, second_upstream: Upstream, core: CoreFactory) -> Services:
-    return core(**two_clouds(upstream, second_upstream, AI_REQUEST_TIMEOUT_SECONDS="2"))
+    return core(**two_clouds(upstream, second_upstream))
 
 
-def read(streaming: Streaming) -> str:
+def read(streaming: ServedStream) -> str:
     return "".join(choice.delta.content or "" for c in streaming.chunks for choice in c.choices)
 
 
-def events(*told: dict[str, Any], done: bool = True) -> Reply:
+def events(*row: dict[str, Any] | str, done: bool = True) -> Reply:
     def reply(handler: Handler, body: dict[str, Any]) -> None:
         handler.begin_events()
-        for event in told:
+        for event in row:
             handler.event(event)
         if done:
             handler.event("[DONE]")
@@ -59,10 +62,10 @@ def usage(prompt: int, completion: int | None = None) -> dict[str, Any]:
     [
         (cut_stream(3), "connection_lost"),
         (end_stream_early(2), "stream_broken"),
-        (events(chunk("m", {"content": "Pa"}), {"choices": "none"}), "malformed_answer"),
-        (events(chunk("m", {"content": "Pa"}), chunk("m", {}, "stop") | usage(-1)), "malformed_answer"),
+        (events(chunk("m", {"content": "Pa"}), {"choices": "none"}), "stream_broken"),
+        (events(chunk("m", {"content": "Pa"}), "{", done=False), "malformed_answer"),
     ],
-    ids=["cut before the end", "ends early", "no chunk", "no usage"],
+    ids=["cut before the end", "ends early", "no chunk", "no JSON"],
 )
 def test_a_stream_that_breaks_after_content_is_settled_and_nobody_else_answers(
     upstream: Upstream,
@@ -90,6 +93,22 @@ def test_a_stream_that_breaks_after_content_is_settled_and_nobody_else_answers(
     books.check()
 
 
+def test_a_stream_that_flows_slowly_is_not_cut_and_one_that_falls_silent_is(
+    upstream: Upstream, second_upstream: Upstream, core: CoreFactory, books: Books
+) -> None:
+    """A word a second of a limit of two seconds' silence, in small; then no word more."""
+    services = core(**two_clouds(upstream, second_upstream, AI_SILENCE_TIMEOUT_SECONDS="1.5"))
+    upstream.words, upstream.delay = ["x"] * 8, 4
+    assert read(services.router.stream(REQUEST, caller())) == "x" * 8
+    upstream.script.append(stall_stream(1, 30))
+    begun = time.monotonic()
+    with pytest.raises(StreamBrokenError):
+        read(services.router.stream(REQUEST, caller()))
+    assert time.monotonic() - begun < 15
+    assert [end[2:] for end in books.ends()] == [("actual", "success"), ("bound", "stream_broken_late")]
+    books.check()
+
+
 def test_an_answer_or_stream_without_usage_is_settled_at_its_bound(
     upstream: Upstream, services: Services, books: Books, log: LogLines
 ) -> None:
@@ -104,10 +123,23 @@ def test_an_answer_or_stream_without_usage_is_settled_at_its_bound(
     books.check()
 
 
-def test_half_a_usage_is_none(upstream: Upstream, services: Services, books: Books) -> None:
-    upstream.script.append(events(chunk("m", {"content": "x"}, "stop"), chunk("m", {}) | usage(5)))
-    read(services.router.stream(REQUEST, caller()))
-    assert books.ends() == [("azure", "settled", "bound", "success")]
+def test_a_part_of_the_usage_is_booked_and_the_rest_at_its_bound(
+    upstream: Upstream, services: Services, books: Books, log: LogLines
+) -> None:
+    counted = [{"prompt_tokens": 5}, {"completion_tokens": 2}, {"prompt_tokens": 5, "completion_tokens": -2}]
+    costs = [price_of("azure", 5, CAP), price_of("azure", chat_input_bound(REQUEST), 2), price_of("azure", 5, CAP)]
+    for part in counted:
+        upstream.script.append(events(chunk("m", {"content": "x"}, "stop"), {"choices": [], "usage": part}))
+        last = list(services.router.stream(REQUEST, caller()).chunks)[-1]
+        assert last.usage is not None
+        assert last.usage.cost == costs[len(books.entries()) - 1]
+    assert [entry["cost"] for entry in books.entries()] == costs
+    assert [(entry["input_tokens"], entry["output_tokens"]) for entry in books.entries()] == [(5, 0), (0, 2), (5, 0)]
+    assert books.ends() == [("azure", "settled", "bound", "success")] * 3
+    assert [line["kind"] for line in log.events("ledger.settled_at_bound")] == ["partial_usage"] * 3
+    assert [line["cost_usd"] for line in log.events("router.success")] == costs
+    assert books.spent() == sum(costs) < 3 * BOUND
+    books.check()
 
 
 def test_a_usage_beyond_the_bound_is_booked_as_reported_and_told(
@@ -235,7 +267,7 @@ def test_what_has_come_is_passed_on_before_the_rest_is_there(
     def waits(handler: Handler, body: dict[str, Any]) -> None:
         handler.begin_events()
         handler.event(chunk("m", {"content": "Pa"}))
-        assert go_on.wait(20)
+        assert go_on.wait(PATIENCE_SECONDS)
         handler.event(chunk("m", {"content": "ris"}, "stop"))
         handler.event(chunk("m", {}) | {"choices": []} | usage(5, 2))
         handler.end_events()

@@ -15,11 +15,11 @@ def test_each_call_is_asked_for_and_booked(tmp_path: Path) -> None:
         server = peers.shape(vendor, tmp_path)
         try:
             server.start()
-            timings = uvloop.run(offer(server.target, callers=4, stream=False, seconds=60, most_calls=40))
+            timings = uvloop.run(offer(server.target, callers=4, stream=False, seconds=60, max_calls=40))
             assert timings.calls == 40
             assert peers.get_json(vendor, "/billed") == {server.target.key: 40}
-            told = (tmp_path / "home" / "postgres" / "postmaster.pid").read_text().splitlines()
-            with psycopg.connect(host=told[4], port=told[3], user="postgres", dbname="fusewire") as books:
+            result = (tmp_path / "home" / "postgres" / "postmaster.pid").read_text().splitlines()
+            with psycopg.connect(host=result[4], port=result[3], user="postgres", dbname="fusewire") as books:
                 row = books.execute(
                     "SELECT w.spent + s.spent, w.reserved + s.reserved, w.request_count + s.request_count"
                     " FROM budget_window w, (SELECT sum(spent) AS spent, sum(reserved) AS reserved,"

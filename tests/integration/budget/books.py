@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 
-from fusewire.budget.ledger import Call, Candidate, Ending, How, Reservation, Verdict
-from fusewire.budget.pricing import TokenCounts
+from fusewire import logs
+from fusewire.budget.price import TokenCounts
+from fusewire.budget.reservation import Call, Candidate, HealthUpdate, Reservation, Settlement
+from fusewire.budget.wire import SettlementMode
 
 ZERO = Decimal(0)
 
@@ -27,7 +29,7 @@ _WINDOWS = """
     FROM budget_window w
     LEFT JOIN (SELECT of_budget.id, COALESCE(sum(cost) FILTER (WHERE status = 'settled'), 0) AS spent,
                       COALESCE(sum(bound) FILTER (WHERE status = 'reserved'), 0) AS reserved,
-                      count(*) FILTER (WHERE status = 'settled') AS calls
+                      count(*) FILTER (WHERE status = 'settled' AND operation <> 'adjustment') AS calls
                FROM ledger, LATERAL (VALUES (window_id), (key_window_id)) of_budget (id)
                GROUP BY of_budget.id) l ON l.id = w.id
     LEFT JOIN (SELECT window_id, sum(spent) AS spent, sum(reserved) AS reserved, sum(request_count) AS calls
@@ -55,7 +57,7 @@ _ROLLED = """
 _GROUPS_THAT_DIFFER = """
     SELECT *
     FROM (SELECT window_id, day, provider, model, COALESCE(tier, '') AS tier, COALESCE(key_id, '') AS key_id,
-                 sum(cost) AS cost, count(*) AS requests,
+                 sum(cost) AS cost, count(*) FILTER (WHERE operation <> 'adjustment') AS requests,
                  sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
           FROM ledger WHERE status = 'settled' GROUP BY 1, 2, 3, 4, 5, 6) l
     FULL JOIN (SELECT window_id, day, provider, model, tier, key_id, sum(cost) AS cost, sum(requests) AS requests,
@@ -123,8 +125,10 @@ class Books:
         [row] = self.rows("SELECT * FROM ledger WHERE id = %s", entry_id)
         return row
 
-    def crossings(self) -> list[str]:
-        return [row["state"] for row in self.rows("SELECT state FROM budget_crossing ORDER BY crossed_at, state")]
+    def threshold_events(self) -> list[str]:
+        return [
+            row["state"] for row in self.rows("SELECT state FROM budget_threshold_event ORDER BY crossed_at, state")
+        ]
 
 
 class Clock:
@@ -167,7 +171,9 @@ class Events(logging.Handler):
         self.logged: list[tuple[str, Mapping[str, Any]]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.logged.append((record.getMessage(), cast(Mapping[str, Any], record.__dict__.get("fields", {}))))
+        passed_as = {name: logs._PASSED_AS.get(name, name) for name in ("request_id", *logs._FIELDS)}
+        fields = {name: getattr(record, key) for name, key in passed_as.items() if hasattr(record, key)}
+        self.logged.append((record.getMessage(), fields))
 
     def count(self) -> Counter[str]:
         return Counter(name for name, _ in self.logged)
@@ -185,16 +191,16 @@ def candidate(bound: str | Decimal, provider: str = "openai", model: str = "gpt"
 
 
 def _ended(
-    how: How,
+    mode: SettlementMode,
     outcome: str,
     reservation: Reservation,
     cost: str | Decimal | None = None,
     *,
-    verdict: Verdict | None = None,
-) -> Ending:
-    counts = TokenCounts(10, 20) if how == "actual" else None
+    health_update: HealthUpdate | None = None,
+) -> Settlement:
+    counts = TokenCounts(10, 20) if mode == "actual" else None
     paid = None if cost is None else Decimal(cost)
-    return Ending(reservation, how, outcome, cost=paid, counts=counts, verdict=verdict)
+    return Settlement(reservation, mode, outcome, cost=paid, counts=counts, health_update=health_update)
 
 
 settled = partial(_ended, "actual", "success")

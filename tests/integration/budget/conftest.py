@@ -9,7 +9,7 @@ from psycopg import sql
 
 from fusewire import logs
 from fusewire.budget.ledger import Ledger
-from fusewire.db import Database
+from fusewire.store.db import Database
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import Books, Clock, Events
 from tests.integration.budget.keys import Keys
@@ -49,7 +49,7 @@ def open_ledger(core: CoreFactory) -> Iterator[OpenLedger]:
 def patience(database_url: str) -> None:
     """No lock_timeout: where 32 wait in line for a row on a slow disk, only a deadlock is a failure."""
     with psycopg.connect(database_url, autocommit=True) as owner:
-        for name in ("ledger_reserve", "ledger_reserve_on_row", "ledger_end", "ledger_budget", "ledger_reset"):
+        for name in ("ledger_reserve", "ledger_reserve_on_row", "ledger_settle", "ledger_budget", "ledger_reset"):
             owner.execute(sql.SQL("ALTER FUNCTION {}(jsonb) SET lock_timeout = 0").format(sql.Identifier(name)))
 
 

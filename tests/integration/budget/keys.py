@@ -23,7 +23,7 @@ class Keys:
         """:return: the key's id"""
         self._connection.execute(
             """
-            INSERT INTO api_key (id, name, scopes, monthly_budget_usd, requests_per_minute, tokens_per_minute,
+            INSERT INTO api_key (id, name, scopes, limit_usd, requests_per_minute, tokens_per_minute,
                                  created_at, created_by)
             VALUES (%s, %s, '{complete}', %s, %s, %s, now(), 'test')
             """,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-Told = Any
+Answer = Any
 """An answer, with windows called by their places."""
 
 _WINDOW_IDS: Final = ("id", "window_id", "key_window_id")
@@ -23,11 +23,12 @@ BOOKS: Final = """
             FROM (SELECT window_id, day, provider, model, tier, key_id, sum(cost) AS cost, sum(requests) AS requests,
                          sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
                   FROM usage_rollup GROUP BY 1, 2, 3, 4, 5, 6) r),
-        'crossings', (SELECT jsonb_agg(to_jsonb(c) ORDER BY c.window_id, c.state, c.spent) FROM budget_crossing c),
+        'threshold_events', (SELECT jsonb_agg(to_jsonb(t) ORDER BY t.window_id, t.state, t.spent)
+            FROM budget_threshold_event t),
         'health', (SELECT jsonb_agg(to_jsonb(h) - 'last_success_at' ORDER BY h.provider) FROM provider_health h),
         'audit', (SELECT jsonb_agg(to_jsonb(a) - '{id,hash}'::text[] ORDER BY a.n) FROM audit a),
         'keys', (SELECT jsonb_agg(to_jsonb(k)) FROM api_key k),
-        'settings', (SELECT jsonb_agg(s.settings) FROM settings_seen s),
+        'settings', (SELECT jsonb_agg(s.settings) FROM settings_snapshot s),
         'slots', jsonb_build_array(
             (SELECT jsonb_agg(to_jsonb(s) ORDER BY s.window_id, s.slot) FROM budget_slot s),
             (SELECT jsonb_agg(jsonb_build_array(l.id, l.slot, l.slot_epoch) ORDER BY l.id) FROM ledger l
@@ -44,19 +45,19 @@ BROKEN: Final = """
     WHERE (h.n, h.hash) IS DISTINCT FROM (SELECT (a.n, a.hash) FROM audit a ORDER BY a.n DESC LIMIT 1)
           AND (h.n > 0 OR EXISTS (SELECT FROM audit))
     UNION ALL
-    SELECT 'reserved, and swept past', w.id FROM ledger l JOIN budget_window w ON w.id = l.window_id
-    WHERE l.status = 'reserved' AND l.expires_at <= w.swept_until
+    SELECT 'reserved, and past its expiry search', w.id FROM ledger l JOIN budget_window w ON w.id = l.window_id
+    WHERE l.status = 'reserved' AND l.expires_at <= w.expired_until
     UNION ALL
     SELECT 'slot', s.slot FROM budget_slot s WHERE (s.spent, s.reserved) <> (
         SELECT COALESCE(sum(l.cost) FILTER (WHERE l.status = 'settled'), 0),
                COALESCE(sum(l.bound) FILTER (WHERE l.status = 'reserved'), 0)
         FROM ledger l WHERE (l.window_id, l.slot, l.slot_epoch) = (s.window_id, s.slot, s.epoch))
     UNION ALL
-    SELECT 'granted', w.id FROM budget_window w JOIN budget_slot s ON s.window_id = w.id
-    GROUP BY w.id HAVING sum(s.granted) > 0 AND w.spent + w.reserved + sum(s.granted) >= min(s.ceiling)
+    SELECT 'allocated', w.id FROM budget_window w JOIN budget_slot s ON s.window_id = w.id
+    GROUP BY w.id HAVING sum(s.allocated) > 0 AND w.spent + w.reserved + sum(s.allocated) >= min(s.ceiling)
     UNION ALL
-    SELECT 'granted in a closed window', w.id FROM budget_window w JOIN budget_slot s ON s.window_id = w.id
-    WHERE s.granted > 0 AND w.closed_at IS NOT NULL
+    SELECT 'allocated in a closed window', w.id FROM budget_window w JOIN budget_slot s ON s.window_id = w.id
+    WHERE s.allocated > 0 AND w.closed_at IS NOT NULL
 """
 
 
@@ -64,42 +65,42 @@ BROKEN: Final = """
 class Outcome:
     """What everybody was told, by their numbers, and what the tables hold afterwards."""
 
-    told: Mapping[int, Told]
+    result: Mapping[int, Answer]
     books: Mapping[str, Any]
 
-    def crossings(self) -> Counter[tuple[object, ...]]:
+    def threshold_events(self) -> Counter[tuple[object, ...]]:
         """How often each was told."""
-        return told_of(self.told.values())
+        return counts_of(self.result.values())
 
 
-def comparable(answer: Mapping[str, Any], slots: int) -> Told:
+def comparable(answer: Mapping[str, Any], slots: int) -> Answer:
     """Without what is told of a budget as it stands without a lock."""
-    told = {name: value for name, value in answer.items() if value is not None}
+    result = {name: value for name, value in answer.items() if value is not None}
     if "written" in answer:  # a key was changed, which locks no window of it
-        told = {name: value for name, value in told.items() if name not in ("budget", "days")}
-    elif slots > 1 and "by_model" not in told:  # decision 7
-        told.pop("budget", None)
-    if "expired" in told:  # in whatever order they lie
-        told["expired"] = sorted(told["expired"], key=lambda entry: str(entry["request_id"]))
-    return told
+        result = {name: value for name, value in result.items() if name not in ("budget", "days")}
+    elif slots > 1 and "by_model" not in result:  # decision 7
+        result.pop("budget", None)
+    if "expired" in result:  # in whatever order they lie
+        result["expired"] = sorted(result["expired"], key=lambda entry: str(entry["request_id"]))
+    return result
 
 
-def check_end(ending: Mapping[str, Any] | None, answer: Told, entries: Sequence[Mapping[str, Any]]) -> None:
+def check_end(settlement: Mapping[str, Any] | None, answer: Answer, entries: Sequence[Mapping[str, Any]]) -> None:
     """An entry ends once: whoever ended it, or tried to, was told what it is for good."""
-    told = answer.get("ended", answer)
-    if ending is None or told.get("status") is None:  # no ending, or of an entry that wasn't there
+    response = answer.get("ended", answer)
+    if settlement is None or response.get("status") is None:  # no settlement, or of an entry that wasn't there
         return
-    [entry] = [entry for entry in entries if entry["id"] == ending["id"]]
+    [entry] = [entry for entry in entries if entry["id"] == settlement["id"]]
     kept = ("status", "cost", "cost_basis")
-    assert [told.get(name) for name in kept] == [entry[name] for name in kept]
+    assert [response.get(name) for name in kept] == [entry[name] for name in kept]
 
 
-def told_of(answers: Iterable[Told]) -> Counter[tuple[object, ...]]:
-    """The crossings that these tell, and how often."""
+def counts_of(answers: Iterable[Answer]) -> Counter[tuple[object, ...]]:
+    """How often these tell each threshold event."""
     return Counter(
-        (crossing["window_id"], crossing["state"], crossing["spent"], crossing["limit"])
+        (event["window_id"], event["state"], event["spent"], event["limit"])
         for answer in answers
-        for crossing in answer.get("crossings") or ()
+        for event in answer.get("threshold_events") or ()
     )
 
 
@@ -124,5 +125,5 @@ def _renamed(value: Any, names: Mapping[int, str]) -> Any:  # noqa: ANN401 - JSO
     }
 
 
-def recorded(crossings: Sequence[Mapping[str, Any]] | None) -> Counter[tuple[object, ...]]:
-    return Counter((c["window_id"], c["state"], c["spent"], c["limit_usd"]) for c in crossings or ())
+def recorded(threshold_events: Sequence[Mapping[str, Any]] | None) -> Counter[tuple[object, ...]]:
+    return Counter((c["window_id"], c["state"], c["spent"], c["limit_usd"]) for c in threshold_events or ())

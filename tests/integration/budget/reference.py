@@ -8,12 +8,13 @@ from typing import Final, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from fusewire.budget.breaker import State
-from fusewire.budget.ledger import How
+from fusewire.budget.wire import SettlementMode, State
 
-Refusal = Literal["exceeded", "reserved", "requests", "tokens", "too_large", "revoked"]
+Refusal = Literal["exceeded", "reserved", "requests", "tokens", "too_large", "revoked", "stale", "allowance"]
 Refused = tuple[Refusal, str]
 """Why, and by whose budget or limit: `global` or a key's id."""
+Ended = tuple[UUID, SettlementMode, Decimal | None, int] | tuple[UUID, SettlementMode, Decimal | None, int, int | None]
+"""The arguments of `Reference.end`."""
 Event = tuple[str, str | None]
 """A log event's name and the key that it is about."""
 
@@ -57,8 +58,26 @@ class Key:
     revoked: bool = False
 
 
+@dataclass(eq=False)
+class SetPrice:
+    """A price that an administrator set; `starts` is None while it is staged."""
+
+    amount: Decimal
+    starts: datetime | None
+    removed: bool = False
+
+
 @dataclass(frozen=True)
-class Minute:
+class KnownPrice:
+    """What an environment knows: the price that was in force when it asked, or None, and after how many changes."""
+
+    amount: Decimal | None
+    asked_at: datetime
+    changes: int
+
+
+@dataclass(frozen=True)
+class RateLimitState:
     began: datetime | None = None
     requests: int = 0
     tokens: int = 0
@@ -72,12 +91,13 @@ class Window:
     resets_at: datetime
     closed_at: datetime | None = None
     recorded: State = "CLOSED"
-    minute: Minute = Minute()
+    minute: RateLimitState = RateLimitState()
     entries: list[Entry] = field(default_factory=list)
+    adjustments: list[Decimal] = field(default_factory=list)
 
     @property
     def spent(self) -> Decimal:
-        return sum((e.cost for e in self.entries if e.status == "settled"), Decimal(0))
+        return sum((e.cost for e in self.entries if e.status == "settled"), sum(self.adjustments, Decimal(0)))
 
     @property
     def reserved(self) -> Decimal:
@@ -98,6 +118,11 @@ class Reference:
         self.windows: dict[str, list[Window]] = {"global": []}
         self.entries: dict[UUID, Entry] = {}
         self.events: Counter[Event] = Counter()
+        self.prices: list[SetPrice] = []
+        """In the order in which they were made."""
+        self.allowance = 0
+        """In tokens, that a usage has shown to be needed."""
+        self._price_changes = 0
         self._zone = ZoneInfo(zone)
         self._ttl = ttl
 
@@ -118,15 +143,22 @@ class Reference:
         bound: Decimal,
         tokens: int = 0,
         key_id: str | None = None,
-        after: "tuple[UUID, How, Decimal, int] | None" = None,
+        after: Ended | None = None,
         *,
         in_slot: bool = False,
+        price: KnownPrice | None = None,
+        allowance: int | None = None,
     ) -> Refused | None:
         """
         :param after: the arguments of `end` for the failed attempt before this one
+        :param price: with which the bound was computed; None where no administrator sets any
+        :param allowance: the tokens of the bound for what the server adds; None where it isn't told
         :param in_slot: it was admitted without the window's lock: what has expired is left to those who take it
         """
         window = self._open_window("global")
+        if price is not None and self.is_stale(price):
+            return "stale", "global"  # nothing is done: the failed attempt is ended when it is sent again
+        allowed = self.allowance  # until the statement's end: the attempt that it ends may raise it
         if after is not None:
             self.end(*after)
         own = None if key_id is None else self._open_window(key_id)
@@ -135,11 +167,8 @@ class Reference:
             for each in filter(None, (window, own)):
                 self._record(each)
         minute = self._minute(own)
-        refused = self._refusal(window, own, bound, tokens, minute, after is None)
-        if refused == ("reserved", key_id):
-            for closed in self.windows["global"][:-1]:
-                self._expire(closed)
-            refused = self._refusal(window, own, bound, tokens, minute, after is None)
+        refused = self._refused_for_the_caller(own, allowance, allowed)
+        refused = refused or self._refused_by_a_budget(window, own, bound, tokens, minute, after is None)
         if refused is not None:
             if refused[0] in ("exceeded", "reserved"):
                 self.events["circuit_breaker.blocked", key_id] += 1
@@ -148,23 +177,37 @@ class Reference:
         for each in entry.windows:
             each.entries.append(entry)
         if own is not None:
-            own.minute = Minute(minute.began, minute.requests + (after is None), minute.tokens + tokens)
+            own.minute = RateLimitState(minute.began, minute.requests + (after is None), minute.tokens + tokens)
         self.entries[entry_id] = entry
         return None
 
-    def end(self, entry_id: UUID, how: How, cost: Decimal, tokens: int = 0, *, in_slot: bool = False) -> Entry:
+    def end(
+        self,
+        entry_id: UUID,
+        mode: SettlementMode,
+        cost: Decimal | None,
+        tokens: int = 0,
+        raises: int | None = None,
+        *,
+        in_slot: bool = False,
+    ) -> Entry:
         """
+        :param cost: at the bound, the part of it that may be billed; None for the whole of it
         :param tokens: what an `actual` settlement says was used
+        :param raises: the allowance that its usage has shown to be needed
         :param in_slot: it was booked without the window's lock: a state that another limit changed is left as recorded
         """
         entry = self.entries[entry_id]
-        if entry.status == "reserved" or entry.expired:
+        self.allowance = max(self.allowance, raises or 0)
+        books = Decimal(0) if mode == "release" else entry.bound if cost is None else cost
+        # What expired may be corrected, unless an adjustment has taken it back already.
+        if entry.status == "reserved" or (entry.expired and entry.window.spent - entry.cost + books >= 0):
             entry.expired = False
-            if how == "release":
+            if mode == "release":
                 entry.release()
             else:
-                entry.settle(cost if how == "actual" else entry.bound)
-            used = {"actual": tokens, "bound": entry.tokens, "release": 0}[how]
+                entry.settle(books)
+            used = {"actual": tokens, "bound": entry.tokens, "release": 0}[mode]
             if entry.key_window is not None:
                 minute = entry.key_window.minute
                 if minute.began is not None and entry.reserved_at >= minute.began:
@@ -183,7 +226,7 @@ class Reference:
     def admin_reset(self, budget: str = "global") -> tuple[Window, Window]:
         self._expire_all()
         closed = self._open_window(budget)
-        return closed, self._turn(closed, "admin", self.now, "circuit_breaker.manual_reset")
+        return closed, self._roll_over(closed, "admin", self.now, "circuit_breaker.manual_reset")
 
     def scheduled_reset(self, due: datetime) -> Window | None:
         self._expire_all()
@@ -194,16 +237,81 @@ class Reference:
         twice = window.opened_by == "schedule" and window.opened_at > self.now - timedelta(minutes=1)
         if twice or window.opened_at >= due:
             return None
-        self._turn(window, "schedule", self.now, "circuit_breaker.monthly_reset")
+        self._roll_over(window, "schedule", self.now, "circuit_breaker.monthly_reset")
         return window
 
+    def adjust(self, amount: Decimal, window: Window | None) -> Window | None:
+        """
+        :param window: one of the company's, None for the open one
+        :return: None where less than that is spent in it
+        """
+        window = self._open_window("global") if window is None else window
+        if window.spent + amount < 0:
+            return None
+        window.adjustments.append(amount)
+        self._record(window)
+        self.events["audit", None] += 1
+        return window
+
+    def know_the_price(self) -> KnownPrice:
+        """What an environment knows that asks now."""
+        begun = [(p.starts, place, p.amount) for place, p in enumerate(self.prices) if self._has_begun(p)]
+        return KnownPrice(max(begun)[2] if begun else None, self.now, self._price_changes)
+
+    def is_stale(self, known: KnownPrice) -> bool:
+        """Whether prices were changed since, or a scheduled one has begun."""
+        return known.changes != self._price_changes or any(
+            self._has_begun(p) and p.starts is not None and p.starts > known.asked_at for p in self.prices
+        )
+
+    def set_a_price(self, amount: Decimal, starts: datetime | None) -> SetPrice:
+        """:param starts: None for one that is only staged, which nobody is priced by"""
+        made = SetPrice(amount, starts)
+        if starts is None:
+            for staged in self.prices:
+                staged.removed |= staged.starts is None
+            self.events["audit", None] += 1
+        else:
+            self._change_prices()
+        self.prices.append(made)
+        return made
+
+    def apply_a_price(self, staged: SetPrice, starts: datetime) -> None:
+        self._change_prices()
+        staged.starts = starts
+
+    def remove_a_price(self, price: SetPrice) -> None:
+        self._change_prices()
+        price.removed = True
+
+    def _has_begun(self, price: SetPrice) -> bool:
+        return not price.removed and price.starts is not None and price.starts <= self.now
+
+    def _change_prices(self) -> None:
+        self._open_window("global")
+        self._price_changes += 1
+        self.events["audit", None] += 1
+
+    def _refused_for_the_caller(self, own: Window | None, allowance: int | None, allowed: int) -> Refused | None:
+        if own is not None and self.keys[own.budget].revoked:
+            return "revoked", own.budget
+        return ("allowance", "global") if allowance is not None and allowance < allowed else None
+
+    def _refused_by_a_budget(
+        self, window: Window, own: Window | None, bound: Decimal, tokens: int, minute: RateLimitState, first: bool
+    ) -> Refused | None:
+        refused = self._refusal(window, own, bound, tokens, minute, first)
+        if own is not None and refused == ("reserved", own.budget):
+            for closed in self.windows["global"][:-1]:
+                self._expire(closed)
+            refused = self._refusal(window, own, bound, tokens, minute, first)
+        return refused
+
     def _refusal(
-        self, window: Window, own: Window | None, bound: Decimal, tokens: int, minute: Minute, first: bool
+        self, window: Window, own: Window | None, bound: Decimal, tokens: int, minute: RateLimitState, first: bool
     ) -> Refused | None:
         key = Key() if own is None else self.keys[own.budget]
         by = "global" if own is None else own.budget
-        if key.revoked:
-            return "revoked", by
         limited = [w for w in (window, own) if w is not None and bound > 0 and self.cap(w.budget) is not None]
         for each in limited:
             if self.state(each) == "OPEN" or each.spent + bound > (self.cap(each.budget) or 0):
@@ -219,10 +327,10 @@ class Reference:
                 return "reserved", each.budget
         return None
 
-    def _minute(self, own: Window | None) -> Minute:
+    def _minute(self, own: Window | None) -> RateLimitState:
         """The minute that is under way, or a new one."""
         if own is None or own.minute.began is None or own.minute.began <= self.now - MINUTE:
-            return Minute(self.now)
+            return RateLimitState(self.now)
         return own.minute
 
     def _open_window(self, budget: str) -> Window:
@@ -231,22 +339,22 @@ class Reference:
             windows.append(self._opened(budget, "use"))
         window = windows[-1]
         if window.resets_at <= self.now:
-            window = self._turn(window, "month_end", window.resets_at, "circuit_breaker.monthly_reset")
+            window = self._roll_over(window, "period_end", window.resets_at, "circuit_breaker.monthly_reset")
         return window
 
-    def _turn(self, old: Window, why: str, at: datetime, event: str) -> Window:
+    def _roll_over(self, old: Window, opened_by: str, at: datetime, event: str) -> Window:
         old.closed_at = at
-        fresh = self._opened(old.budget, why)
+        fresh = self._opened(old.budget, opened_by)
         fresh.minute = old.minute
         self.windows[old.budget].append(fresh)
         about = None if old.budget == "global" else old.budget
         self.events.update([(event, about), ("audit", about)])
         return fresh
 
-    def _opened(self, budget: str, why: str) -> Window:
+    def _opened(self, budget: str, opened_by: str) -> Window:
         local = self.now.astimezone(self._zone)
         year, month = (local.year + 1, 1) if local.month == 12 else (local.year, local.month + 1)
-        return Window(budget, self.now, why, datetime(year, month, 1, tzinfo=self._zone))
+        return Window(budget, self.now, opened_by, datetime(year, month, 1, tzinfo=self._zone))
 
     def _expire_all(self) -> None:
         for window in self.windows["global"]:

@@ -22,17 +22,18 @@ from tests.integration.budget.keys import Keys
 from tests.integration.budget.outcome import (
     BOOKS,
     BROKEN,
+    Answer,
     Outcome,
-    Told,
     check_end,
     comparable,
     placed,
     recorded,
 )
 from tests.integration.budget.statements import CALLS, KEY, LIMIT, NOW, Start, Statement
+from tests.support.patience import PATIENCE_SECONDS
 
 Connection = psycopg.Connection[TupleRow]
-Asked = tuple[int, Statement]
+RequestModel = tuple[int, Statement]
 """Which session asks what."""
 
 Row = tuple[str, str]
@@ -41,14 +42,16 @@ Row = tuple[str, str]
 TABLES: Final[Sequence[LiteralString]] = (
     "api_key",
     "budget_window",
-    "budget_crossing",
+    "budget_threshold_event",
     "budget_slot",
     "ledger",
     "usage_rollup",
     "provider_health",
+    "vendor_refusal",
+    "input_allowance",
     "audit",
     "audit_head",
-    "settings_seen",
+    "settings_snapshot",
 )
 
 _CLOCKS: Final = """
@@ -88,7 +91,7 @@ class Stage:
         self._pool = ThreadPoolExecutor(len(self._sessions))
         self._remember()
         self._restored = 0
-        self._before = recorded(self.outcome({}).books["crossings"])
+        self._before = recorded(self.outcome({}).books["threshold_events"])
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -104,7 +107,7 @@ class Stage:
         if self._restored % 200 == 0:
             self._owner.execute("VACUUM (TRUNCATE off)")
 
-    def ask(self, number: int, statement: Statement) -> Told:
+    def ask(self, number: int, statement: Statement) -> Answer:
         argument = statement.argument(number, self.start.slots[number - 1])
         now = (self.start.now + statement.after).isoformat()
         try:
@@ -114,11 +117,11 @@ class Stage:
         assert row is not None
         return row[1]
 
-    def asking(self, number: int, statement: Statement) -> "Future[Told]":
+    def asking(self, number: int, statement: Statement) -> "Future[Answer]":
         """The same in the background; returns when it has ended or waits for another session's lock."""
         future = self._pool.submit(self.ask, number, statement)
         pid = self._sessions[number].info.backend_pid
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while wait([future], timeout=0.001).not_done and not self._waits(pid):
             assert time.monotonic() < deadline, "it neither ends nor waits for a lock"
         return future
@@ -164,50 +167,52 @@ class Stage:
         return [
             (table, content)
             for table in TABLES
-            if table not in ("audit", "budget_crossing", "settings_seen")
+            if table not in ("audit", "budget_threshold_event", "settings_snapshot")
             for (content,) in self._onlooker.execute(
                 sql.SQL("SELECT to_jsonb(r)::text FROM {} r ORDER BY 1").format(sql.Identifier(table))
             ).fetchall()
         ]
 
-    def outcome(self, told: Mapping[int, Told]) -> Outcome:
+    def outcome(self, row: Mapping[int, Answer]) -> Outcome:
         [(books,)] = self._onlooker.execute(BOOKS).fetchall()
-        answers = {number: comparable(answer, max(self.start.slots)) for number, answer in told.items()}
+        answers = {number: comparable(answer, max(self.start.slots)) for number, answer in row.items()}
         # Where in a window its money lies, and where the next sweep begins, is nobody's business but the ledger's.
         del books["slots"]
         for window in books["windows"] or ():
-            del window["swept_until"]
-        if any("written" in answer for answer in told.values()):
+            del window["expired_until"]
+        if any("written" in answer for answer in row.values()):
             # The ledger reads keys without a lock: a change may be audited before what was decided by the key that was.
             books["audit"] = sorted(({**entry, "n": None} for entry in books["audit"]), key=dumps)
         return Outcome(placed(answers, books), placed(books, books))
 
-    def check(self, outcome: Outcome, asked: Sequence[Asked]) -> None:
+    def check(self, outcome: Outcome, asked: Sequence[RequestModel]) -> None:
         """The rules that hold whatever happened."""
         overbilled = sum((statement.overbills for _, statement in asked), Decimal(0))
         keys = {} if self.start.key_limit is None else {KEY: self.start.key_limit + overbilled}
         self._books.check(limit=LIMIT + overbilled, keys=keys)
         broken = self._onlooker.execute(BROKEN).fetchall()
         assert broken == []
-        told = outcome.crossings()
-        crossed = recorded(outcome.books["crossings"]) - self._before
+        result = outcome.threshold_events()
+        crossed = recorded(outcome.books["threshold_events"]) - self._before
         if any(statement.resent for _, statement in asked):
-            told = Counter(set(told))
-        assert told == crossed, "each crossing is told once"
+            result = Counter(set(result))
+        assert result == crossed, "each threshold event is told once"
         for number, statement in asked:
-            check_end(statement.fields(number).get("ending"), outcome.told[number], outcome.books["entries"] or ())
+            check_end(
+                statement.fields(number).get("settlement"), outcome.result[number], outcome.books["entries"] or ()
+            )
 
     # --- below: putting back, and making comparable ---
 
     def _seated(self, seat: int) -> Connection:
         """A session that falls to this one of two slots: which one follows from its process id."""
-        passed_over = []
+        skipped = []
         while True:
             session = psycopg.connect(self._url, autocommit=True)
             if 1 + session.info.backend_pid % 2 == seat:
                 break
-            passed_over.append(session)
-        for other in passed_over:
+            skipped.append(session)
+        for other in skipped:
             other.close()
         set_json_loads(loads, session)
         session.execute("SET deadlock_timeout = '20ms'")

@@ -10,11 +10,11 @@ from decimal import Decimal
 from typing import Any, Final, Literal, LiteralString
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from fusewire.budget.ledger import How
+from fusewire.budget.wire import SettlementMode
 
 Fields = Mapping[str, Any]
 """A statement's argument but for its settings."""
-Function = Literal["ledger_reserve", "ledger_end", "ledger_budget", "ledger_reset", "key_update", "key_revoke"]
+Function = Literal["ledger_reserve", "ledger_settle", "ledger_budget", "ledger_reset", "key_update", "key_revoke"]
 
 NOW: Final = datetime(2026, 11, 15, 12, tzinfo=UTC)
 TTL: Final = timedelta(seconds=180)
@@ -42,7 +42,7 @@ SECOND: Final = 2
 
 CALLS: Final[dict[str, LiteralString]] = {
     "ledger_reserve": "SELECT set_config('test.now', %s, false), ledger_reserve(%s::jsonb)",
-    "ledger_end": "SELECT set_config('test.now', %s, false), ledger_end(%s::jsonb)",
+    "ledger_settle": "SELECT set_config('test.now', %s, false), ledger_settle(%s::jsonb)",
     "ledger_budget": "SELECT set_config('test.now', %s, false), ledger_budget(%s::jsonb)",
     "ledger_reset": "SELECT set_config('test.now', %s, false), ledger_reset(%s::jsonb)",
     "key_update": "SELECT set_config('test.now', %s, false), key_update(%s::jsonb)",
@@ -65,7 +65,7 @@ class Statement:
     """USD beyond a bound, which nobody could have refused."""
     resent: bool = False
     passes_over: bool = False
-    """It sweeps the company's closed windows but those that somebody else has locked (`ledger_expire_closed`)."""
+    """It expires what is in the company's closed windows, but for those that are locked (`ledger_expire_closed`)."""
 
     def argument(self, session: int, slots: int) -> dict[str, object]:
         settings = {
@@ -102,13 +102,13 @@ def reservation(entry_id: UUID, key_id: str | None = None, bound: Decimal = BOUN
     }
 
 
-def ending(entry_id: UUID, how: How, cost: Decimal | None = None) -> dict[str, object]:
-    used = {"actual": (10, 20)}.get(how, (0, 0))
+def settlement(entry_id: UUID, mode: SettlementMode, cost: Decimal | None = None) -> dict[str, object]:
+    used = {"actual": (10, 20)}.get(mode, (0, 0))
     return {
-        "ending": {
+        "settlement": {
             "id": str(entry_id),
-            "how": how,
-            "outcome": {"actual": "success", "bound": "read_timeout", "release": "connect_failed"}[how],
+            "mode": mode,
+            "outcome": {"actual": "success", "bound": "read_timeout", "release": "connect_failed"}[mode],
             "cost": cost,
             "input_tokens": used[0],
             "output_tokens": used[1],
@@ -118,9 +118,9 @@ def ending(entry_id: UUID, how: How, cost: Decimal | None = None) -> dict[str, o
 
 def failed(provider: str, seconds: int = 60) -> Fields:
     return {
-        "health": {
+        "health_update": {
             "provider": provider,
-            "verdict": "count",
+            "effect": "count",
             "seconds": seconds,
             "threshold": 1,
             "max_seconds": 600,
@@ -130,16 +130,16 @@ def failed(provider: str, seconds: int = 60) -> Fields:
     }
 
 
-ANSWERED: Final[Fields] = {"health": {"provider": "openai", "verdict": "ok"}}
+ANSWERED: Final[Fields] = {"health_update": {"provider": "openai", "effect": "ok"}}
 
 
-def reset(session: int, why: str, budget: str | None = None) -> Fields:
+def reset(session: int, opened_by: str, budget: str | None = None) -> Fields:
     return {
         "id": str(made(f"reset of {budget}", session)),
-        "why": why,
-        "at": NOW.isoformat() if why == "schedule" else None,
+        "opened_by": opened_by,
+        "at": NOW.isoformat() if opened_by == "schedule" else None,
         "budget": budget,
-        "actor": why,
+        "actor": opened_by,
         "source_ip": None,
         "request_id": f"reset-{session}",
         "reason": None,
@@ -148,7 +148,7 @@ def reset(session: int, why: str, budget: str | None = None) -> Fields:
 
 def administered(session: int, **changes: object) -> Fields:
     act = {"actor": "admin", "source_ip": None, "request_id": f"admin-{session}"}
-    return {"id": KEY, "changes": changes, "act": act}
+    return {"id": KEY, "changes": changes, "audit_context": act}
 
 
 def again(fields: Callable[[int], Fields]) -> Callable[[int], Fields]:
@@ -167,23 +167,25 @@ def _reserve_for_key(session: int) -> Fields:
 def _fail_over(session: int) -> Fields:
     return {
         **reservation(made("successor", session), None, BOUND, "azure"),
-        **ending(HELD, "bound"),
+        **settlement(HELD, "bound"),
         **failed("openai"),
     }
 
 
 def _fail_over_for_key(session: int) -> Fields:
-    """To what costs so little that the slots are granted anew."""
+    """To what costs so little that the slots are allocated anew."""
     successor = reservation(made("successor of the key's", session), KEY, Decimal("0.001"))
-    return {**successor, **ending(GONE, "release"), **failed("azure")}
+    return {**successor, **settlement(GONE, "release"), **failed("azure")}
 
 
 def _read(session: int) -> Fields:
     return {"id": str(made("sweep", session))}
 
 
-def _end(entry_id: UUID, how: How, cost: Decimal | None = None, noted: Fields | None = None) -> Callable[[int], Fields]:
-    return lambda _: {**ending(entry_id, how, cost), **(noted or {})}
+def _end(
+    entry_id: UUID, mode: SettlementMode, cost: Decimal | None = None, noted: Fields | None = None
+) -> Callable[[int], Fields]:
+    return lambda _: {**settlement(entry_id, mode, cost), **(noted or {})}
 
 
 _SETTLE: Final = _end(HELD, "actual", COST, ANSWERED)
@@ -212,7 +214,10 @@ STATEMENTS: Final = (
     Statement(
         "reserve under a lowered limit",
         "ledger_reserve",
-        lambda session: {**reservation(made("call under another limit", session)), "introduce": {"limit": "0.3"}},
+        lambda session: {
+            **reservation(made("call under another limit", session)),
+            "settings_snapshot": {"limit": "0.3"},
+        },
         limit=Decimal("0.3"),
     ),
     Statement(
@@ -226,27 +231,27 @@ STATEMENTS: Final = (
     Statement("fail over", "ledger_reserve", _fail_over),
     Statement("fail over for the key", "ledger_reserve", _fail_over_for_key),
     Statement("fail over again", "ledger_reserve", again(_fail_over), resent=True),
-    Statement("settle", "ledger_end", _SETTLE),
-    Statement("settle above its bound", "ledger_end", _end(HELD, "actual", _ABOVE), overbills=_ABOVE - BOUND),
-    Statement("settle at its bound", "ledger_end", _end(HELD, "bound")),
-    Statement("release", "ledger_end", _end(HELD, "release")),
-    Statement("settle again", "ledger_end", lambda session: {**_SETTLE(session), "resent": True}, resent=True),
-    Statement("settle in the next month", "ledger_end", _SETTLE, after=NEXT_MONTH),
-    Statement("settle the key's", "ledger_end", _end(KEYED, "actual", COST, ANSWERED)),
-    Statement("settle what is gone", "ledger_end", _end(GONE, "actual", COST)),
+    Statement("settle", "ledger_settle", _SETTLE),
+    Statement("settle above its bound", "ledger_settle", _end(HELD, "actual", _ABOVE), overbills=_ABOVE - BOUND),
+    Statement("settle at its bound", "ledger_settle", _end(HELD, "bound")),
+    Statement("release", "ledger_settle", _end(HELD, "release")),
+    Statement("settle again", "ledger_settle", lambda session: {**_SETTLE(session), "resent": True}, resent=True),
+    Statement("settle in the next month", "ledger_settle", _SETTLE, after=NEXT_MONTH),
+    Statement("settle the key's", "ledger_settle", _end(KEYED, "actual", COST, ANSWERED)),
+    Statement("settle what is gone", "ledger_settle", _end(GONE, "actual", COST)),
     Statement(
         "settle what is gone above its bound",
-        "ledger_end",
+        "ledger_settle",
         _end(GONE, "actual", 2 * BOUND),
         overbills=BOUND,
     ),
-    Statement("settle late", "ledger_end", _end(LATE, "actual", Decimal("0.03"))),
-    Statement("release late", "ledger_end", _end(LATE, "release")),
+    Statement("settle late", "ledger_settle", _end(LATE, "actual", Decimal("0.03"))),
+    Statement("release late", "ledger_settle", _end(LATE, "release")),
     Statement(
         "release what nothing was sent on",
-        "ledger_end",
+        "ledger_settle",
         lambda _: {
-            "ending": {"id": str(made("call", SECOND)), "how": "release", "outcome": "not_sent"},
+            "settlement": {"id": str(made("call", SECOND)), "mode": "release", "outcome": "not_sent"},
             "resent": True,
         },
         resent=True,
@@ -302,7 +307,7 @@ class Start:
 _HOUR: Final = timedelta(hours=1)
 _MINUTE: Final = timedelta(minutes=1)
 _LATELY: Final = timedelta(seconds=3)
-"""Less than the 5 s after which a reserve writes down that it swept, whether or not it found anything."""
+"""Less than the 5 s after which a reserve writes down that it looked, whether or not it found anything."""
 _BRIEF: Final = timedelta(seconds=1)
 
 
@@ -315,7 +320,7 @@ def _step(
 _EARLIER: Final = (
     _step(_HOUR, "ledger_reserve", reservation(LATE)),
     _step(_HOUR, "ledger_reserve", reservation(FAILED, None, BOUND, "azure")),
-    _step(_HOUR, "ledger_end", {**ending(FAILED, "release"), **failed("azure", 1)}),
+    _step(_HOUR, "ledger_settle", {**settlement(FAILED, "release"), **failed("azure", 1)}),
     _step(50 * _MINUTE, "ledger_budget", {"id": str(UUID(int=0x99))}),
 )
 
@@ -330,14 +335,14 @@ def _holding(ttl_of_gone: timedelta = TTL) -> tuple[Step, ...]:
 
 def _filled(bound: str, key_id: str | None = None, *, spent: bool = True) -> tuple[Step, ...]:
     reserved = _step(40 * _MINUTE, "ledger_reserve", reservation(FILLER, key_id, Decimal(bound)), _HOUR)
-    return (reserved, _step(40 * _MINUTE, "ledger_end", ending(FILLER, "bound"))) if spent else (reserved,)
+    return (reserved, _step(40 * _MINUTE, "ledger_settle", settlement(FILLER, "bound"))) if spent else (reserved,)
 
 
 def _in_slots(ttl_of_gone: timedelta = TTL) -> tuple[Step, ...]:
     """Two of the three are in slots; the third is where there is room for it."""
     return (
         _step(35 * _MINUTE, "ledger_reserve", reservation(GRANT, KEY, Decimal("0.001")), slots=2),
-        _step(35 * _MINUTE, "ledger_end", ending(GRANT, "release"), slots=2),
+        _step(35 * _MINUTE, "ledger_settle", settlement(GRANT, "release"), slots=2),
         _step(_LATELY, "ledger_reserve", reservation(HELD), slots=2, seat=1),
         _step(_LATELY, "ledger_reserve", reservation(KEYED, KEY), slots=2, seat=2),
         _step(_LATELY, "ledger_reserve", reservation(GONE, KEY), ttl_of_gone, slots=2, seat=1),

@@ -5,7 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from fusewire.budget.ledger import Ledger, Reservation
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.reservation import Reservation
 from fusewire.errors import BudgetExceededError, BudgetReservedError
 from tests.integration.budget.books import ZERO, Books, Events, a_call, candidate, settled
 from tests.integration.budget.conftest import OpenLedger
@@ -21,7 +22,7 @@ def ledger(open_ledger: OpenLedger) -> Ledger:
 @pytest.fixture
 def spend(ledger: Ledger) -> Callable[[str], None]:
     def of(amount: str) -> None:
-        ledger.end(settled(ledger.reserve(a_call(), [candidate(amount)]), amount))
+        ledger.settle(settled(ledger.reserve(a_call(), [candidate(amount)]), amount))
 
     return of
 
@@ -66,7 +67,7 @@ def test_exceeded_when_nothing_but_a_reset_can_help_reserved_when_waiting_can(
     assert all(fields["usage_ratio"] == Decimal("0.5") for fields in blocked)
     assert all(fields["window_id"] == held.budget.window.id for fields in blocked)
     # What was held comes back, and the one that had to wait gets in.
-    ledger.end(settled(held, "0"))
+    ledger.settle(settled(held, "0"))
     reserve(ledger, "0.5")
 
 
@@ -101,11 +102,11 @@ def test_what_is_free_is_never_held_up_by_the_budget(
 ) -> None:
     held = reserve(ledger, "1")
     free = [reserve(ledger, "0")]
-    ledger.end(settled(held, "1"))
+    ledger.settle(settled(held, "1"))
     free.append(reserve(ledger, "0"))
 
     for reservation in free:
-        assert ledger.end(settled(reservation, "0")).cost == 0
+        assert ledger.settle(settled(reservation, "0")).cost == 0
 
     window = books.only_window(limit=Decimal(1))
     assert (window.spent, window.reserved, window.calls) == (Decimal(1), ZERO, 3)
@@ -124,7 +125,7 @@ def test_a_settlement_frees_what_it_did_not_use(ledger: Ledger) -> None:
     with pytest.raises(BudgetReservedError):
         reserve(ledger, "0.2")
 
-    booked = ledger.end(settled(first, "0.3"))
+    booked = ledger.settle(settled(first, "0.3"))
 
     assert booked.budget is not None
     assert booked.budget.remaining == Decimal("0.7")
@@ -144,7 +145,7 @@ def test_a_failover_may_use_what_the_failed_attempt_held(ledger: Ledger, books: 
 
 
 def test_a_bill_above_the_bound_is_booked_as_billed(ledger: Ledger, books: Books) -> None:
-    ledger.end(settled(reserve(ledger, "0.5"), "1.5"))
+    ledger.settle(settled(reserve(ledger, "0.5"), "1.5"))
     assert books.only_window().spent == Decimal("1.5")
     budget, *_ = ledger.budget()
     assert (budget.state, budget.remaining, budget.usage_ratio) == ("OPEN", ZERO, Decimal("1.5"))

@@ -54,8 +54,8 @@ def test_resets_and_months_ends_of_both_budgets_are_links(
     assert [tuple(row.values()) for row in rows] == [
         ("key-admin", "global", "admin"),
         ("key-admin", key, "admin"),
-        ("system", "global", "month_end"),
-        ("system", key, "month_end"),
+        ("system", "global", "period_end"),
+        ("system", key, "period_end"),
     ]
 
 
@@ -95,7 +95,7 @@ FORBIDDEN: list[LiteralString] = [
     "DELETE FROM ledger",
     "DELETE FROM usage_rollup",
     "DELETE FROM budget_window",
-    "UPDATE budget_crossing SET state = 'OPEN'",
+    "UPDATE budget_threshold_event SET state = 'OPEN'",
     "DELETE FROM api_key",
     "ALTER TABLE audit DISABLE TRIGGER ALL",
     "CREATE OR REPLACE FUNCTION audit_hash(previous bytea, a audit) RETURNS bytea LANGUAGE sql AS 'SELECT previous'",
@@ -108,7 +108,7 @@ def test_the_functions_role_does_the_ledgers_work_and_nothing_to_its_past(
     ledger, key = open_ledger(app_url, AI_RESERVATION_TTL_SECONDS="0.001"), keys.make(budget="0.5")
     first = ledger.reserve(a_call(key_id=key), [candidate("0.45")])
     second = ledger.reserve(a_call(key_id=key), [candidate("0")], attempt=2, after=settled(first, "0.44"))
-    ledger.end(released(second))
+    ledger.settle(released(second))
     ledger.budget()
     reset(ledger, key)
     ledger.scheduled_reset(due=datetime.now(UTC) + timedelta(minutes=1), request_id="schedule")
@@ -159,7 +159,7 @@ def test_settings_are_audited_once_for_each_change(open_ledger: OpenLedger, book
     def start(**variables: str) -> None:
         ledger = open_ledger(**variables)
         for _ in range(2):
-            ledger.end(released(ledger.reserve(a_call(), [candidate("0.1")])))
+            ledger.settle(released(ledger.reserve(a_call(), [candidate("0.1")])))
 
     start()
     start()

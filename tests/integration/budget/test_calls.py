@@ -3,16 +3,17 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 
-from fusewire.budget import books as reading
-from fusewire.budget.books import Books as Reports
-from fusewire.budget.ledger import Call, Ledger
-from fusewire.db import Database
+from fusewire.budget import usage as reading
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.reservation import Call
+from fusewire.budget.usage import Books as Reports
+from fusewire.budget.usage import CallRow
+from fusewire.store.db import Database
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import at_bound, candidate, released, settled
 from tests.integration.budget.conftest import OpenLedger
@@ -33,10 +34,10 @@ def ledger(open_ledger: OpenLedger) -> Ledger:
 
 def spend(ledger: Ledger, request_id: str, provider: str = "openai", key: str | None = None) -> None:
     reservation = ledger.reserve(Call(request_id, "chat", "sota", key), [candidate("0.2", provider)])
-    ledger.end(settled(reservation, "0.1"))
+    ledger.settle(settled(reservation, "0.1"))
 
 
-def ids(page: tuple[list[dict[str, Any]], UUID | None]) -> list[str]:
+def ids(page: tuple[list[CallRow], UUID | None]) -> list[str]:
     return [row["request_id"] for row in page[0]]
 
 
@@ -45,42 +46,42 @@ def test_one_call_is_told_with_every_attempt(ledger: Ledger, reports: Reports) -
     first = ledger.reserve(call, [candidate("0.3", "azure")])
     second = ledger.reserve(call, [candidate("0.2")], attempt=2, after=released(first))
     third = ledger.reserve(call, [candidate("0.1", "vllm")], attempt=3, after=at_bound(second))
-    ledger.end(settled(third, "0.05"))
+    ledger.settle(settled(third, "0.05"))
     spend(ledger, "another")
 
-    told = reports.call("story")
+    row = reports.call("story")
 
-    assert told is not None
-    assert (told["request_id"], told["cost_usd"]) == ("story", Decimal("0.25"))
-    shown = [(a["attempt"], a["provider"], a["status"], a["outcome"], a["cost_basis"]) for a in told["attempts"]]
+    assert row is not None
+    assert (row["request_id"], row["cost_usd"]) == ("story", Decimal("0.25"))
+    shown = [(a["attempt"], a["provider"], a["status"], a["outcome"], a["cost_basis"]) for a in row["attempts"]]
     assert shown == [
         (1, "azure", "released", "connect_failed", None),
         (2, "openai", "settled", "read_timeout", "bound"),
         (3, "vllm", "settled", "success", "actual"),
     ]
-    assert [(a["bound_usd"], a["cost_usd"]) for a in told["attempts"]] == [
+    assert [(a["bound_usd"], a["cost_usd"]) for a in row["attempts"]] == [
         (Decimal("0.3"), None),
         (Decimal("0.2"), Decimal("0.2")),
         (Decimal("0.1"), Decimal("0.05")),
     ]
-    assert {a["key_id"] for a in told["attempts"]} == {"key-1"}
+    assert {a["key_id"] for a in row["attempts"]} == {"key-1"}
     assert reports.call("nobody's") is None
 
 
 def test_what_is_in_flight_is_shown_as_reserved(ledger: Ledger, reports: Reports) -> None:
     ledger.reserve(Call("open", "chat", None), [candidate("0.3")])
-    told = reports.call("open")
-    assert told is not None
-    assert told["cost_usd"] == 0
-    [attempt] = told["attempts"]
+    row = reports.call("open")
+    assert row is not None
+    assert row["cost_usd"] == 0
+    [attempt] = row["attempts"]
     assert (attempt["status"], attempt["cost_usd"], attempt["ended_at"]) == ("reserved", None, None)
 
 
 def test_filters_leave_what_was_asked_for(ledger: Ledger, reports: Reports) -> None:
     spend(ledger, "a", "azure", "key-1")
     spend(ledger, "b", "openai", "key-2")
-    ledger.end(at_bound(ledger.reserve(Call("c", "chat", None, "key-1"), [candidate("0.1", model="mini")])))
-    ledger.end(released(ledger.reserve(Call("d", "chat", "sota"), [candidate("0.1")])))
+    ledger.settle(at_bound(ledger.reserve(Call("c", "chat", None, "key-1"), [candidate("0.1", model="mini")])))
+    ledger.settle(released(ledger.reserve(Call("d", "chat", "sota"), [candidate("0.1")])))
     ledger.reserve(Call("e", "chat", "sota"), [candidate("0.1")])
     for filters, expected in (
         ({}, "edcba"),
@@ -119,7 +120,7 @@ def test_pages_follow_each_other_while_calls_come_in(ledger: Ledger, reports: Re
 def test_a_page_looks_at_a_bounded_stretch_and_says_where_to_go_on(
     ledger: Ledger, reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_STRETCH", 4)
+    monkeypatch.setattr(reading, "SCAN_LIMIT", 4)
     for number in range(9):
         spend(ledger, f"r{number}", "azure" if number == 1 else "openai")
     pages = []
@@ -149,9 +150,9 @@ def test_a_stretch_of_time_has_its_beginning_and_not_its_end(
                     " 'released', 1, 'connect_failed', %s, %s, %s FROM ledger WHERE request_id = 'window'",
                     (at + timedelta(minutes=skew), hours, f"h{hours}", at, at, at),
                 )
-    told = reports.calls({}, limit=100, since=start - timedelta(hours=4), until=start - timedelta(hours=1))
-    assert sorted(ids(told)) == ["h2"] * 3 + ["h3"] * 3 + ["h4"] * 3
-    assert told[1] is None
+    result = reports.calls({}, limit=100, since=start - timedelta(hours=4), until=start - timedelta(hours=1))
+    assert sorted(ids(result)) == ["h2"] * 3 + ["h3"] * 3 + ["h4"] * 3
+    assert result[1] is None
     ancient = datetime(2000, 1, 1, tzinfo=UTC)
     assert len(reports.calls({}, limit=100, since=ancient)[0]) == 19
     assert reports.calls({}, limit=100, until=ancient) == ([], None)

@@ -15,8 +15,9 @@ import psycopg
 import pytest
 from psycopg.rows import TupleRow
 
-from fusewire.budget.breaker import sql_settings
-from fusewire.budget.ledger import AllCoolingError, Ending, How, Ledger, Reservation, Verdict
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.reservation import AllCoolingError, HealthUpdate, Reservation, Settlement
+from fusewire.budget.wire import SettlementMode, sql_settings
 from fusewire.errors import BudgetExceededError, BudgetReservedError
 from fusewire.json import dumps
 from tests.conftest import CoreFactory
@@ -32,16 +33,17 @@ from tests.integration.budget.books import (
 )
 from tests.integration.budget.conftest import OpenLedger
 from tests.integration.budget.keys import Keys
+from tests.support.patience import PATIENCE_SECONDS
 
 THREADS = 32
 LIMIT = Decimal(1)
 
 
 @dataclass
-class Told:
+class Answer:
     """What one environment believes it did: how each of its entries ended, last word last."""
 
-    entries: dict[UUID, tuple[How | None, Decimal]] = field(default_factory=dict)
+    entries: dict[UUID, tuple[SettlementMode | None, Decimal]] = field(default_factory=dict)
     refused: int = 0
 
 
@@ -51,13 +53,13 @@ class Environment:
     def __init__(self, number: int, ledger: Ledger, key_id: str | None = None) -> None:
         self.ledger = ledger
         self.key_id = key_id
-        self.told = Told()
+        self.result = Answer()
         self._random = random.Random(number)  # noqa: S311 - the same calls in every run
         self._name = f"environment-{number}"
 
     def call(self, *, crashes: bool = False, providers: tuple[str, ...] = ("openai",)) -> None:
         """One call of up to three attempts; with several providers, over those that aren't cooling down."""
-        after: Ending | None = None
+        after: Settlement | None = None
         for attempt in range(1, 4):
             bound = Decimal(self._random.randint(1, 60)).scaleb(-3)
             chain = [candidate(bound, provider) for provider in self._random.sample(providers, len(providers))]
@@ -66,30 +68,30 @@ class Environment:
                     a_call(self._name, key_id=self.key_id), chain, attempt=attempt, after=after
                 )
             except (BudgetExceededError, BudgetReservedError, AllCoolingError):
-                self.told.refused += 1
+                self.result.refused += 1
                 return
-            self.told.entries[reservation.id] = (None, bound)
+            self.result.entries[reservation.id] = (None, bound)
             if crashes and self._random.random() < 0.25:
                 return
             if attempt == 3 or self._random.random() < 0.6:
-                self.ledger.end(self._ending(reservation))
+                self.ledger.settle(self._settlement(reservation))
                 return
             provider = reservation.candidate.provider
-            verdict = Verdict(provider, "count", "server_error", seconds=0.01, threshold=1, max_seconds=0.02)
-            after = self._noted(self._random.choice((at_bound, released))(reservation, verdict=verdict))
+            health_update = HealthUpdate(provider, "count", "server_error", seconds=0.01, threshold=1, max_seconds=0.02)
+            after = self._noted(self._random.choice((at_bound, released))(reservation, health_update=health_update))
 
-    def _ending(self, reservation: Reservation) -> Ending:
+    def _settlement(self, reservation: Reservation) -> Settlement:
         bound = reservation.candidate.bound
         cost = (bound * self._random.randint(0, 1000)).scaleb(-3)
         return self._noted(
             self._random.choice((settled(reservation, cost), at_bound(reservation), released(reservation)))
         )
 
-    def _noted(self, ending: Ending) -> Ending:
-        reservation = ending.reservation
-        cost = {"actual": ending.cost, "bound": reservation.candidate.bound}.get(ending.how) or Decimal(0)
-        self.told.entries[reservation.id] = (ending.how, cost)
-        return ending
+    def _noted(self, settlement: Settlement) -> Settlement:
+        reservation = settlement.reservation
+        cost = {"actual": settlement.cost, "bound": reservation.candidate.bound}.get(settlement.mode) or Decimal(0)
+        self.result.entries[reservation.id] = (settlement.mode, cost)
+        return settlement
 
 
 def all_at_once(jobs: list[Callable[[], None]], meanwhile: Callable[[], object]) -> int:
@@ -97,7 +99,7 @@ def all_at_once(jobs: list[Callable[[], None]], meanwhile: Callable[[], object])
     start, observed = Barrier(len(jobs)), 0
 
     def started(job: Callable[[], None]) -> None:
-        start.wait(timeout=30)
+        start.wait(timeout=PATIENCE_SECONDS)
         job()
 
     with ThreadPoolExecutor(len(jobs)) as pool:
@@ -133,15 +135,15 @@ def test_no_limit_is_passed_at_any_moment(open_ledger: OpenLedger, books: Books,
 
     assert observed > 0
     windows = {window.budget: window for window in books.check(limit=LIMIT, keys=limits)}
-    ends = [end for e in environments for end in e.told.entries.values()]
+    ends = [end for e in environments for end in e.result.entries.values()]
     for budget, window in windows.items():
-        own = [end for e in environments if budget in ("global", e.key_id) for end in e.told.entries.values()]
+        own = [end for e in environments if budget in ("global", e.key_id) for end in e.result.entries.values()]
         assert window.reserved == 0
         assert window.spent == sum(cost for _, cost in own)
-        assert window.calls == sum(how in ("actual", "bound") for how, _ in own)
+        assert window.calls == sum(mode in ("actual", "bound") for mode, _ in own)
     assert len(windows) == 5
     assert len(books.rows("SELECT FROM ledger")) == len(ends)
-    assert sum(e.told.refused for e in environments) > 0, "the budget was never the thing that was short"
+    assert sum(e.result.refused for e in environments) > 0, "the budget was never the thing that was short"
     assert events.count()["ledger.unavailable"] == 0
 
 
@@ -187,7 +189,7 @@ def test_failovers_resets_reads_and_expiry_never_wait_for_each_other_in_a_circle
     jobs += [lambda r=r: read(r) for r in readers]  # type: ignore[misc]
     all_at_once(jobs, lambda: books.check(limit=LIMIT, keys=limits))
 
-    # A deadlock's victim would have shown as an error of its caller, or as an ending that was kept.
+    # A deadlock's victim would have shown as an error of its caller, or as a settlement that was kept.
     assert events.count()["ledger.unavailable"] == 0
     as_if_a_minute_had_passed(database_url)
     deadline = datetime.now(UTC) + timedelta(seconds=10)
@@ -198,12 +200,12 @@ def test_failovers_resets_reads_and_expiry_never_wait_for_each_other_in_a_circle
     statuses = {"actual": "settled", "bound": "settled", "release": "released", None: "settled"}
     found = {row["id"]: (row["status"], row["cost"] or 0) for row in books.rows("SELECT id, status, cost FROM ledger")}
     assert found == {
-        entry: (statuses[how], cost) for e in environments for entry, (how, cost) in e.told.entries.items()
+        entry: (statuses[mode], cost) for e in environments for entry, (mode, cost) in e.result.entries.items()
     }
     opened = Counter(row["opened_by"] for row in books.rows("SELECT opened_by FROM budget_window"))
     assert opened == {"use": 4, "admin": 60, "schedule": opened["schedule"]}
     assert events.count()["circuit_breaker.manual_reset"] == 60
-    crashed = sum(how is None for e in environments for how, _ in e.told.entries.values())
+    crashed = sum(mode is None for e in environments for mode, _ in e.result.entries.values())
     assert events.count()["ledger.settled_at_bound"] >= crashed > 0
 
 
@@ -212,7 +214,7 @@ def test_a_reservation_waits_for_one_under_way_and_counts_it(
 ) -> None:
     """However long the other one's commit takes: the sums that decide are those of after it."""
     ledger = open_ledger()
-    ledger.end(released(ledger.reserve(a_call(), [candidate("0.1")])))  # swept, so that no sweep is what waits
+    ledger.settle(released(ledger.reserve(a_call(), [candidate("0.1")])))  # so that no sweep is what waits
     argument = {
         "settings": sql_settings(core.settings(AI_MONTHLY_BUDGET_USD="1")),
         "entry": {"id": str(uuid4()), "request_id": "slow", "attempt": 1, "operation": "chat", "tier": None},
@@ -225,7 +227,7 @@ def test_a_reservation_waits_for_one_under_way_and_counts_it(
         wait_for_a_lock(books)
         slow.commit()
         with pytest.raises(BudgetReservedError):
-            quick.result(timeout=30)
+            quick.result(timeout=PATIENCE_SECONDS)
     assert books.only_window(limit=LIMIT).reserved == Decimal("0.6")
 
 
@@ -243,11 +245,11 @@ def test_a_failover_waits_for_its_old_window_before_it_locks_the_open_one(
         )
         wait_for_a_lock(books)
 
-        other.end(settled(other.reserve(a_call(), [candidate("0.4")]), "0.2"))
+        other.settle(settled(other.reserve(a_call(), [candidate("0.4")]), "0.2"))
 
         assert not failover.done()
         holder.rollback()
-        failover.result(timeout=30)
+        failover.result(timeout=PATIENCE_SECONDS)
     old, new = books.check(limit=LIMIT)
     assert (old.spent, new.spent, new.reserved) == (Decimal("0.1"), Decimal("0.2"), Decimal("0.5"))
 
@@ -262,15 +264,15 @@ def test_a_call_is_held_to_its_key_as_it_is_when_its_window_is_free(
     reset_once(ledger)  # so that its end waits for the key's window without the company's open one
     with psycopg.connect(database_url) as holder, ThreadPoolExecutor(2) as pool:
         holder.execute("SELECT FROM budget_window WHERE id = %s FOR UPDATE", (held.key.window.id,))
-        settling = pool.submit(lambda: ledger.end(settled(held, "0.04")))
+        settling = pool.submit(lambda: ledger.settle(settled(held, "0.04")))
         wait_for_a_lock(books)
         reserving = pool.submit(lambda: other.reserve(a_call(key_id=key), [candidate("0.05")]))
         wait_for_a_lock(books, waiting=2)
-        keys.change(key, monthly_budget_usd="0.05")
+        keys.change(key, limit_usd="0.05")
         holder.rollback()
-        settling.result(timeout=30)
+        settling.result(timeout=PATIENCE_SECONDS)
         with pytest.raises(BudgetExceededError):
-            reserving.result(timeout=30)
+            reserving.result(timeout=PATIENCE_SECONDS)
     with pytest.raises(BudgetExceededError):
         other.reserve(a_call(key_id=key), [candidate("0.02")])
     books.check(limit=LIMIT, keys={key: Decimal("0.05")})
@@ -305,11 +307,11 @@ def test_a_sweep_locks_the_open_window_before_any_keys(
         while is_free(onlooker, open_window):
             assert datetime.now(UTC) < deadline, "it waits for a key's window, and the company's open one is free"
         holder.rollback()
-        sweeping.result(timeout=30)
+        sweeping.result(timeout=PATIENCE_SECONDS)
     assert {window.reserved for window in books.check()} == {0}
 
 
-def test_a_sweep_gathers_the_slots_before_it_books_in_any_keys_window(
+def test_a_sweep_reclaims_the_slots_before_it_books_in_any_keys_window(
     open_ledger: OpenLedger, books: Books, keys: Keys, database_url: str
 ) -> None:
     """A call in a slot holds it while it waits for its key's window: they would wait for each other in a circle."""
@@ -317,8 +319,8 @@ def test_a_sweep_gathers_the_slots_before_it_books_in_any_keys_window(
     crashed = dying.reserve(a_call(key_id=key), [candidate("0.1")])
     reset_once_without_sweeping(database_url)
     ledger = open_ledger(AI_LEDGER_SLOTS="2")
-    ledger.end(released(ledger.reserve(a_call(), [candidate("0.001")])))
-    assert books.rows("SELECT FROM budget_slot WHERE granted > 0")
+    ledger.settle(released(ledger.reserve(a_call(), [candidate("0.001")])))
+    assert books.rows("SELECT FROM budget_slot WHERE allocated > 0")
     assert crashed.key is not None
     with (
         psycopg.connect(database_url) as holder,
@@ -328,17 +330,17 @@ def test_a_sweep_gathers_the_slots_before_it_books_in_any_keys_window(
         holder.execute("SELECT FROM budget_window WHERE id = %s FOR UPDATE", (crashed.key.window.id,))
         sweeping = pool.submit(ledger.budget)
         deadline = datetime.now(UTC) + timedelta(seconds=5)
-        while is_free(onlooker, "SELECT FROM budget_slot WHERE granted > 0 FOR UPDATE NOWAIT"):
+        while is_free(onlooker, "SELECT FROM budget_slot WHERE allocated > 0 FOR UPDATE NOWAIT"):
             assert datetime.now(UTC) < deadline, "it waits for a key's window, and the slots are free"
         holder.rollback()
-        sweeping.result(timeout=30)
+        sweeping.result(timeout=PATIENCE_SECONDS)
     assert {window.reserved for window in books.check()} == {0}
 
 
 def as_if_a_minute_had_passed(database_url: str) -> None:
     """In a slot nothing expires within a minute of the last sweep."""
     with psycopg.connect(database_url) as owner:
-        owner.execute("UPDATE budget_window SET swept_until = '-infinity'")
+        owner.execute("UPDATE budget_window SET expired_until = '-infinity'")
         owner.execute("UPDATE ledger SET expires_at = now() WHERE status = 'reserved'")
 
 

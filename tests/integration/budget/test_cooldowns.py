@@ -7,14 +7,15 @@ from decimal import Decimal
 
 import pytest
 
-from fusewire.budget.ledger import AllCoolingError, Ledger, Reservation, Verdict
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.reservation import AllCoolingError, HealthUpdate, Reservation
 from fusewire.errors import BudgetExceededError
 from tests.integration.budget.books import Books, Clock, Events, a_call, at_bound, candidate, released, settled
 from tests.integration.budget.conftest import OpenLedger
 
-FAILED = Verdict("openai", "count", "server_error", "HTTP 500", seconds=15, threshold=3, max_seconds=100)
-RATE_LIMITED = Verdict("openai", "now", "rate_limited", "HTTP 429", seconds=60)
-OK = Verdict("openai", "ok")
+FAILED = HealthUpdate("openai", "count", "server_error", "HTTP 500", seconds=15, threshold=3, max_seconds=100)
+RATE_LIMITED = HealthUpdate("openai", "now", "rate_limited", "HTTP 429", seconds=60)
+OK = HealthUpdate("openai", "ok")
 PROBE_SECONDS = 30
 
 
@@ -27,15 +28,15 @@ def openai(ledger: Ledger) -> Reservation:
     return ledger.reserve(a_call(), [candidate("0.01")])
 
 
-def end(ledger: Ledger, reservation: Reservation, verdict: Verdict) -> None:
-    make = settled if verdict.verdict == "ok" else released
-    ledger.end(make(reservation, "0.001", verdict=verdict))
+def end(ledger: Ledger, reservation: Reservation, health_update: HealthUpdate) -> None:
+    make = settled if health_update.effect == "ok" else released
+    ledger.settle(make(reservation, "0.001", health_update=health_update))
 
 
 def cools_for(ledger: Ledger, clock: Clock) -> float:
     """Seconds until the provider may be called; 0 when it may be now."""
     try:
-        ledger.end(released(openai(ledger)))
+        ledger.settle(released(openai(ledger)))
     except AllCoolingError as error:
         [cooling] = error.cooling
         return (cooling.until - clock.now).total_seconds()
@@ -94,7 +95,7 @@ def test_retry_after_is_obeyed_from_the_first_failure(ledger: Ledger, clock: Clo
 
 def test_a_note_is_shown_and_counts_for_nothing(ledger: Ledger, clock: Clock, books: Books) -> None:
     for _ in range(10):
-        end(ledger, openai(ledger), Verdict("openai", "note", "model_not_found", "no such model"))
+        end(ledger, openai(ledger), HealthUpdate("openai", "note", "model_not_found", "no such model"))
     assert cools_for(ledger, clock) == 0
     [health] = books.rows("SELECT consecutive_failures, last_failure_kind, last_failure_at FROM provider_health")
     assert health == {
@@ -152,13 +153,13 @@ class TestPassingOver:
     def test_nobody_left(self, ledger: Ledger, clock: Clock, books: Books) -> None:
         end(ledger, openai(ledger), RATE_LIMITED)
         bedrock = ledger.reserve(a_call(), [candidate("0.01", "aws")])
-        ledger.end(at_bound(bedrock, verdict=Verdict("aws", "now", "overloaded", "HTTP 529", seconds=5)))
+        ledger.settle(at_bound(bedrock, health_update=HealthUpdate("aws", "now", "overloaded", "HTTP 529", seconds=5)))
 
         with pytest.raises(AllCoolingError) as caught:
             ledger.reserve(a_call(), [candidate("0.01"), candidate("0.2", "aws")])
 
-        told = [(c.candidate.provider, c.until - clock.now, c.kind) for c in caught.value.cooling]
-        assert told == [
+        message = [(c.candidate.provider, c.until - clock.now, c.kind) for c in caught.value.cooling]
+        assert message == [
             ("openai", timedelta(seconds=60), "rate_limited"),
             ("aws", timedelta(seconds=5), "overloaded"),
         ]
@@ -170,7 +171,7 @@ class TestPassingOver:
         first = openai(ledger)
         chain = [candidate("0.02", "azure"), candidate("0.03", "vllm")]
 
-        second = ledger.reserve(a_call(), chain, attempt=2, after=released(first, verdict=RATE_LIMITED))
+        second = ledger.reserve(a_call(), chain, attempt=2, after=released(first, health_update=RATE_LIMITED))
 
         assert second.candidate.provider == "azure"
         assert cools_for(ledger, clock) == 60
@@ -184,8 +185,10 @@ class TestPassingOver:
         first = ledger.reserve(a_call(), [candidate("0.01", failed)])
         clock.advance(seconds=60)
 
-        verdict = replace(RATE_LIMITED, provider=failed, seconds=40)
-        probe = ledger.reserve(a_call(), [candidate("0.01")], attempt=2, after=released(first, verdict=verdict))
+        health_update = replace(RATE_LIMITED, provider=failed, seconds=40)
+        probe = ledger.reserve(
+            a_call(), [candidate("0.01")], attempt=2, after=released(first, health_update=health_update)
+        )
 
         assert probe.candidate.provider == "openai"
         with pytest.raises(AllCoolingError) as caught:

@@ -4,7 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from fusewire.budget.ledger import AllCoolingError, Downgrade, Ending, Ledger, Reservation, Verdict
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.reservation import AllCoolingError, Downgrade, HealthUpdate, Reservation, Settlement
 from fusewire.errors import BudgetExceededError, BudgetReservedError
 from tests.integration.budget.books import Books, a_call, at_bound, candidate, released, settled
 from tests.integration.budget.conftest import OpenLedger
@@ -20,19 +21,19 @@ def ledger(open_ledger: OpenLedger) -> Ledger:
     return open_ledger()
 
 
-def ask(ledger: Ledger, key_id: str | None = None, after: Ending | None = None) -> Reservation:
+def ask(ledger: Ledger, key_id: str | None = None, after: Settlement | None = None) -> Reservation:
     attempt = 1 if after is None else 2
     return ledger.reserve(a_call(key_id=key_id), SOTA, attempt=attempt, after=after, downgrade=CHEAP)
 
 
 def spend(ledger: Ledger, amount: str, key_id: str | None = None) -> None:
     made = ledger.reserve(a_call(key_id=key_id), [candidate(amount, "vllm")])
-    ledger.end(settled(made, amount))
+    ledger.settle(settled(made, amount))
 
 
 def cool(ledger: Ledger, provider: str) -> None:
     made = ledger.reserve(a_call(), [candidate("0", provider)])
-    ledger.end(released(made, verdict=Verdict(provider, "now", "rate_limited", "HTTP 429", seconds=COLD)))
+    ledger.settle(released(made, health_update=HealthUpdate(provider, "now", "rate_limited", "HTTP 429", seconds=COLD)))
 
 
 def served(made: Reservation) -> tuple[bool, str | None, str, str]:
@@ -43,7 +44,7 @@ def test_below_the_threshold_nothing_changes_and_from_it_on_the_other_tier_serve
     spend(ledger, "0.799999")
     made = ask(ledger)
     assert served(made) == (False, "sota", "azure", "big")
-    ledger.end(released(made))
+    ledger.settle(released(made))
     spend(ledger, "0.000001")
 
     made = ask(ledger)
@@ -51,7 +52,7 @@ def test_below_the_threshold_nothing_changes_and_from_it_on_the_other_tier_serve
     assert served(made) == (True, "cost_effective", "azure", "small")
     entry = books.entry(made.id)
     assert (entry["tier"], entry["model"], entry["bound"]) == ("cost_effective", "small", Decimal("0.01"))
-    ledger.end(settled(made, "0.01"))
+    ledger.settle(settled(made, "0.01"))
     [row] = books.rows("SELECT cost FROM usage_rollup WHERE tier = 'cost_effective'")
     assert row["cost"] == Decimal("0.01")
 
@@ -67,7 +68,7 @@ def test_a_keys_own_threshold_does_it_too(ledger: Ledger, keys: Keys) -> None:
     assert served(ask(ledger, other)) == (False, "sota", "azure", "big")
     assert served(ask(ledger)) == (False, "sota", "azure", "big")
     assert served(ask(ledger, key)) == (True, "cost_effective", "azure", "small")
-    keys.change(key, monthly_budget_usd="10")
+    keys.change(key, limit_usd="10")
     assert served(ask(ledger, key)) == (False, "sota", "azure", "big")
 
 
@@ -89,7 +90,7 @@ def test_the_cheap_bound_is_what_has_to_fit(ledger: Ledger, books: Books) -> Non
     assert ask(ledger).downgraded  # sota's 0.1 wouldn't fit
     with pytest.raises(BudgetReservedError):
         ask(ledger)
-    ledger.end(released(held))
+    ledger.settle(released(held))
     books.check(limit=Decimal(1))
 
 
@@ -98,7 +99,7 @@ def test_cooldowns_are_looked_up_among_those_who_serve(ledger: Ledger) -> None:
     spend(ledger, "0.8")
     made = ask(ledger)
     assert served(made) == (True, "cost_effective", "ollama", "small")
-    assert [c.candidate for c in made.passed_over] == [CHEAP.candidates[0]]
+    assert [c.candidate for c in made.skipped] == [CHEAP.candidates[0]]
     cool(ledger, "ollama")
     with pytest.raises(AllCoolingError) as error:
         ask(ledger)

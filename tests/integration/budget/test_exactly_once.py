@@ -12,15 +12,18 @@ import pytest
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from fusewire.budget.breaker import sql_settings
-from fusewire.budget.ledger import Call, Ending, Ledger, Reservation, Verdict
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.reservation import Call, HealthUpdate, Reservation, Settlement
+from fusewire.budget.wire import sql_settings
 from fusewire.errors import BudgetExceededError, LedgerUnavailableError
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import ZERO, Books, Clock, Events, a_call, at_bound, candidate, released, settled
 from tests.integration.budget.conftest import OpenLedger
 from tests.integration.budget.wire import Break, Wire
+from tests.support.database import ask
+from tests.support.patience import PATIENCE_SECONDS
 
-FAILED = Verdict("openai", "count", "server_error", "HTTP 500", seconds=60, threshold=2, max_seconds=600)
+FAILED = HealthUpdate("openai", "count", "server_error", "HTTP 500", seconds=60, threshold=2, max_seconds=600)
 
 
 @pytest.fixture
@@ -51,8 +54,8 @@ def test_a_reservation_that_its_twin_overtook_stands(ledger: Ledger, core: CoreF
         "probe_seconds": 30,
     }
     database = core().database
-    told = [database.call("SELECT ledger_reserve($1::jsonb)", argument | which) for which in ({"resent": True}, {}, {})]
-    assert [each["candidate"] for each in told] == [0, 0, 0]
+    row = [ask(database, "SELECT ledger_reserve($1::jsonb)", argument | which) for which in ({"resent": True}, {}, {})]
+    assert [each["candidate"] for each in row] == [0, 0, 0]
     assert books.only_window().reserved == Decimal("0.1")
 
 
@@ -64,7 +67,7 @@ def test_a_reserve_whose_answer_is_lost_reserves_once(ledger: Ledger, wire: Wire
 
     assert wire.all_broken
     assert books.only_window().reserved == Decimal("0.1")
-    ledger.end(settled(reservation, "0.04"))
+    ledger.settle(settled(reservation, "0.04"))
     assert books.only_window().spent == Decimal("0.04")
 
 
@@ -74,14 +77,14 @@ def test_a_reserve_that_arrives_after_its_own_copy_reserves_once(ledger: Ledger,
 
     wire.deliver_late()
     assert books.only_window().reserved == Decimal("0.1")
-    ledger.end(settled(reservation, "0.04"))
+    ledger.settle(settled(reservation, "0.04"))
 
     assert books.only_window().reserved == 0
 
 
 def test_a_resent_reserve_names_the_same_candidate(ledger: Ledger, wire: Wire) -> None:
-    cold = Verdict("openai", "now", "rate_limited", "HTTP 429", seconds=600)
-    ledger.end(released(reserved(ledger), verdict=cold))
+    cold = HealthUpdate("openai", "now", "rate_limited", "HTTP 429", seconds=600)
+    ledger.settle(released(reserved(ledger), health_update=cold))
     wire.break_at("ledger_reserve", when="after")
 
     choices = [candidate("0.1"), candidate("0.2", "ollama", "smol"), candidate("0.3", "vllm", "big")]
@@ -95,26 +98,26 @@ def test_an_end_whose_answer_is_lost_books_once(
     ledger: Ledger, wire: Wire, books: Books, events: Events, when: Break
 ) -> None:
     reservation = reserved(ledger, "0.9")
-    wire.break_at("ledger_end", when=when)
+    wire.break_at("ledger_settle", when=when)
 
-    booked = ledger.end(settled(reservation, "0.85", verdict=FAILED))
+    booked = ledger.settle(settled(reservation, "0.85", health_update=FAILED))
 
     assert (booked.cost, booked.basis) == (Decimal("0.85"), "actual")
     assert booked.budget is not None
     assert booked.budget.state == "HALF_OPEN"
     window = books.only_window()
     assert (window.spent, window.reserved, window.calls) == (Decimal("0.85"), ZERO, 1)
-    # The first answer told of the crossing, and nobody heard it.
+    # The first answer returned the threshold event, and nobody heard it.
     assert events.count()["circuit_breaker.alert"] == 1
-    assert books.crossings() == ["HALF_OPEN"]
+    assert books.threshold_events() == ["HALF_OPEN"]
     [health] = books.rows("SELECT consecutive_failures FROM provider_health")
     assert health["consecutive_failures"] == 1
 
 
 def test_an_end_that_arrives_after_its_own_copy_books_once(ledger: Ledger, wire: Wire, books: Books) -> None:
     reservation = reserved(ledger)
-    wire.break_at("ledger_end", when="before")
-    ledger.end(settled(reservation, "0.04", verdict=FAILED))
+    wire.break_at("ledger_settle", when="before")
+    ledger.settle(settled(reservation, "0.04", health_update=FAILED))
 
     wire.deliver_late()
 
@@ -130,7 +133,7 @@ def test_a_failover_whose_answer_is_lost_ends_and_reserves_once(
     first = reserved(ledger, "0.96")
     wire.break_at("ledger_reserve", when=when)
 
-    second = ledger.reserve(a_call(), [candidate("0")], attempt=2, after=at_bound(first, verdict=FAILED))
+    second = ledger.reserve(a_call(), [candidate("0")], attempt=2, after=at_bound(first, health_update=FAILED))
 
     window = books.only_window()
     assert (window.spent, window.reserved, window.calls) == (Decimal("0.96"), ZERO, 1)
@@ -147,7 +150,7 @@ def test_a_refused_failover_whose_answer_is_lost_counts_its_failure_once(
     wire.break_at("ledger_reserve", when="after")
 
     with pytest.raises(BudgetExceededError):
-        ledger.reserve(a_call(), [candidate("2")], attempt=2, after=at_bound(first, verdict=FAILED))
+        ledger.reserve(a_call(), [candidate("2")], attempt=2, after=at_bound(first, health_update=FAILED))
 
     assert books.only_window().spent == Decimal("0.1")
     assert books.rows("SELECT consecutive_failures FROM provider_health")[0]["consecutive_failures"] == 1
@@ -157,7 +160,7 @@ def test_a_refused_failover_whose_answer_is_lost_counts_its_failure_once(
 def test_a_reset_whose_answer_is_lost_resets_once(
     ledger: Ledger, wire: Wire, books: Books, events: Events, when: Break
 ) -> None:
-    ledger.end(settled(reserved(ledger), "0.04"))
+    ledger.settle(settled(reserved(ledger), "0.04"))
     wire.break_at("ledger_reset", when=when)
 
     closed, opened = ledger.reset(actor="admin", source_ip=None, request_id="reset-1", reason=None)
@@ -171,7 +174,7 @@ def test_a_reset_whose_answer_is_lost_resets_once(
 def test_a_scheduled_reset_whose_answer_is_lost_is_still_told(
     ledger: Ledger, wire: Wire, books: Books, events: Events
 ) -> None:
-    ledger.end(settled(reserved(ledger), "0.04"))
+    ledger.settle(settled(reserved(ledger), "0.04"))
     wire.break_at("ledger_reset", when="after")
 
     closed = ledger.scheduled_reset(due=datetime.now(UTC) + timedelta(seconds=1), request_id="schedule")
@@ -186,7 +189,7 @@ class TestASweepThatCrosses:
     """Whoever comes next settles what a crash left behind, and that crosses a threshold: told once, by them."""
 
     @pytest.fixture
-    def swept(self, clock: Clock, open_ledger: OpenLedger, wire: Wire) -> Ledger:
+    def late(self, clock: Clock, open_ledger: OpenLedger, wire: Wire) -> Ledger:
         """The same ledger over the wire, with 0.85 of 1 USD that have just expired."""
         made = open_ledger(wire.url, AI_RESERVATION_TTL_SECONDS="60")
         reserved(made, "0.85", request_id="crashed")
@@ -204,24 +207,24 @@ class TestASweepThatCrosses:
         ids=["reserve", "budget", "reset"],
     )
     def test_is_told_though_the_first_answer_was_lost(
-        self, swept: Ledger, wire: Wire, events: Events, marker: str, sweep: Callable[[Ledger], object], when: Break
+        self, late: Ledger, wire: Wire, events: Events, marker: str, sweep: Callable[[Ledger], object], when: Break
     ) -> None:
         wire.break_at(marker, when=when)
-        sweep(swept)
-        swept.budget()
+        sweep(late)
+        late.budget()
         assert wire.all_broken
         assert events.count()["circuit_breaker.alert"] == 1
 
     @pytest.mark.parametrize("bound", ["0.1", "0.2"], ids=["reserved", "refused"])
-    def test_is_told_though_the_call_was_given_up(self, swept: Ledger, wire: Wire, events: Events, bound: str) -> None:
+    def test_is_told_though_the_call_was_given_up(self, late: Ledger, wire: Wire, events: Events, bound: str) -> None:
         wire.break_at("ledger_reserve", "ledger_reserve", when="after")
         with pytest.raises(LedgerUnavailableError):
-            reserved(swept, bound)
-        swept.budget()
+            reserved(late, bound)
+        late.budget()
         assert wire.all_broken
         assert events.count()["circuit_breaker.alert"] == 1
 
-    def test_is_told_beside_the_crossing_of_the_attempt_that_the_same_statement_ends(
+    def test_is_told_beside_the_threshold_event_of_the_attempt_that_the_same_statement_ends(
         self, clock: Clock, open_ledger: OpenLedger, wire: Wire, books: Books, events: Events
     ) -> None:
         ledger = open_ledger(wire.url, AI_RESERVATION_TTL_SECONDS="60")
@@ -232,18 +235,19 @@ class TestASweepThatCrosses:
         wire.break_at("ledger_reserve", when="after")
         ledger.reserve(a_call(), [candidate("0")], attempt=2, after=at_bound(first))
         assert books.rows(
-            "SELECT state, entry_id = %s AS ended, sweep_id IS NULL AS unswept FROM budget_crossing", first.id
+            "SELECT state, entry_id = %s AS ended, statement_id IS NULL AS alone FROM budget_threshold_event",
+            first.id,
         ) == [
-            {"state": "HALF_OPEN", "ended": True, "unswept": True},
-            {"state": "OPEN", "ended": None, "unswept": False},
+            {"state": "HALF_OPEN", "ended": True, "alone": True},
+            {"state": "OPEN", "ended": None, "alone": False},
         ]
         assert events.count() == {"circuit_breaker.alert": 1, "circuit_breaker.opened": 1}
 
-    def test_isnt_told_again_by_the_end_of_the_call_that_swept(self, swept: Ledger, wire: Wire, events: Events) -> None:
-        call = reserved(swept, "0.1")
-        wire.break_at("ledger_end", "ledger_end", when="after")
-        swept.end(settled(call, "0.1"))
-        swept.budget()
+    def test_isnt_told_again_by_the_end_of_the_call_that_met_it(self, late: Ledger, wire: Wire, events: Events) -> None:
+        call = reserved(late, "0.1")
+        wire.break_at("ledger_settle", "ledger_settle", when="after")
+        late.settle(settled(call, "0.1"))
+        late.budget()
         assert wire.all_broken
         assert events.count()["circuit_breaker.alert"] == 1
         assert events.count()["circuit_breaker.opened"] == 1
@@ -258,11 +262,11 @@ def test_a_backend_killed_while_it_waits_books_once(
     booked = []
     with psycopg.connect(database_url) as holder, psycopg.connect(database_url, autocommit=True) as killer:
         holder.execute("SELECT FROM budget_window FOR UPDATE")
-        caller = threading.Thread(target=lambda: booked.append(ledger.end(settled(reservation, "0.04"))))
+        caller = threading.Thread(target=lambda: booked.append(ledger.settle(settled(reservation, "0.04"))))
         caller.start()
         _kill_waiting_backend(killer)
         holder.rollback()
-        caller.join(timeout=30)
+        caller.join(timeout=PATIENCE_SECONDS)
     assert [b.cost for b in booked] == [Decimal("0.04")]
     window = books.only_window()
     assert (window.spent, window.reserved, window.calls) == (Decimal("0.04"), ZERO, 1)
@@ -286,14 +290,14 @@ def _kill_waiting_backend(connection: psycopg.Connection[TupleRow]) -> None:
 
 def test_the_first_end_counts(open_ledger: OpenLedger, books: Books) -> None:
     ledger = open_ledger()
-    makes: list[Callable[[Reservation], Ending]] = [lambda r: settled(r, "0.04"), at_bound, released]
+    makes: list[Callable[[Reservation], Settlement]] = [lambda r: settled(r, "0.04"), at_bound, released]
     for first, second in product(makes, makes):
         reservation = reserved(ledger)
-        told = ledger.end(first(reservation))
+        result = ledger.settle(first(reservation))
 
-        again = ledger.end(second(reservation))
+        again = ledger.settle(second(reservation))
 
-        assert (again.cost, again.basis) == (told.cost, told.basis)
+        assert (again.cost, again.basis) == (result.cost, result.basis)
         ledger.reset(actor="test", source_ip=None, request_id="reset", reason=None)
     assert [window.spent for window in books.check()] == [
         Decimal(s) for s in "0.04 0.04 0.04 0.1 0.1 0.1 0 0 0 0".split()
@@ -304,20 +308,20 @@ def test_two_calls_of_one_request_are_two_entries(open_ledger: OpenLedger, books
     """Ids are the ledger's own: a caller who sends a request id twice doesn't get the second call for nothing."""
     ledger = open_ledger()
     for _ in range(2):
-        ledger.end(settled(ledger.reserve(Call("same", "chat", None), [candidate("0.1")]), "0.04"))
+        ledger.settle(settled(ledger.reserve(Call("same", "chat", None), [candidate("0.1")]), "0.04"))
     assert books.only_window().spent == Decimal("0.08")
 
 
 class TestOutage:
-    """What becomes of endings while Postgres can't be reached."""
+    """What becomes of settlements while Postgres can't be reached."""
 
-    def test_a_kept_ending_is_sent_with_the_next_call(
+    def test_a_kept_settlement_is_sent_with_the_next_call(
         self, ledger: Ledger, wire: Wire, books: Books, events: Events
     ) -> None:
         reservation = reserved(ledger)
-        wire.break_at("ledger_end", "ledger_end", when="before")
+        wire.break_at("ledger_settle", "ledger_settle", when="before")
 
-        booked = ledger.end(settled(reservation, "0.04"))
+        booked = ledger.settle(settled(reservation, "0.04"))
 
         assert (booked.cost, booked.basis, booked.budget) == (Decimal("0.04"), "actual", None)
         assert books.only_window().reserved == Decimal("0.1")
@@ -332,10 +336,10 @@ class TestOutage:
     ) -> None:
         first = reserved(ledger)
         other = reserved(ledger, "0.2")
-        wire.break_at(*["ledger_end"] * 3, when="before")
-        ledger.end(settled(other, "0.15"))
+        wire.break_at(*["ledger_settle"] * 3, when="before")
+        ledger.settle(settled(other, "0.15"))
 
-        # The kept ending goes first, and fails again: this attempt's own end must not get lost behind it.
+        # The kept settlement goes first, and fails again: this attempt's own end must not get lost behind it.
         with pytest.raises(LedgerUnavailableError):
             ledger.reserve(a_call(), [candidate("0.1")], attempt=2, after=released(first))
 
@@ -355,17 +359,17 @@ class TestOutage:
         assert (window.spent, window.reserved, window.calls) == (ZERO, ZERO, 0)
         assert books.rows("SELECT outcome FROM ledger") == [{"outcome": "not_sent"}]
 
-    def test_an_ending_that_postgres_refuses_holds_up_no_later_call(
+    def test_a_settlement_that_postgres_refuses_holds_up_no_later_call(
         self, clock: Clock, open_ledger: OpenLedger, books: Books, events: Events
     ) -> None:
         """A vendor that reports 10^30 tokens: no column holds them, so the call is settled at its bound in time."""
         ledger = open_ledger(AI_RESERVATION_TTL_SECONDS="60")
         reservation = reserved(ledger)
-        ending = settled(reservation, "0.04")
-        assert ending.counts is not None
-        absurd = Ending(reservation, "actual", "success", ending.cost, counts=None, reasoning_tokens=10**30)
+        settlement = settled(reservation, "0.04")
+        assert settlement.counts is not None
+        absurd = Settlement(reservation, "actual", "success", settlement.cost, counts=None, reasoning_tokens=10**30)
 
-        ledger.end(absurd)
+        ledger.settle(absurd)
         clock.advance(seconds=60)
         second = reserved(ledger, "0.2")
 
@@ -374,12 +378,12 @@ class TestOutage:
         assert books.entry(reservation.id)["cost_basis"] == "bound"
         assert books.only_window().spent == Decimal("0.1")
 
-    def test_a_kept_ending_that_postgres_refuses_holds_up_no_later_call(
+    def test_a_kept_settlement_that_postgres_refuses_holds_up_no_later_call(
         self, ledger: Ledger, wire: Wire, books: Books
     ) -> None:
         reservation = reserved(ledger)
-        wire.break_at("ledger_end", "ledger_end", when="before")
-        ledger.end(Ending(reservation, "actual", "success", Decimal("0.04"), reasoning_tokens=10**30))
+        wire.break_at("ledger_settle", "ledger_settle", when="before")
+        ledger.settle(Settlement(reservation, "actual", "success", Decimal("0.04"), reasoning_tokens=10**30))
 
         reserved(ledger, "0.2")
 
@@ -390,10 +394,10 @@ class TestOutage:
     ) -> None:
         ledger = open_ledger()
         first = reserved(ledger)
-        functions = books.rows("SELECT proconfig FROM pg_proc WHERE proname ~ '^ledger_(end|reserve|budget|reset)$'")
+        functions = books.rows("SELECT proconfig FROM pg_proc WHERE proname ~ '^ledger_(reserve|settle|budget|reset)$'")
         assert functions == [{"proconfig": ["lock_timeout=5s"]}] * 4
         with psycopg.connect(database_url, autocommit=True) as owner:
-            for name in ("ledger_end", "ledger_reserve"):
+            for name in ("ledger_settle", "ledger_reserve"):
                 owner.execute(
                     sql.SQL("ALTER FUNCTION {}(jsonb) SET lock_timeout = '50ms'").format(sql.Identifier(name))
                 )
@@ -401,6 +405,6 @@ class TestOutage:
             forgotten.execute("SELECT FROM budget_window FOR UPDATE")
             with pytest.raises(LedgerUnavailableError, match="LockNotAvailable"):
                 reserved(ledger)
-            assert ledger.end(settled(first, "0.04")).budget is None
+            assert ledger.settle(settled(first, "0.04")).budget is None
         ledger.budget()
         assert books.only_window().spent == Decimal("0.04")

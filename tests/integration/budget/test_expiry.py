@@ -45,7 +45,7 @@ def budget(ledger: Ledger) -> None:
     ledger.budget()
 
 
-def test_what_expires_right_after_a_sweep_is_swept_by_the_next_reserve(
+def test_what_expires_right_after_a_sweep_is_settled_by_the_next_reserve(
     ledger: Ledger, clock: Clock, books: Books
 ) -> None:
     first = ledger.reserve(a_call("first"), [candidate("0.2")])
@@ -74,8 +74,8 @@ def test_an_expired_reservation_is_settled_at_its_bound(
     assert entry["outcome"] == "expired"
     first, *_ = books.check()
     assert (first.spent, first.calls) == (Decimal("0.8"), 1)
-    [told] = events.of("ledger.settled_at_bound")
-    assert told == {
+    [result] = events.of("ledger.settled_at_bound")
+    assert result == {
         "request_id": "crashed",
         "provider": "azure",
         "model": "gpt",
@@ -126,7 +126,7 @@ def test_a_late_actual_settlement_corrects_the_bound(
     clock.advance(seconds=86_400)
 
     for _ in range(2):
-        booked = ledger.end(settled(late, actual))
+        booked = ledger.settle(settled(late, actual))
 
     assert (booked.cost, booked.basis) == (Decimal(actual), "actual")
     window = books.only_window()
@@ -141,7 +141,7 @@ def test_a_late_release_gives_the_bound_back(ledger: Ledger, clock: Clock, books
     clock.advance(seconds=TTL_SECONDS)
     ledger.budget()
 
-    booked = ledger.end(released(late))
+    booked = ledger.settle(released(late))
 
     assert (booked.cost, booked.basis) == (ZERO, None)
     assert (books.only_window().spent, books.only_window().calls) == (ZERO, 0)
@@ -152,7 +152,7 @@ def test_a_late_end_at_the_bound_says_why(ledger: Ledger, clock: Clock, books: B
     clock.advance(seconds=TTL_SECONDS)
     ledger.budget()
 
-    ledger.end(at_bound(late))
+    ledger.settle(at_bound(late))
 
     assert books.entry(late.id)["outcome"] == "read_timeout"
     assert (books.only_window().spent, books.only_window().calls) == (Decimal("0.1"), 1)
@@ -164,7 +164,7 @@ def test_a_correction_settles_in_the_window_that_it_was_reserved_in(ledger: Ledg
     reset(ledger)
     reserve(ledger)
 
-    ledger.end(settled(late, "0.03"))
+    ledger.settle(settled(late, "0.03"))
 
     old, new = books.check()
     assert (old.spent, old.reserved) == (Decimal("0.03"), ZERO)
@@ -172,7 +172,7 @@ def test_a_correction_settles_in_the_window_that_it_was_reserved_in(ledger: Ledg
 
 
 def test_an_end_in_time_leaves_nothing_to_expire(ledger: Ledger, clock: Clock, books: Books, events: Events) -> None:
-    ledger.end(settled(ledger.reserve(a_call(), [candidate("0.1")]), "0.03"))
+    ledger.settle(settled(ledger.reserve(a_call(), [candidate("0.1")]), "0.03"))
     clock.advance(seconds=10 * TTL_SECONDS)
 
     ledger.budget()

@@ -8,6 +8,7 @@ from psycopg.conninfo import make_conninfo
 from benchmarks.growth import Measured, measure, report
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import Books
+from tests.support.database import ask
 
 FEW, MANY = 2_000, 40_000
 READS_NO_CALLS = ("GET /admin/usage, the month by day, provider, model", "GET /admin/usage, 60 days by key")
@@ -56,9 +57,9 @@ def test_a_walk_through_the_ledger_would_be_seen(core: CoreFactory, database_url
     from benchmarks.growth import plans
 
     database = core().database
-    database.call("SELECT ledger_ping($1::jsonb)", {})
-    told = plans(lambda: database.call("SELECT $1::jsonb, count(*) FROM ledger WHERE cost > 1", {}), database)
-    assert told == ["Seq Scan on ledger"]
+    ask(database, "SELECT ledger_ping($1::jsonb)", {})
+    row = plans(lambda: ask(database, "SELECT $1::jsonb, count(*) FROM ledger WHERE cost > 1", {}), database)
+    assert row == ["Seq Scan on ledger"]
 
 
 def test_the_report_says_where_plans_differ(measured: list[Measured]) -> None:

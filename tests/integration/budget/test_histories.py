@@ -24,13 +24,16 @@ import pytest
 from psycopg import sql
 
 from fusewire.budget import breaker
-from fusewire.budget.ledger import Ending, How, Ledger, Reservation
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.reservation import Reservation, Settlement
+from fusewire.budget.wire import SettlementMode
 from fusewire.errors import BudgetExceededError, BudgetReservedError, RateLimitedError
 from tests.integration.budget import reference
 from tests.integration.budget.books import Books, Clock, a_call, at_bound, candidate, released, settled
 from tests.integration.budget.conftest import OpenLedger
 from tests.integration.budget.keys import Keys
 from tests.integration.budget.reference import Key, Reference
+from tests.support.patience import PATIENCE_SECONDS
 
 SESSIONS: Final = 5
 STATEMENTS: Final = 4
@@ -39,8 +42,8 @@ LIMIT: Final = Decimal(1)
 USED: Final = 30
 TTL: Final = timedelta(hours=1)
 
-Told = tuple[object, ...]
-Replay = Callable[[Reference], Told]
+Answer = tuple[object, ...]
+Replay = Callable[[Reference], Answer]
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Statement:
 
     began: float
     ended: float
-    told: Told
+    result: Answer
     replay: Replay
 
 
@@ -72,18 +75,18 @@ class Session:
             else:
                 self._random.choice((self._end, self._end, self._fail_over))()
 
-    def _reserve(self, ending: Ending | None = None) -> None:
+    def _reserve(self, settlement: Settlement | None = None) -> None:
         bound = Decimal(self._random.choice(self._bounds)).scaleb(-3)
         entry_id = uuid4()
         after = None
-        if ending is not None:
-            after = (ending.reservation.id, ending.how, ending.cost or Decimal(0), USED)
+        if settlement is not None:
+            after = (settlement.reservation.id, settlement.mode, settlement.cost, USED)
 
-        def ask() -> Told:
+        def ask() -> Answer:
             nonlocal entry_id
             try:
                 self._held = self._ledger.reserve(
-                    a_call(key_id=self._key_id), [candidate(bound, tokens=100)], after=ending
+                    a_call(key_id=self._key_id), [candidate(bound, tokens=100)], after=settlement
                 )
             except BudgetExceededError as error:
                 return "exceeded", error.budget
@@ -93,10 +96,10 @@ class Session:
                 return (error.limit,)
             entry_id = self._held.id
             budget, key = self._held.budget.window, self._held.key
-            own = None if key is None else (key.window.spent, key.window.reserved, key.minute.tokens_left)
+            own = None if key is None else (key.window.spent, key.window.reserved, key.rate_limit.tokens_left)
             return self._sums(budget), own
 
-        def replay(rules: Reference) -> Told:
+        def replay(rules: Reference) -> Answer:
             refused = rules.reserve(entry_id, bound, 100, self._key_id, after)
             if refused is not None:
                 return refused if refused[0] == "exceeded" else refused[:1]
@@ -110,20 +113,20 @@ class Session:
         self._note(ask, replay)
 
     def _fail_over(self) -> None:
-        ending, self._held = self._ending(), None
-        self._reserve(ending)
+        settlement, self._held = self._settlement(), None
+        self._reserve(settlement)
 
     def _end(self) -> None:
-        ending, self._held = self._ending(), None
-        entry_id, how, cost = ending.reservation.id, ending.how, ending.cost or Decimal(0)
+        settlement, self._held = self._settlement(), None
+        entry_id, mode, cost = settlement.reservation.id, settlement.mode, settlement.cost
 
-        def ask() -> Told:
-            booked = self._ledger.end(ending)
+        def ask() -> Answer:
+            booked = self._ledger.settle(settlement)
             assert booked.budget is not None
             return booked.cost, self._sums(booked.budget.window)
 
-        def replay(rules: Reference) -> Told:
-            entry = rules.end(entry_id, how, cost, USED)
+        def replay(rules: Reference) -> Answer:
+            entry = rules.end(entry_id, mode, cost, USED)
             return entry.cost, self._sums(entry.window)
 
         self._note(ask, replay)
@@ -131,11 +134,11 @@ class Session:
     def _reset(self) -> None:
         budget = self._key_id if self._key_id and self._random.random() < 0.5 else "global"
 
-        def ask() -> Told:
+        def ask() -> Answer:
             closed, _ = self._ledger.reset(actor="x", source_ip=None, request_id="x", reason=None, budget=budget)
             return closed.spent, closed.reserved
 
-        def replay(rules: Reference) -> Told:
+        def replay(rules: Reference) -> Answer:
             closed, _ = rules.admin_reset(budget)
             return closed.spent, closed.reserved
 
@@ -144,18 +147,18 @@ class Session:
     def _sums(self, window: breaker.Window | reference.Window) -> tuple[Decimal, Decimal] | None:
         return (window.spent, window.reserved) if self._exact else None
 
-    def _ending(self) -> Ending:
+    def _settlement(self) -> Settlement:
         assert self._held is not None
-        how: How = self._random.choice(("actual", "bound", "release"))
-        if how == "actual":
+        mode: SettlementMode = self._random.choice(("actual", "bound", "release"))
+        if mode == "actual":
             share = Decimal(self._random.randint(0, 10)).scaleb(-1)
             return settled(self._held, self._held.candidate.bound * share)
-        return at_bound(self._held) if how == "bound" else released(self._held)
+        return at_bound(self._held) if mode == "bound" else released(self._held)
 
-    def _note(self, ask: Callable[[], Told], replay: Replay) -> None:
+    def _note(self, ask: Callable[[], Answer], replay: Replay) -> None:
         began = time.monotonic()
-        told = ask()
-        self.history.append(Statement(began, time.monotonic(), told, replay))
+        row = ask()
+        self.history.append(Statement(began, time.monotonic(), row, replay))
 
 
 Place = tuple[int, ...]
@@ -163,7 +166,7 @@ Place = tuple[int, ...]
 State = tuple[Place, frozenset[tuple[object, ...]], tuple[object, ...]]
 
 
-def explained(histories: list[list[Statement]], start: Reference, books: dict[str, list[Told]]) -> bool:
+def explained(histories: list[list[Statement]], start: Reference, books: dict[str, list[Answer]]) -> bool:
     """Whether some order of all statements explains what everybody was told and what the books hold in the end.
 
     Two orders that lead to the same place and state are one: without that, the search takes time by the number of
@@ -174,10 +177,10 @@ def explained(histories: list[list[Statement]], start: Reference, books: dict[st
     def replayed(order: list[Statement]) -> Reference | None:
         """The rules after these statements; None when the last one would have been told something else."""
         rules = deepcopy(start)
-        told: Told = ()
+        result: Answer = ()
         for statement in order:
-            told = statement.replay(rules)
-        return rules if told == order[-1].told else None
+            result = statement.replay(rules)
+        return rules if result == order[-1].result else None
 
     def search(order: list[Statement], place: Place, rules: Reference) -> bool:
         left = [(n, history[place[n]]) for n, history in enumerate(histories) if place[n] < len(history)]
@@ -227,7 +230,7 @@ def test_every_history_is_one_of_a_statement_at_a_time(
     overlapped = refusals = in_slots = 0
     for number in range(ROUNDS):
         with psycopg.connect(database_url) as owner:
-            for table in ("ledger", "budget_crossing", "usage_rollup", "budget_slot", "budget_window"):
+            for table in ("ledger", "budget_threshold_event", "usage_rollup", "budget_slot", "budget_window"):
                 owner.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
         sessions = [
             Session(number * SESSIONS + place, ledger, ["key-a", "key-b", None][place % 3], slots=slots)
@@ -235,22 +238,22 @@ def test_every_history_is_one_of_a_statement_at_a_time(
         ]
         start = Barrier(SESSIONS)
         with ThreadPoolExecutor(SESSIONS) as pool:
-            list(pool.map(lambda session, start=start: (start.wait(10), session.run()), sessions))
+            list(pool.map(lambda session, start=start: (start.wait(PATIENCE_SECONDS), session.run()), sessions))
 
         rules = Reference(clock.now, LIMIT, "UTC", TTL)
         rules.keys = deepcopy(limits)
         histories = [session.history for session in sessions]
-        found: dict[str, list[Told]] = {}
+        found: dict[str, list[Answer]] = {}
         for w in books.check(limit=LIMIT, keys={key_id: key.budget or LIMIT for key_id, key in limits.items()}):
             found.setdefault(w.budget, []).append((w.spent, w.reserved))
 
         assert explained(histories, rules, found), "\n".join(
-            [f"{place} {s.began:.6f}..{s.ended:.6f} {s.told}" for place, h in enumerate(histories) for s in h]
+            [f"{place} {s.began:.6f}..{s.ended:.6f} {s.result}" for place, h in enumerate(histories) for s in h]
             + [str(found)]
         )
         everything = sorted((s for history in histories for s in history), key=lambda s: s.began)
         overlapped += sum(b.began < a.ended for a, b in pairwise(everything))
-        refusals += sum(isinstance(s.told[0], str) for s in everything)
+        refusals += sum(isinstance(s.result[0], str) for s in everything)
         in_slots += len(books.rows("SELECT FROM ledger WHERE slot IS NOT NULL"))
     assert overlapped > ROUNDS and refusals > (ROUNDS if slots == 1 else ROUNDS / 4), "nothing met"
     assert slots == 1 or in_slots > ROUNDS / 2  # how many there are is a matter of who comes first
@@ -260,18 +263,18 @@ def test_what_no_order_explains_is_found() -> None:
     """Two calls of which only one fits, and both were told that they do."""
 
     def both(entry_id: UUID) -> Replay:
-        def replay(rules: Reference) -> Told:
+        def replay(rules: Reference) -> Answer:
             return (rules.reserve(entry_id, Decimal("0.6")),)
 
         return replay
 
     rules = Reference(datetime(2026, 11, 15, 12, tzinfo=UTC), LIMIT, "UTC", TTL)
-    books: dict[str, list[Told]] = {"global": [(Decimal(0), Decimal("0.6"))]}
-    told_yes = Statement(0, 1, (None,), both(uuid4()))
-    told_no = Statement(0, 1, (("reserved", "global"),), both(uuid4()))
-    assert explained([[told_yes], [told_no]], rules, books)
-    assert not explained([[told_yes], [Statement(0, 1, (None,), both(uuid4()))]], rules, books)
+    books: dict[str, list[Answer]] = {"global": [(Decimal(0), Decimal("0.6"))]}
+    answered_yes = Statement(0, 1, (None,), both(uuid4()))
+    answered_no = Statement(0, 1, (("reserved", "global"),), both(uuid4()))
+    assert explained([[answered_yes], [answered_no]], rules, books)
+    assert not explained([[answered_yes], [Statement(0, 1, (None,), both(uuid4()))]], rules, books)
     # The one that was refused had its answer before the other began.
-    assert not explained([[told_yes], [Statement(-2, -1, told_no.told, told_no.replay)]], rules, books)
+    assert not explained([[answered_yes], [Statement(-2, -1, answered_no.result, answered_no.replay)]], rules, books)
     # Nor is it enough that the answers fit.
-    assert not explained([[told_yes], [told_no]], rules, {"global": [(Decimal("0.6"), Decimal(0))]})
+    assert not explained([[answered_yes], [answered_no]], rules, {"global": [(Decimal("0.6"), Decimal(0))]})

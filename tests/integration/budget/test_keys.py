@@ -6,7 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from fusewire.budget.ledger import Ending, Ledger, Reservation
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.reservation import Reservation, Settlement
 from fusewire.errors import AuthenticationError, BudgetExceededError, BudgetReservedError, FusewireError
 from tests.integration.budget.books import (
     ZERO,
@@ -32,13 +33,13 @@ def ledger(clock: Clock, open_ledger: OpenLedger) -> Ledger:
     return open_ledger(AI_RESERVATION_TTL_SECONDS=str(TTL_SECONDS))
 
 
-def reserve(ledger: Ledger, bound: str, key_id: str | None = None, after: Ending | None = None) -> Reservation:
+def reserve(ledger: Ledger, bound: str, key_id: str | None = None, after: Settlement | None = None) -> Reservation:
     attempt = 1 if after is None else 2
     return ledger.reserve(a_call(key_id=key_id), [candidate(bound)], attempt=attempt, after=after)
 
 
 def spend(ledger: Ledger, amount: str, key_id: str | None = None) -> None:
-    ledger.end(settled(reserve(ledger, amount, key_id), amount))
+    ledger.settle(settled(reserve(ledger, amount, key_id), amount))
 
 
 def reset(ledger: Ledger, budget: str = "global") -> None:
@@ -50,7 +51,7 @@ def of(books: Books, budget: str) -> list[Totals]:
     return [window for window in books.check() if window.budget == budget]
 
 
-ENDS: list[tuple[Callable[[Reservation], Ending], str, int]] = [
+ENDS: list[tuple[Callable[[Reservation], Settlement], str, int]] = [
     (lambda r: settled(r, "0.1"), "0.1", 1),
     (at_bound, "0.3", 1),
     (released, "0", 0),
@@ -59,7 +60,7 @@ ENDS: list[tuple[Callable[[Reservation], Ending], str, int]] = [
 
 @pytest.mark.parametrize(("end", "cost", "calls"), ENDS)
 def test_both_windows_book_the_same(
-    ledger: Ledger, books: Books, keys: Keys, end: Callable[[Reservation], Ending], cost: str, calls: int
+    ledger: Ledger, books: Books, keys: Keys, end: Callable[[Reservation], Settlement], cost: str, calls: int
 ) -> None:
     key = keys.make(budget="0.5")
     made = reserve(ledger, "0.3", key)
@@ -71,7 +72,7 @@ def test_both_windows_book_the_same(
     )
     assert [(w.budget, w.reserved) for w in books.check()] == [("global", Decimal("0.3")), (key, Decimal("0.3"))]
 
-    booked = ledger.end(end(made))
+    booked = ledger.settle(end(made))
 
     assert booked.key is not None and booked.budget is not None
     assert booked.key.window.spent == booked.budget.window.spent == Decimal(cost)
@@ -85,7 +86,7 @@ def test_a_call_without_a_key_or_under_one_that_is_no_row_has_the_companys_budge
     for key_id in (None, "bootstrap"):
         made = reserve(ledger, "0.1", key_id)
         assert made.key is None
-        assert ledger.end(settled(made, "0.1")).key is None
+        assert ledger.settle(settled(made, "0.1")).key is None
     assert books.only_window().spent == Decimal("0.2")
 
 
@@ -96,7 +97,7 @@ def test_a_key_without_a_budget_is_counted_and_never_refused_by_itself(
     made = reserve(ledger, "1", key)
     assert made.key is not None
     assert (made.key.limit, made.key.remaining, made.key.state) == (None, None, "CLOSED")
-    ledger.end(settled(made, "1"))
+    ledger.settle(settled(made, "1"))
     assert [w.spent for w in books.check()] == [1, 1]
     assert {e.get("key_id") for e in events.of("circuit_breaker.alert")} == {None}
 
@@ -146,7 +147,8 @@ def test_which_budget_refuses(
     if isinstance(refused.value, BudgetExceededError):
         assert refused.value.budget == refuses
         assert refused.value.resets_at == datetime(2026, 12, 1, tzinfo=UTC)
-    assert not any(figure in refused.value.message for figure in (amount, "0.5", " 1 "))
+    told = refused.value.message.replace("Retry in 1 s", "")
+    assert not any(figure in told for figure in (amount, "0.5", " 1 "))
 
 
 def test_the_last_cent_of_both_is_admitted(ledger: Ledger, books: Books, keys: Keys) -> None:
@@ -188,7 +190,7 @@ def test_a_key_that_expires_a_moment_later_still_calls(ledger: Ledger, keys: Key
     reserve(ledger, "0.1", key)
 
 
-def test_each_budgets_crossings_are_told_once(ledger: Ledger, books: Books, keys: Keys, events: Events) -> None:
+def test_each_budgets_threshold_events_are_told_once(ledger: Ledger, books: Books, keys: Keys, events: Events) -> None:
     key = keys.make(budget="0.5")
     spend(ledger, "0.4", key)
     spend(ledger, "0.4")
@@ -197,15 +199,15 @@ def test_each_budgets_crossings_are_told_once(ledger: Ledger, books: Books, keys
     with pytest.raises(BudgetExceededError):
         reserve(ledger, "0.01", key)
 
-    told = [(n, f.get("key_id"), f["usage_ratio"]) for n, f in events.logged if n.startswith("circuit_breaker.")]
-    assert told[:-1] == [
+    usage = [(n, f.get("key_id"), f["usage_ratio"]) for n, f in events.logged if n.startswith("circuit_breaker.")]
+    assert usage[:-1] == [
         ("circuit_breaker.alert", key, Decimal("0.8")),
         ("circuit_breaker.alert", None, Decimal("0.8")),
         ("circuit_breaker.opened", key, Decimal("0.96")),
         ("circuit_breaker.opened", None, Decimal("0.95")),
     ]
-    assert told[-1][0] == "circuit_breaker.blocked"
-    assert books.crossings() == ["HALF_OPEN", "HALF_OPEN", "OPEN", "OPEN"]
+    assert usage[-1][0] == "circuit_breaker.blocked"
+    assert books.threshold_events() == ["HALF_OPEN", "HALF_OPEN", "OPEN", "OPEN"]
 
 
 def test_a_limit_that_changes_while_calls_are_in_flight(
@@ -214,23 +216,23 @@ def test_a_limit_that_changes_while_calls_are_in_flight(
     key = keys.make(budget="0.5")
     first, second = reserve(ledger, "0.2", key), reserve(ledger, "0.2", key)
 
-    keys.change(key, monthly_budget_usd="0.2")  # below what is reserved: what was admitted is honoured
-    booked = ledger.end(settled(first, "0.19"))
+    keys.change(key, limit_usd="0.2")  # below what is reserved: what was admitted is honoured
+    booked = ledger.settle(settled(first, "0.19"))
     assert booked.key is not None and booked.key.state == "OPEN"
     with pytest.raises(BudgetExceededError):
         reserve(ledger, "0.02", key)
-    assert ledger.end(settled(second, "0.2")).cost == Decimal("0.2")
+    assert ledger.settle(settled(second, "0.2")).cost == Decimal("0.2")
 
-    keys.change(key, monthly_budget_usd="1")  # 0.39 spent: closed again, and the next crossing is a new one
+    keys.change(key, limit_usd="1")  # 0.39 spent: closed again, and the next threshold event is a new one
     made = reserve(ledger, "0.41", key)
     assert made.key is not None and made.key.state == "CLOSED"
-    ledger.end(settled(made, "0.41"))
+    ledger.settle(settled(made, "0.41"))
 
-    keys.change(key, monthly_budget_usd=None)
+    keys.change(key, limit_usd=None)
     made = reserve(ledger, "0.05", key)
     assert made.key is not None and (made.key.state, made.key.limit) == ("CLOSED", None)
-    keys.change(key, monthly_budget_usd="0.8")
-    booked = ledger.end(released(made))
+    keys.change(key, limit_usd="0.8")
+    booked = ledger.settle(released(made))
     assert booked.key is not None and booked.key.state == "OPEN"
 
     by_key = [name for name, fields in events.logged if fields.get("key_id") == key and "blocked" not in name]
@@ -249,7 +251,7 @@ def test_a_keys_reset_while_its_calls_are_in_flight(ledger: Ledger, books: Books
     assert (closed.budget, closed.spent, closed.reserved) == (key, Decimal("0.2"), Decimal("0.3"))
     assert (opened.budget, opened.spent, opened.reserved) == (key, ZERO, ZERO)
     reserve(ledger, "0.5", key)
-    booked = ledger.end(settled(flying, "0.3"))
+    booked = ledger.settle(settled(flying, "0.3"))
 
     assert booked.key is not None and booked.key.window.id == closed.id
     assert [(w.spent, w.reserved) for w in of(books, key)] == [(Decimal("0.5"), ZERO), (ZERO, Decimal("0.5"))]
@@ -266,7 +268,7 @@ def test_the_companys_reset_leaves_keys_windows_alone(ledger: Ledger, books: Boo
     reset(ledger)
     with pytest.raises(BudgetReservedError):
         reserve(ledger, "0.2", key)
-    ledger.end(settled(flying, "0.1"))
+    ledger.settle(settled(flying, "0.1"))
     reserve(ledger, "0.4", key)
     assert [(w.spent, w.reserved) for w in of(books, "global")] == [(Decimal("0.1"), ZERO), (ZERO, Decimal("0.4"))]
     assert [(w.spent, w.reserved) for w in of(books, key)] == [(Decimal("0.1"), Decimal("0.4"))]
@@ -282,7 +284,7 @@ def test_the_months_end_turns_both_windows_in_the_next_call(
 
     made = reserve(ledger, "0.5", key, after=settled(flying, "0.45"))
 
-    assert made.key is not None and made.key.window.opened_by == "month_end"
+    assert made.key is not None and made.key.window.opened_by == "period_end"
     assert [(w.spent, w.reserved) for w in of(books, key)] == [(Decimal("0.45"), ZERO), (ZERO, Decimal("0.5"))]
     assert [(w.spent, w.reserved) for w in of(books, "global")] == [(Decimal("0.45"), ZERO), (ZERO, Decimal("0.5"))]
     resets = events.of("circuit_breaker.monthly_reset")
@@ -318,8 +320,8 @@ def test_a_strangers_call_settles_what_expired_in_every_keys_window(
         (Decimal("0.3"), ZERO),
         (Decimal("0.2"), ZERO),
     ]
-    told = {(f["key_id"], name) for name, f in events.logged}
-    assert told == {
+    result = {(f["key_id"], name) for name, f in events.logged}
+    assert result == {
         (first, "ledger.settled_at_bound"),
         (second, "ledger.settled_at_bound"),
         (first, "circuit_breaker.alert"),
@@ -329,7 +331,7 @@ def test_a_strangers_call_settles_what_expired_in_every_keys_window(
 
 @pytest.mark.parametrize("end", [lambda r: settled(r, "0.05"), released, at_bound])
 def test_a_late_settlement_corrects_both_windows(
-    ledger: Ledger, books: Books, keys: Keys, clock: Clock, end: Callable[[Reservation], Ending]
+    ledger: Ledger, books: Books, keys: Keys, clock: Clock, end: Callable[[Reservation], Settlement]
 ) -> None:
     key = keys.make(budget="0.5")
     late = reserve(ledger, "0.3", key)
@@ -337,7 +339,7 @@ def test_a_late_settlement_corrects_both_windows(
     ledger.budget()
     assert [w.spent for w in books.check()] == [Decimal("0.3")] * 2
 
-    booked = ledger.end(end(late))
+    booked = ledger.settle(end(late))
 
     assert [(w.spent, w.reserved) for w in books.check()] == [(booked.cost, ZERO)] * 2
 

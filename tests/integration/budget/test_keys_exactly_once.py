@@ -6,7 +6,8 @@ from decimal import Decimal
 import pytest
 
 from fusewire.budget.breaker import KeyBudget
-from fusewire.budget.ledger import Downgrade, Ledger
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.reservation import Downgrade
 from fusewire.errors import LedgerUnavailableError
 from tests.integration.budget.books import ZERO, Books, Events, a_call, at_bound, candidate, settled
 from tests.integration.budget.conftest import OpenLedger
@@ -36,7 +37,7 @@ def ledger(open_ledger: OpenLedger, wire: Wire) -> Ledger:
 
 def left(key: KeyBudget | None) -> tuple[int | None, int | None]:
     assert key is not None
-    return key.minute.requests_left, key.minute.tokens_left
+    return key.rate_limit.requests_left, key.rate_limit.tokens_left
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -49,8 +50,8 @@ def test_a_reserve_counts_once_in_the_minute_and_in_both_windows(
     assert left(made.key) == (9, 700)
     assert [w.reserved for w in books.check()] == [Decimal("0.3")] * 2
 
-    wire.break_at("ledger_end", when=when)
-    booked = ledger.end(settled(made, "0.1"))
+    wire.break_at("ledger_settle", when=when)
+    booked = ledger.settle(settled(made, "0.1"))
 
     assert left(booked.key) == (9, 970)
     assert [(w.spent, w.reserved, w.calls) for w in books.check()] == [(Decimal("0.1"), ZERO, 1)] * 2
@@ -59,9 +60,9 @@ def test_a_reserve_counts_once_in_the_minute_and_in_both_windows(
 def test_a_statement_that_arrives_after_its_own_copy_counts_once(
     ledger: Ledger, wire: Wire, books: Books, key: str
 ) -> None:
-    wire.break_at("ledger_reserve", "ledger_end", when="before")
+    wire.break_at("ledger_reserve", "ledger_settle", when="before")
     made = ledger.reserve(a_call(key_id=key), [candidate("0.3", tokens=300)])
-    ledger.end(settled(made, "0.1"))
+    ledger.settle(settled(made, "0.1"))
     wire.deliver_late()
     again = ledger.reserve(a_call(key_id=key), [candidate("0")])
     assert left(again.key) == (8, 970)
@@ -69,20 +70,20 @@ def test_a_statement_that_arrives_after_its_own_copy_counts_once(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_both_budgets_crossings_are_told_though_the_first_answer_was_lost(
+def test_both_budgets_threshold_events_are_told_though_the_first_answer_was_lost(
     ledger: Ledger, wire: Wire, books: Books, keys: Keys, events: Events, when: Break
 ) -> None:
     key = keys.make("tight", budget="0.9")
     made = ledger.reserve(a_call(key_id=key), [candidate("0.9")])
-    wire.break_at("ledger_end", when=when)
-    ledger.end(settled(made, "0.9"))
-    told = [(name, fields.get("key_id")) for name, fields in events.logged]
-    assert sorted(told, key=str) == [
+    wire.break_at("ledger_settle", when=when)
+    ledger.settle(settled(made, "0.9"))
+    response = [(name, fields.get("key_id")) for name, fields in events.logged]
+    assert sorted(response, key=str) == [
         ("circuit_breaker.alert", "tight"),
         ("circuit_breaker.alert", None),
         ("circuit_breaker.opened", "tight"),
     ]
-    assert len(books.crossings()) == 3
+    assert len(books.threshold_events()) == 3
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -97,7 +98,7 @@ def test_a_failover_ends_and_reserves_once_and_counts_no_second_request(
 
 
 def test_a_resent_reserve_knows_that_it_was_downgraded(ledger: Ledger, wire: Wire, books: Books) -> None:
-    ledger.end(settled(ledger.reserve(a_call(), [candidate("0.8")]), "0.8"))
+    ledger.settle(settled(ledger.reserve(a_call(), [candidate("0.8")]), "0.8"))
     cheap = Downgrade("cost_effective", [candidate("0.01", "openai", "small"), candidate("0.01")])
     # The same model is in both lists: what tells them apart is the tier that was booked.
     for chosen in ("openai/small", "openai/gpt"):

@@ -7,8 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusewire.budget.ledger import Ledger
-from fusewire.budget.pricing import PriceBook, PriceOverride, TokenCounts
+from fusewire.budget.price import TokenCounts
+from fusewire.budget.pricing import PriceBook
 from fusewire.errors import BudgetReservedError
+from fusewire.price_overrides import PriceOverride
 from tests.integration.budget.books import Books, a_call, candidate, settled
 from tests.integration.budget.conftest import OpenLedger
 
@@ -33,7 +35,7 @@ def test_any_amounts_add_up_to_the_last_digit(ledger: Ledger, books: Books) -> N
             reservations = [ledger.reserve(a_call(), [candidate(cost)]) for cost in costs]
             assert reservations[-1].budget.window.reserved == total
             assert reservations[-1].budget.remaining == 100 - total
-            booked = [ledger.end(settled(r, cost)).cost for r, cost in zip(reservations, costs, strict=True)]
+            booked = [ledger.settle(settled(r, cost)).cost for r, cost in zip(reservations, costs, strict=True)]
             assert booked == costs
             assert books.check()[-1].spent == total
             budget, by_provider, by_model, _ = ledger.budget()
@@ -47,8 +49,8 @@ def test_a_tenth_and_two_tenths_are_three_tenths(open_ledger: OpenLedger, books:
     ledger = open_ledger(AI_MONTHLY_BUDGET_USD="0.3")
     first = ledger.reserve(a_call(), [candidate("0.1")])
     second = ledger.reserve(a_call(), [candidate("0.2")])
-    ledger.end(settled(first, "0.1"))
-    ledger.end(settled(second, "0.2"))
+    ledger.settle(settled(first, "0.1"))
+    ledger.settle(settled(second, "0.2"))
     assert books.only_window(limit=Decimal("0.3")).spent == Decimal("0.3")
     budget, *_ = ledger.budget()
     assert (budget.remaining, budget.usage_ratio) == (Decimal(0), Decimal(1))
@@ -60,7 +62,7 @@ def test_tokens_at_a_trillionth_of_a_dollar(ledger: Ledger, books: Books) -> Non
     cost = price.cost(TokenCounts(1, 1))
     assert cost == Decimal("0.000000000001001")
     for _ in range(3):
-        ledger.end(settled(ledger.reserve(a_call(), [candidate(cost)]), cost))
+        ledger.settle(settled(ledger.reserve(a_call(), [candidate(cost)]), cost))
     assert books.only_window().spent == 3 * cost
 
 

@@ -18,11 +18,11 @@ from uuid import UUID
 import pytest
 from psycopg.types.json import set_json_loads
 
-from fusewire.budget.ledger import How
+from fusewire.budget.wire import SettlementMode
 from fusewire.json import dumps, loads
 from tests.integration.budget.books import Books
 from tests.integration.budget.keys import Keys
-from tests.integration.budget.outcome import BOOKS, BROKEN, placed, recorded, told_of
+from tests.integration.budget.outcome import BOOKS, BROKEN, counts_of, placed, recorded
 from tests.integration.budget.reference import Entry, Key, Reference, Refused, Window
 from tests.integration.budget.stage import own_clocks
 from tests.integration.budget.statements import (
@@ -34,10 +34,10 @@ from tests.integration.budget.statements import (
     Fields,
     Function,
     Statement,
-    ending,
     made,
     reservation,
     reset,
+    settlement,
 )
 
 LONG: Final = bool(os.environ.get("FUSEWIRE_PROVE"))
@@ -78,11 +78,11 @@ def begins(entry_id: UUID, key_id: str | None = None, bound: Decimal = BOUND) ->
     )
 
 
-def ends(entry_id: UUID, how: How, cost: Decimal = Decimal(0)) -> Event:
+def ends(entry_id: UUID, mode: SettlementMode, cost: Decimal = Decimal(0)) -> Event:
     return Event(
-        "ledger_end",
-        ending(entry_id, how, cost if how == "actual" else None),
-        lambda rules, in_slot: rules.end(entry_id, how, cost, 30, in_slot=in_slot),
+        "ledger_settle",
+        settlement(entry_id, mode, cost if mode == "actual" else None),
+        lambda rules, in_slot: rules.end(entry_id, mode, cost if mode == "actual" else None, 30, in_slot=in_slot),
         ends=entry_id,
     )
 
@@ -144,17 +144,17 @@ class Orders:
         if event.lowers:
             rules.limit = self._lowered
         in_slot = event.ends is not None and self._is_in_slot(event.ends)
-        told = self._ask(event, rules)
+        result = self._ask(event, rules)
         if event.begins is not None:
             in_slot = self._is_in_slot(event.begins)
         expected = event.rules(rules, in_slot)
         if event.begins is not None:
-            assert (told["refused"], told["by"]) == expected if told.get("refused") else expected is None
+            assert (result["refused"], result["by"]) == expected if result.get("refused") else expected is None
             self.met["refused"] += expected is not None
         [row] = self._books.connection.execute(BOOKS).fetchall()
         found: Held = placed(row["books"], row["books"])
-        crossed = recorded(found["crossings"]) - recorded(held.get("crossings"))
-        assert told_of([placed(told, row["books"])]) == crossed, "each crossing is told once"
+        crossed = recorded(found["threshold_events"]) - recorded(held.get("threshold_events"))
+        assert counts_of([placed(result, row["books"])]) == crossed, "each threshold event is told once"
         self.met["steps"] += 1
         self.met["in slots"] += in_slot
         self.met["crossed"] += crossed.total()
@@ -167,8 +167,8 @@ class Orders:
         statement = Statement("", event.function, lambda _: fields, limit=rules.limit)
         argument = dumps(statement.argument(1, self._slots))
         [row] = self._books.connection.execute(CALLS[event.function], (rules.now.isoformat(), argument)).fetchall()
-        told: Mapping[str, Any] = row[event.function]
-        return told
+        result: Mapping[str, Any] = row[event.function]
+        return result
 
     def _is_in_slot(self, entry_id: UUID) -> bool:
         """Whether a reservation still is in the slot where it was made."""
@@ -176,7 +176,7 @@ class Orders:
             self._books.connection.execute(
                 """
                 SELECT FROM ledger l JOIN budget_slot s USING (window_id, slot)
-                WHERE l.id = %s AND l.status = 'reserved' AND s.granted > 0 AND s.epoch = l.slot_epoch
+                WHERE l.id = %s AND l.status = 'reserved' AND s.allocated > 0 AND s.epoch = l.slot_epoch
                 """,
                 (entry_id,),
             ).fetchall()
@@ -203,7 +203,7 @@ def _row(window: Mapping[str, Any]) -> tuple[object, ...]:
 def test_every_order_of_two_calls_and_what_happens_meanwhile(
     database_url: str, keys: Keys, slots: int, spent: str, lowered: str
 ) -> None:
-    """With two slots there is less spent, so that they are granted."""
+    """With two slots there is less spent, so that they are allocated."""
     own_clocks(database_url)
     keys.make(KEY, budget=str(KEY_LIMIT))
     books = Books(database_url)

@@ -3,8 +3,8 @@
 Random sequences (`test_reference.py`, `test_histories.py`) sample; this enumerates. A statement is held after its last
 lock, its commit still to come (or never), or at any one of its locks; another comes meanwhile. Whatever happened has to
 be what some order of the two gives, one at a time from the same state: the same answers and the same tables. One thing
-is left out of it, because it is meant: a reserve that a key's budget has no room for sweeps the older windows that
-nobody has locked, and leaves the others to whoever has.
+is left out of it, because it is meant: a reserve that a key's budget has no room for expires what is in the older
+windows that nobody has locked, and leaves the others to whoever has.
 """
 
 import os
@@ -16,9 +16,10 @@ from typing import Final, TypeVar
 
 import pytest
 
-from tests.integration.budget.outcome import Outcome, Told
-from tests.integration.budget.stage import Asked, Row, Stage
+from tests.integration.budget.outcome import Answer, Outcome
+from tests.integration.budget.stage import RequestModel, Row, Stage
 from tests.integration.budget.statements import STARTS, STATEMENTS, Start, Statement
+from tests.support.patience import PATIENCE_SECONDS
 
 LONG: Final = bool(os.environ.get("FUSEWIRE_PROVE"))
 
@@ -76,28 +77,28 @@ class Overlaps:
         stage = self.stage
         stage.restore()
         with stage.held(2) as transaction:
-            told = {2: stage.ask(2, early)}
+            row = {2: stage.ask(2, early)}
             waiting = stage.asking(1, late)
             self.met["waited"] += not waiting.done()
             transaction.commit() if commits else transaction.rollback()
-            told[1] = waiting.result(timeout=30)
+            row[1] = waiting.result(timeout=PATIENCE_SECONDS)
         if not commits:
-            del told[2]
-        self._explain(told, [(2, early), (1, late)] if commits else [(1, late)])
+            del row[2]
+        self._explain(row, [(2, early), (1, late)] if commits else [(1, late)])
 
     def queued(self, early: Statement, middle: Statement, late: Statement, *, commits: bool) -> None:
         """The second waits for the first, the third for whom it may, and then the first commits or is gone."""
         stage = self.stage
         stage.restore()
         with stage.held(2) as transaction:
-            told = {2: stage.ask(2, early)}
+            row = {2: stage.ask(2, early)}
             waiting = {number: stage.asking(number, asked) for number, asked in ((1, middle), (3, late))}
             self.met["waited"] += not any(each.done() for each in waiting.values())
             transaction.commit() if commits else transaction.rollback()
-            told |= {number: each.result(timeout=30) for number, each in waiting.items()}
+            row |= {number: each.result(timeout=PATIENCE_SECONDS) for number, each in waiting.items()}
         if not commits:
-            del told[2]
-        self._explain(told, [*([(2, early)] if commits else []), (1, middle), (3, late)])
+            del row[2]
+        self._explain(row, [*([(2, early)] if commits else []), (1, middle), (3, late)])
 
     def locks(self, statement: Statement) -> list[Row]:
         """The rows that this statement waits for, while another session has them."""
@@ -108,7 +109,7 @@ class Overlaps:
                 waiting = self.stage.asking(1, statement)
                 if not waiting.done():
                     found.append(row)
-            self._explain({1: waiting.result(timeout=30)}, [(1, statement)])
+            self._explain({1: waiting.result(timeout=PATIENCE_SECONDS)}, [(1, statement)])
         return found
 
     def held_at(self, row: Row, early: Statement, late: Statement) -> None:
@@ -119,27 +120,29 @@ class Overlaps:
             waiting = {1: stage.asking(1, early), 2: stage.asking(2, late)}
             assert not waiting[1].done()
             self.met["waited"] += not waiting[2].done()
-        self._explain({n: each.result(timeout=30) for n, each in waiting.items()}, [(1, early), (2, late)])
+        self._explain(
+            {n: each.result(timeout=PATIENCE_SECONDS) for n, each in waiting.items()}, [(1, early), (2, late)]
+        )
 
-    def _explain(self, told: Mapping[int, Told], asked: Sequence[Asked]) -> None:
-        found = self.stage.outcome(told)
+    def _explain(self, row: Mapping[int, Answer], asked: Sequence[RequestModel]) -> None:
+        found = self.stage.outcome(row)
         self.stage.check(found, asked)
         self.met["cases"] += 1
         parted: list[str] = []
         for order, passing in product(permutations(asked), _subsets([n for n, s in asked if s.passes_over])):
             expected = self._in_order(order, passing)
             if expected == found:
-                assert all(found.told[number]["refused"] == "reserved" for number in passing)
+                assert all(found.result[number]["refused"] == "reserved" for number in passing)
                 self.met["passed over"] += bool(passing)
                 self.met["as they came"] += order == tuple(asked)
                 return
             if not passing:
                 parted.append(f"in the order {[statement.name for _, statement in order]}:")
-                parted += differences(found.told, expected.told, "told")
+                parted += differences(found.result, expected.result, "told")
                 parted += differences(found.books, expected.books)
         raise AssertionError("\n".join(["no order explains it", *parted]))
 
-    def _in_order(self, asked: Sequence[Asked], passing: frozenset[int]) -> Outcome:
+    def _in_order(self, asked: Sequence[RequestModel], passing: frozenset[int]) -> Outcome:
         """One at a time.
 
         :param passing: the sessions that meet older windows which somebody else has locked, and pass them over
@@ -147,11 +150,11 @@ class Overlaps:
         name = tuple((number, statement.name, number in passing) for number, statement in asked)
         if name not in self._known:
             self.stage.restore()
-            told = {}
+            result = {}
             for number, statement in asked:
                 with self.stage.older_windows_locked() if number in passing else nullcontext():
-                    told[number] = self.stage.ask(number, statement)
-            self._known[name] = self.stage.outcome(told)
+                    result[number] = self.stage.ask(number, statement)
+            self._known[name] = self.stage.outcome(result)
             self.stage.check(self._known[name], asked)
         return self._known[name]
 

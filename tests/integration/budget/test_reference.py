@@ -8,8 +8,8 @@ statement went is read from the books; that it was right to be admitted that way
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -21,8 +21,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
-    MultipleResults,
-    RuleBasedStateMachine,
     consumes,
     initialize,
     invariant,
@@ -34,24 +32,22 @@ from hypothesis.stateful import (
 from hypothesis.strategies import SearchStrategy
 from psycopg import sql
 
-from fusewire.budget.ledger import Ending, How, Ledger, Reservation
-from fusewire.db import Database
-from fusewire.errors import (
-    AuthenticationError,
-    BudgetExceededError,
-    BudgetReservedError,
-    FusewireError,
-    InvalidRequestError,
-    LedgerUnavailableError,
-    RateLimitedError,
-)
+from fusewire.budget.adjustments import Adjustments
+from fusewire.budget.keys import AuditContext
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.price_history import PriceHistory
+from fusewire.budget.reservation import Reservation
+from fusewire.errors import InvalidRequestError, LedgerUnavailableError
+from fusewire.store.db import Database
 from tests.conftest import CoreFactory
-from tests.integration.budget.books import Books, Clock, Events, a_call, at_bound, candidate, released, settled
+from tests.integration.budget.books import Books, Clock, Events, a_call
 from tests.integration.budget.keys import Keys
-from tests.integration.budget.reference import Key, Reference, Refusal, Window
+from tests.integration.budget.machine import Ending, LedgerBesideReference, Made, Process, row_of
+from tests.integration.budget.reference import Key, KnownPrice, Reference, SetPrice
 from tests.integration.budget.wire import Break, Wire
+from tests.support.database import ask
 
-Made = MultipleResults[Reservation] | Reservation
+Listed = tuple[UUID, SetPrice]
 
 ZONE = "Europe/Berlin"
 START = datetime(2026, 10, 20, 8, tzinfo=UTC)
@@ -59,8 +55,7 @@ TTL = timedelta(seconds=180)
 LIMITS = ("1", "0.3", "2.5")
 SLOTS: Final = 4
 KEYS: Final = ("key-a", "key-b")
-USED: Final = 30
-"""Tokens of every actual settlement: see `books.settled`."""
+ADMIN: Final = AuditContext("key_boss", "192.0.2.7", "request-of-the-admin")
 LONG: Final = bool(os.environ.get("FUSEWIRE_PROVE"))
 
 amounts: SearchStrategy[Decimal] = st.one_of(
@@ -69,15 +64,21 @@ amounts: SearchStrategy[Decimal] = st.one_of(
     st.integers(1, 1000).map(lambda n: Decimal(n).scaleb(-3)),
     st.integers(1, 20).map(lambda n: Decimal(n).scaleb(-3)),  # small enough for a slot's part
 )
-endings: SearchStrategy[tuple[How, Decimal]] = st.one_of(
-    st.tuples(st.just("actual"), st.decimals(0, 1, places=6)),
-    # Above its bound: the vendor bills more than it was asked for.
-    st.tuples(st.just("actual"), st.just(Decimal("1.2"))),
-    st.tuples(st.sampled_from(["bound", "release"]), st.just(Decimal(0))),
+corrections: SearchStrategy[Decimal] = st.tuples(amounts.filter(bool), st.sampled_from([1, -1])).map(
+    lambda drawn: drawn[0] * drawn[1]
+)
+# Above its bound too: the vendor bills more than it was asked for.
+shares: SearchStrategy[Decimal] = st.one_of(st.decimals(0, 1, places=6), st.just(Decimal("1.2")))
+allowances: SearchStrategy[int | None] = st.sampled_from([None, None, None, 1, 200])
+endings: SearchStrategy[Ending] = st.one_of(
+    st.builds(Ending, st.just("actual"), shares, allowances),
+    st.builds(Ending, st.just("bound"), st.one_of(st.none(), shares), allowances),
+    st.just(Ending("release")),
 )
 steps = st.sampled_from(
     [timedelta(0), timedelta(microseconds=1), timedelta(seconds=59), TTL, timedelta(days=1), timedelta(days=3)]
 )
+delays = st.sampled_from([timedelta(0), timedelta(0), timedelta(seconds=59), timedelta(days=1)])
 callers = st.sampled_from([None, *KEYS])
 tokens = st.sampled_from([0, 10, 400, 700, 1001])
 prices = st.sampled_from([Decimal(1), Decimal("0.5"), Decimal("1.5")])
@@ -87,24 +88,14 @@ losses: SearchStrategy[tuple[Break, ...]] = st.sampled_from(
 )
 
 
-class LedgerAndReference(RuleBasedStateMachine):
+class LedgerAndReference(LedgerBesideReference):
     """Drives both alike."""
 
-    books: Books
-    clock: Clock
-    events: Events
-    keys: Keys
-    wire: Wire
-    start: Callable[[str], Ledger]
-    """A process under this limit, which no call has come to yet."""
-    unit: Decimal
-    """What the amounts below are multiplied by, so that they suit the parts that slots are granted."""
     clear: Callable[[], None]
-    in_slots: Counter[str]
-    """How many reservations, and ends, needed no lock of the window."""
 
     reservations: Bundle[Reservation] = Bundle("reservations")
     ended: Bundle[Reservation] = Bundle("ended")
+    listed: Bundle[Listed] = Bundle("listed")
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,42 +107,38 @@ class LedgerAndReference(RuleBasedStateMachine):
         self.reference = Reference(START, Decimal(self.limit), ZONE, TTL)
         self.reference.keys = {self.keys.make(key_id): Key() for key_id in KEYS}
         self.may_lack = False
-        self.price = Decimal(1)
-        self.amounts: dict[UUID, Decimal] = {}
-        """What each reservation's bound was before its price."""
+        self.staged: Listed | None = None
         self.highest = {budget: self.reference.cap(budget) for budget in ("global", *KEYS)}
-        """The highest limit that each budget has had, None for none."""
         self.overbilled = Decimal(0)
-        """USD billed beyond bounds, which nobody could have refused."""
 
-    @initialize(target=reservations, bound=amounts, key_id=callers)
-    def first(self, bound: Decimal, key_id: str | None) -> Made:
-        return self._reserve(bound, 0, key_id)
+    @initialize(target=reservations, amount=amounts, key_id=callers)
+    def first(self, amount: Decimal, key_id: str | None) -> Made:
+        return self.reserve_one(amount, 0, key_id)
 
-    @rule(target=reservations, bound=amounts, tokens=tokens, key_id=callers)
-    def reserve(self, bound: Decimal, tokens: int, key_id: str | None) -> Made:
-        return self._reserve(bound, tokens, key_id)
+    @rule(target=reservations, amount=amounts, tokens=tokens, key_id=callers)
+    def reserve(self, amount: Decimal, tokens: int, key_id: str | None) -> Made:
+        return self.reserve_one(amount, tokens, key_id)
 
     @rule(calls=st.lists(st.tuples(amounts, callers, endings), min_size=2, max_size=5))
-    def a_few_calls(self, calls: list[tuple[Decimal, str | None, tuple[How, Decimal]]]) -> None:
+    def a_few_calls(self, calls: list[tuple[Decimal, str | None, Ending]]) -> None:
         """One after another, each from its reservation to its end."""
-        for bound, key_id, ending in calls:
-            made = self._reserve(bound, 0, key_id)
+        for amount, key_id, ending in calls:
+            made = self.reserve_one(amount, 0, key_id)
             if isinstance(made, Reservation):
-                self._end(made, ending)
+                self.end_with(made, ending)
 
     @rule(target=ended, reservation=consumes(reservations), ending=endings)
-    def end(self, reservation: Reservation, ending: tuple[How, Decimal]) -> Reservation:
-        self._end(reservation, ending)
+    def end(self, reservation: Reservation, ending: Ending) -> Reservation:
+        self.end_with(reservation, ending)
         return reservation
 
     @rule(reservation=ended, ending=endings)
-    def end_again(self, reservation: Reservation, ending: tuple[How, Decimal]) -> None:
-        self._end(reservation, ending)
+    def end_again(self, reservation: Reservation, ending: Ending) -> None:
+        self.end_with(reservation, ending)
 
-    @rule(target=reservations, reservation=consumes(reservations), ending=endings, bound=amounts, tokens=tokens)
-    def fail_over(self, reservation: Reservation, ending: tuple[How, Decimal], bound: Decimal, tokens: int) -> Made:
-        return self._reserve(bound, tokens, reservation.call.key_id, (reservation, ending))
+    @rule(target=reservations, reservation=consumes(reservations), ending=endings, amount=amounts, tokens=tokens)
+    def fail_over(self, reservation: Reservation, ending: Ending, amount: Decimal, tokens: int) -> Made:
+        return self.reserve_one(amount, tokens, reservation.call.key_id, (reservation, ending))
 
     @rule(reservation=consumes(reservations))
     def die_in_mid_call(self, reservation: Reservation) -> None:
@@ -161,54 +148,57 @@ class LedgerAndReference(RuleBasedStateMachine):
         target=reservations,
         reservation=consumes(reservations),
         ending=endings,
-        bound=amounts,
+        amount=amounts,
         tokens=tokens,
         lost=moments,
     )
     def fail_over_and_lose_the_connection(
-        self, reservation: Reservation, ending: tuple[How, Decimal], bound: Decimal, tokens: int, lost: Break
+        self, reservation: Reservation, ending: Ending, amount: Decimal, tokens: int, lost: Break
     ) -> Made:
-        with self._losing("ledger_reserve", (lost,)):
-            return self._reserve(bound, tokens, reservation.call.key_id, (reservation, ending))
+        with self.losing("ledger_reserve", (lost,)):
+            return self.reserve_one(amount, tokens, reservation.call.key_id, (reservation, ending))
 
     @rule(reservation=consumes(reservations), ending=endings, lost=losses.filter(lambda lost: len(lost) == 2))
-    def end_unheard_and_die(
-        self, reservation: Reservation, ending: tuple[How, Decimal], lost: tuple[Break, ...]
-    ) -> None:
+    def end_unheard_and_die(self, reservation: Reservation, ending: Ending, lost: tuple[Break, ...]) -> None:
         """The process is killed before it could send again what nobody has answered."""
-        with self._losing("ledger_end", lost):
-            self._end(reservation, ending, heard="after" in lost)
+        with self.losing("ledger_settle", lost):
+            self.end_with(reservation, ending, heard="after" in lost)
         self.events.logged = [line for line in self.events.logged if line[0] != "ledger.unavailable"]
         self.processes[self.limit] = self.start(self.limit)
 
-    @rule(target=reservations, bound=amounts, tokens=tokens, key_id=callers, lost=losses)
+    @rule(target=reservations, amount=amounts, tokens=tokens, key_id=callers, lost=losses)
     def reserve_and_lose_the_connection(
-        self, bound: Decimal, tokens: int, key_id: str | None, lost: tuple[Break, ...]
+        self, amount: Decimal, tokens: int, key_id: str | None, lost: tuple[Break, ...]
     ) -> Made:
         if len(lost) == 1:
-            with self._losing("ledger_reserve", lost):
-                return self._reserve(bound, tokens, key_id)
-        with self._losing("ledger_reserve", lost):
-            try:
-                self.processes[self.limit].reserve(
-                    a_call(key_id=key_id), [candidate(self._priced(bound), tokens=tokens)]
-                )
-            except LedgerUnavailableError:
-                pass
+            with self.losing("ledger_reserve", lost):
+                return self.reserve_one(amount, tokens, key_id)
+        process, offered = self.process, self.offer(amount, tokens)
+        with self.losing("ledger_reserve", lost):
+            with pytest.raises(LedgerUnavailableError):
+                process.ledger.reserve(a_call(key_id=key_id), [offered], prices=process.table.stamp)
         if "after" in lost:  # it stands, and nobody sent anything on it: it is released with the next statement
             unknown = self._unknown_entry()
-            in_slot = self._in_slot(unknown)
-            if self.reference.reserve(unknown, self._priced(bound), tokens, key_id, in_slot=in_slot) is None:
-                self.reference.end(unknown, "release", Decimal(0), in_slot=self._would_end_in_slot(unknown))
+            refused = self.reference.reserve(
+                unknown,
+                offered.bound,
+                tokens,
+                key_id,
+                in_slot=self.is_in_slot(unknown),
+                price=process.known,
+                allowance=process.allowance,
+            )
+            if refused is None:
+                self.reference.end(unknown, "release", None, in_slot=self.would_end_in_slot(unknown))
         self.read_the_budget()
         return multiple()
 
     @rule(target=ended, reservation=consumes(reservations), ending=endings, lost=losses)
     def end_and_lose_the_connection(
-        self, reservation: Reservation, ending: tuple[How, Decimal], lost: tuple[Break, ...]
+        self, reservation: Reservation, ending: Ending, lost: tuple[Break, ...]
     ) -> Reservation:
-        with self._losing("ledger_end", lost):
-            self._end(reservation, ending)
+        with self.losing("ledger_settle", lost):
+            self.end_with(reservation, ending)
         if len(lost) == 2:  # kept, and sent with the next statement
             self.events.logged = [line for line in self.events.logged if line[0] != "ledger.unavailable"]
             self.read_the_budget()
@@ -216,9 +206,9 @@ class LedgerAndReference(RuleBasedStateMachine):
 
     @rule(key_id=st.sampled_from(KEYS), budget=st.sampled_from([None, "0", "0.2", "0.5", "2"]))
     def change_a_keys_budget(self, key_id: str, budget: str | None) -> None:
-        self.keys.change(key_id, monthly_budget_usd=budget)
+        self.keys.change(key_id, limit_usd=budget)
         self.reference.keys[key_id].budget = None if budget is None else Decimal(budget)
-        self._raise_highest(key_id)
+        self.raise_highest(key_id)
 
     @rule(
         key_id=st.sampled_from(KEYS),
@@ -232,23 +222,65 @@ class LedgerAndReference(RuleBasedStateMachine):
         key = self.reference.keys[key_id]
         key.requests, key.tokens, key.revoked = requests, tokens, revoked
 
+    @rule(target=listed, price=prices, delay=delays)
+    def set_a_price(self, price: Decimal, delay: timedelta) -> Listed:
+        """What is under way was bound at the old one, and is billed at it."""
+        starts = self.clock.now + delay
+        return self._add_a_price(price, starts if delay else None), self.reference.set_a_price(price, starts)
+
     @rule(price=prices)
-    def change_the_price(self, price: Decimal) -> None:
-        """What is under way was bound at the old one, and is billed at the new one."""
-        self.price = price
+    def stage_a_price(self, price: Decimal) -> None:
+        """Nobody is priced by it, and nobody is stale."""
+        self.staged = self._add_a_price(price, None, staged=True), self.reference.set_a_price(price, None)
+
+    @precondition(lambda self: self.staged is not None)
+    @rule(target=listed, delay=delays)
+    def apply_the_staged_price(self, delay: timedelta) -> Listed:
+        assert self.staged is not None
+        id, staged = self.staged
+        starts = self.clock.now + delay
+        self.process.history.apply(id, starts if delay else None, ADMIN)
+        self.reference.apply_a_price(staged, starts)
+        self.staged = None
+        return id, staged
+
+    @rule(price=consumes(listed))
+    def remove_a_price(self, price: Listed) -> None:
+        self.process.history.remove(price[0], ADMIN)
+        self.reference.remove_a_price(price[1])
+
+    @rule(amount=corrections, place=st.sampled_from([None, 0, 1, 2]), lost=st.sampled_from([None, "before", "after"]))
+    def adjust(self, amount: Decimal, place: int | None, lost: Break | None) -> None:
+        """The company's open window, or one by its place, whatever its state."""
+        amount *= self.unit
+        windows, chosen, window_id = self.reference.windows["global"], None, None
+        if place is not None and windows:
+            chosen = windows[place % len(windows)]
+            ids = [window.id for window in self.books.check() if window.budget == "global"]
+            window_id = ids[place % len(windows)]
+        expected = self.reference.adjust(amount, chosen)
+        with nullcontext() if lost is None else self.losing("ledger_adjust", (lost,)):
+            try:
+                done = self.process.adjustments.book(amount, "invoice", window_id, ADMIN)
+            except InvalidRequestError:
+                assert expected is None, "as much is spent"
+                return
+        assert expected is not None, "less is spent"
+        self.met["adjusted"] += 1
+        assert (done.budget.window.spent, done.budget.state) == (expected.spent, self.reference.state(expected))
 
     @rule(step=steps)
     def wait(self, step: timedelta) -> None:
-        self._set(self.clock.now + step)
+        self.set_clock(self.clock.now + step)
 
     @precondition(lambda self: self.reference.windows["global"])
     @rule(early=st.sampled_from([timedelta(0), timedelta(microseconds=1), TTL]))
     def wait_for_the_months_end(self, early: timedelta) -> None:
-        self._set(max(self.clock.now, self.reference.windows["global"][-1].resets_at.astimezone(UTC) - early))
+        self.set_clock(max(self.clock.now, self.reference.windows["global"][-1].resets_at.astimezone(UTC) - early))
 
     @rule()
     def read_the_budget(self) -> None:
-        budget, by_provider, by_model, _ = self.processes[self.limit].budget()
+        budget, by_provider, by_model, _ = self.process.ledger.budget()
         window = self.reference.budget()
         assert (budget.window.spent, budget.window.reserved) == (window.spent, window.reserved)
         assert budget.window.resets_at == window.resets_at
@@ -257,7 +289,7 @@ class LedgerAndReference(RuleBasedStateMachine):
 
     @rule(budget=st.sampled_from(["global", *KEYS]))
     def reset(self, budget: str) -> None:
-        closed, opened = self.processes[self.limit].reset(
+        closed, opened = self.process.ledger.reset(
             actor="admin", source_ip=None, request_id="reset", reason=None, budget=budget
         )
         expected = self.reference.admin_reset(budget)
@@ -266,12 +298,12 @@ class LedgerAndReference(RuleBasedStateMachine):
 
     @rule(budget=st.sampled_from(["global", *KEYS]), lost=moments)
     def reset_and_lose_the_connection(self, budget: str, lost: Break) -> None:
-        with self._losing("ledger_reset", (lost,)):
+        with self.losing("ledger_reset", (lost,)):
             self.reset(budget)
 
     @rule(late=st.sampled_from([timedelta(0), timedelta(seconds=1), timedelta(seconds=90), timedelta(seconds=-30)]))
     def scheduled_reset(self, late: timedelta) -> None:
-        closed = self.processes[self.limit].scheduled_reset(due=self.clock.now - late, request_id="schedule")
+        closed = self.process.ledger.scheduled_reset(due=self.clock.now - late, request_id="schedule")
         expected = self.reference.scheduled_reset(self.clock.now - late)
         assert (closed and closed.spent) == (expected and expected.spent)
 
@@ -279,19 +311,24 @@ class LedgerAndReference(RuleBasedStateMachine):
     def change_the_limit(self, limit: str) -> None:
         self.limit = limit
         self.reference.limit = Decimal(limit)
-        self._raise_highest("global")
+        self.raise_highest("global")
 
     @invariant()
     def no_window_passes_the_highest_limit_it_had_but_by_what_was_billed_beyond_bounds(self) -> None:
-        for window in self.books.check():
-            limit = self.highest[window.budget]
-            assert limit is None or window.spent + window.reserved <= limit + self.overbilled
+        """Or by what was booked by hand."""
+        found = self.books.check()
+        for budget, windows in self.reference.windows.items():
+            limit = self.highest[budget]
+            for window, expected in zip([w for w in found if w.budget == budget], windows, strict=True):
+                by_hand = sum((a for a in expected.adjustments if a > 0), Decimal(0))
+                assert limit is None or window.spent + window.reserved <= limit + self.overbilled + by_hand
 
     @invariant()
     def both_agree(self) -> None:
         found = self.books.check()
         rows = self.books.rows("""
-            SELECT budget, opened_by, opened_at, resets_at, closed_at, state, minute_at, minute_requests, minute_tokens
+            SELECT budget, opened_by, opened_at, resets_at, closed_at, state,
+                   rate_window_started_at, rate_requests, rate_tokens
             FROM budget_window ORDER BY id
         """)
         for budget in ("global", *KEYS):
@@ -299,153 +336,34 @@ class LedgerAndReference(RuleBasedStateMachine):
             assert [(w.spent, w.reserved, w.calls) for w in found if w.budget == budget] == [
                 (w.spent, w.reserved, w.calls) for w in expected
             ]
-            assert [tuple(row.values())[1:] for row in rows if row["budget"] == budget] == list(map(_row, expected))
-        told = Counter((name, fields.get("key_id")) for name, fields in self.events.logged)
+            assert [tuple(row.values())[1:] for row in rows if row["budget"] == budget] == list(map(row_of, expected))
+        response = Counter((name, fields.get("key_id")) for name, fields in self.events.logged)
         if self.may_lack:
             # What a sweep saw first is told once; where that answer was lost, it is only in the books.
-            assert told <= self.reference.events
-            self.reference.events = told
+            assert response <= self.reference.events
+            self.reference.events = response
             self.may_lack = False
-        assert told == self.reference.events
+        assert response == self.reference.events
 
-    @contextmanager
-    def _losing(self, statement: str, lost: tuple[Break, ...]) -> Iterator[None]:
-        """The connection breaks at this statement, and again where it is sent anew."""
-        self.wire.break_at(*[statement] * len(lost), when=lost)
-        yield
-        assert self.wire.all_broken
-        self.wire.drop_late()
-        self.may_lack = True
+    @invariant()
+    def the_raised_allowance_is_the_largest_that_was_shown(self) -> None:
+        raised = [row["tokens"] for row in self.books.rows("SELECT tokens FROM input_allowance")]
+        assert raised == [self.reference.allowance] * bool(self.reference.allowance)
 
-    def _set(self, now: datetime) -> None:
-        self.clock.set(now)
-        self.reference.now = now
-
-    def _end(self, reservation: Reservation, ending: tuple[How, Decimal], *, heard: bool = True) -> None:
-        """:param heard: whether the ledger hears of it at all"""
-        how, cost = self._cost(reservation, ending)
-        in_slot = self._would_end_in_slot(reservation.id, cost if how == "actual" else None)
-        booked = self.processes[self.limit].end(_ending(reservation, how, cost))
-        if not heard:
-            return
-        expected = self.reference.end(reservation.id, how, cost, USED, in_slot=in_slot)
-        if booked.budget is not None:  # else it wasn't heard, and what it says is what the caller knows
-            assert booked.cost == expected.cost
-            assert (booked.basis is None) == (expected.status == "released")
-
-    def _reserve(
-        self,
-        bound: Decimal,
-        tokens: int,
-        key_id: str | None,
-        after: tuple[Reservation, tuple[How, Decimal]] | None = None,
-    ) -> Made:
-        previous, ended = None, None
-        if after is not None:
-            reservation, ending = after
-            how, cost = self._cost(reservation, ending)
-            previous, ended = _ending(reservation, how, cost), (reservation.id, how, cost, USED)
-        call = a_call(key_id=key_id)
-        amount, bound = bound, self._priced(bound)
-        try:
-            made = self.processes[self.limit].reserve(call, [candidate(bound, tokens=tokens)], after=previous)
-        except FusewireError as error:
-            refused = self.reference.reserve(uuid4(), bound, tokens, key_id, ended)
-            assert refused is not None
-            assert refused[0] == _refusal(error)
-            if isinstance(error, BudgetExceededError):
-                assert refused[1] == error.budget
-            return multiple()
-        in_slot = self._in_slot(made.id)
-        assert self.reference.reserve(made.id, bound, tokens, key_id, ended, in_slot=in_slot) is None
-        self.amounts[made.id] = amount
-        self._agree(made)
-        return made
-
-    def _cost(self, reservation: Reservation, ending: tuple[How, Decimal]) -> tuple[How, Decimal]:
-        """What it costs at the price of now."""
-        how, share = ending
-        cost = self._priced(self.amounts[reservation.id]) * share
-        if how == "actual":
-            self.overbilled += max(cost - reservation.candidate.bound, Decimal(0))
-        return how, cost
-
-    def _priced(self, amount: Decimal) -> Decimal:
-        return amount * self.unit * self.price
-
-    def _raise_highest(self, budget: str) -> None:
-        was, now = self.highest[budget], self.reference.cap(budget)
-        self.highest[budget] = None if was is None or now is None else max(was, now)
+    def _add_a_price(self, price: Decimal, starts: datetime | None, *, staged: bool = False) -> UUID:
+        entry, source = {"input_mtok": price}, str(uuid4())
+        history = self.process.history
+        row = history.add(
+            "openai", "gpt", entry, source=source, effective_from=starts, staged=staged, audit_context=ADMIN
+        )
+        return UUID(row["id"])
 
     def _unknown_entry(self) -> UUID:
         """The reservation that the ledger has and nobody was told of; an id of none when there is no such thing."""
-        found = self.books.rows("SELECT id FROM ledger WHERE NOT id = ANY (%s)", list(self.reference.entries))
-        return found[0]["id"] if found else uuid4()
-
-    def _in_slot(self, entry_id: UUID) -> bool:
-        found = bool(self.books.rows("SELECT FROM ledger WHERE id = %s AND slot IS NOT NULL", entry_id))
-        self.in_slots["reserved"] += found
-        return found
-
-    def _would_end_in_slot(self, entry_id: UUID, cost: Decimal | None = None) -> bool:
-        """Whether it is still in the slot where it was reserved, and ends there at this cost, None for its bound."""
-        found = bool(
-            self.books.rows(
-                """
-                SELECT FROM ledger l JOIN budget_slot s USING (window_id, slot)
-                WHERE l.id = %s AND l.status = 'reserved' AND s.granted > 0 AND s.epoch = l.slot_epoch
-                      AND COALESCE(%s::numeric, l.bound) <= l.bound
-                """,
-                entry_id,
-                cost,
-            )
+        found = self.books.rows(
+            "SELECT id FROM ledger WHERE NOT id = ANY (%s) AND operation <> 'adjustment'", list(self.reference.entries)
         )
-        self.in_slots["ended"] += found
-        return found
-
-    def _agree(self, made: Reservation) -> None:
-        window = self.reference.windows["global"][-1]
-        assert (made.budget.window.spent, made.budget.window.reserved) == (window.spent, window.reserved)
-        if made.call.key_id is not None:
-            own = self.reference.windows[made.call.key_id][-1]
-            assert made.key is not None
-            assert (made.key.window.spent, made.key.window.reserved) == (own.spent, own.reserved)
-            assert (made.key.state, made.key.limit) == (self.reference.state(own), self.reference.cap(own.budget))
-
-
-def _refusal(error: FusewireError) -> Refusal:
-    match error:
-        case BudgetExceededError():
-            return "exceeded"
-        case BudgetReservedError():
-            return "reserved"
-        case RateLimitedError():
-            return "requests" if error.limit == "requests" else "tokens"
-        case InvalidRequestError():
-            return "too_large"
-        case AuthenticationError():
-            return "revoked"
-    raise error
-
-
-def _row(window: Window) -> tuple[object, ...]:
-    minute = window.minute
-    return (
-        window.opened_by,
-        window.opened_at,
-        window.resets_at,
-        window.closed_at,
-        window.recorded,
-        minute.began,
-        minute.requests,
-        minute.tokens,
-    )
-
-
-def _ending(reservation: Reservation, how: How, cost: Decimal) -> Ending:
-    if how == "actual":
-        return settled(reservation, cost)
-    return at_bound(reservation) if how == "bound" else released(reservation)
+        return found[0]["id"] if found else uuid4()
 
 
 @pytest.mark.parametrize("slots", [1, SLOTS])
@@ -462,16 +380,21 @@ def test_the_ledger_agrees_with_the_rules(
         with psycopg.connect(database_url) as owner:
             owner.execute("DELETE FROM ledger")
             for table in (
-                "budget_crossing",
+                "budget_adjustment",
+                "budget_threshold_event",
                 "usage_rollup",
                 "budget_slot",
                 "budget_window",
                 "api_key",
                 "audit",
                 "provider_health",
+                "vendor_refusal",
+                "input_allowance",
+                "price",
             ):
                 owner.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
             owner.execute("UPDATE audit_head SET n = 0, hash = ''")
+            owner.execute("UPDATE price_version SET version = 0")
 
     wire = Wire(database_url)
     limited = {
@@ -480,19 +403,26 @@ def test_the_ledger_agrees_with_the_rules(
             AI_MONTHLY_BUDGET_USD=limit,
             AI_BUDGET_TIMEZONE=ZONE,
             AI_LEDGER_SLOTS=str(slots),
+            AI_REQUEST_TIMEOUT_SECONDS="1",
             AI_RESERVATION_TTL_SECONDS=str(TTL.total_seconds()),
         )
         for limit in LIMITS
     }
     connected = Database(limited[LIMITS[0]].database_url)
 
-    def start(limit: str) -> Ledger:
-        connected.call("SELECT ledger_ping($1::jsonb)", {})  # so that a statement that is lost is sent again
-        return Ledger(connected, limited[limit])
+    def start(limit: str) -> Process:
+        ask(connected, "SELECT ledger_ping($1::jsonb)", {})  # so that a statement that is lost is sent again
+        made = limited[limit]
+        return Process(
+            Ledger(connected, made),
+            Adjustments(connected, made),
+            PriceHistory(connected, made),
+            KnownPrice(None, START, 0),
+        )
 
-    bound = {"books": books, "clock": clock, "events": events, "keys": keys, "wire": wire}
-    in_slots: Counter[str] = Counter()
-    bound |= {"in_slots": in_slots, "unit": Decimal(1) if slots == 1 else Decimal("0.1")}
+    met: Counter[str] = Counter()
+    bound = {"books": books, "clock": clock, "events": events, "keys": keys, "wire": wire, "met": met}
+    bound |= {"unit": Decimal(1) if slots == 1 else Decimal("0.1")}
     bound |= {"start": staticmethod(start), "clear": staticmethod(clear)}
     run_state_machine_as_test(
         type("Bound", (LedgerAndReference,), bound),
@@ -507,5 +437,7 @@ def test_the_ledger_agrees_with_the_rules(
     )
     connected.close()
     wire.close()
-    if slots > 1:
-        assert min(in_slots["reserved"], in_slots["ended"]) > 30, "the slots were hardly ever used"
+    # Which slot a session has follows from its server process, so how often one is used differs from run to run.
+    in_slots = ["reserved in a slot", "ended in a slot"] if slots > 1 else []
+    wanted = ["stale", "allowance raised", "adjusted", "at a part of its bound", *in_slots]
+    assert {name: met[name] for name in wanted if met[name] <= (30 if LONG else 5)} == {}, "hardly ever met"

@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from fusewire.budget.breaker import sql_settings
+from fusewire.budget.wire import SettingsArgument, sql_settings
 from fusewire.json import dumps
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import ZERO, Books, a_call, candidate, released, settled
@@ -27,7 +27,7 @@ def session(database_url: str) -> Iterator[psycopg.Connection[TupleRow]]:
 
 
 class Cost:
-    def __init__(self, session: psycopg.Connection[TupleRow], settings: dict[str, object]) -> None:
+    def __init__(self, session: psycopg.Connection[TupleRow], settings: SettingsArgument) -> None:
         self._session = session
         self._settings = settings
 
@@ -88,7 +88,7 @@ def test_neither_the_budget_nor_a_call_costs_more_after_50_000_calls(
 ) -> None:
     ledger = open_ledger(AI_MONTHLY_BUDGET_USD="1000")
     for _ in range(10):
-        ledger.end(settled(ledger.reserve(a_call(), [candidate("0.1")]), "0.1"))
+        ledger.settle(settled(ledger.reserve(a_call(), [candidate("0.1")]), "0.1"))
     cost = Cost(session, sql_settings(core.settings(AI_MONTHLY_BUDGET_USD="1000")))
     cheap = {"budget": cost.of("ledger_budget"), "reserve": cost.of_reserving()}
 
@@ -108,8 +108,8 @@ def test_the_sums_of_the_budget_are_the_ledgers(open_ledger: OpenLedger, books: 
     spent = {("azure", "gpt"): "0.1", ("azure", "mini"): "0.02", ("ollama", "smol"): "0", ("vllm", "smol"): "0.003"}
     for (provider, model), cost in spent.items():
         for _ in range(2):
-            ledger.end(settled(ledger.reserve(a_call(), [candidate("0.2", provider, model)]), cost))
-        ledger.end(released(ledger.reserve(a_call(), [candidate("0.2", provider, model)])))
+            ledger.settle(settled(ledger.reserve(a_call(), [candidate("0.2", provider, model)]), cost))
+        ledger.settle(released(ledger.reserve(a_call(), [candidate("0.2", provider, model)])))
 
     _, by_provider, by_model, _ = ledger.budget()
 
@@ -121,6 +121,6 @@ def test_the_sums_of_the_budget_are_the_ledgers(open_ledger: OpenLedger, books: 
 
 def test_a_closed_windows_sums_are_not_the_open_ones(open_ledger: OpenLedger) -> None:
     ledger = open_ledger()
-    ledger.end(settled(ledger.reserve(a_call(), [candidate("0.1")]), "0.1"))
+    ledger.settle(settled(ledger.reserve(a_call(), [candidate("0.1")]), "0.1"))
     ledger.reset(actor="admin", source_ip=None, request_id="reset-1", reason=None)
     assert ledger.budget()[1:3] == ({}, {})

@@ -9,8 +9,9 @@ from threading import Barrier
 import psycopg
 import pytest
 
-from fusewire.budget.breaker import sql_settings
-from fusewire.budget.ledger import Call, Ledger
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.reservation import Call
+from fusewire.budget.wire import sql_settings
 from fusewire.errors import BudgetExceededError, BudgetReservedError
 from fusewire.json import dumps
 from tests.conftest import CoreFactory
@@ -27,6 +28,7 @@ from tests.integration.budget.books import (
     wait_for_a_lock,
 )
 from tests.integration.budget.conftest import OpenLedger
+from tests.support.patience import PATIENCE_SECONDS
 
 LIMIT = Decimal(1)
 SLOTS = 4
@@ -34,10 +36,10 @@ SLOTS = 4
 
 @pytest.fixture
 def ledger(open_ledger: OpenLedger) -> Ledger:
-    """Introduced and granted: its next calls go to a slot."""
+    """Introduced and allocated: its next calls go to a slot."""
     made = open_ledger(AI_LEDGER_SLOTS=str(SLOTS))
-    made.end(released(made.reserve(a_call("first"), [candidate("0.001")])))
-    made.end(released(made.reserve(a_call("second"), [candidate("0.001")])))
+    made.settle(released(made.reserve(a_call("first"), [candidate("0.001")])))
+    made.settle(released(made.reserve(a_call("second"), [candidate("0.001")])))
     return made
 
 
@@ -45,15 +47,15 @@ def in_slots(books: Books) -> int:
     return len(books.rows("SELECT FROM ledger WHERE slot IS NOT NULL"))
 
 
-def granted(books: Books) -> Decimal:
-    [row] = books.rows("SELECT COALESCE(sum(granted), 0) AS sum FROM budget_slot")
+def allocated(books: Books) -> Decimal:
+    [row] = books.rows("SELECT COALESCE(sum(allocated), 0) AS sum FROM budget_slot")
     return Decimal(row["sum"])
 
 
 def test_a_call_that_fits_its_slot_leaves_the_windows_row_alone(ledger: Ledger, books: Books) -> None:
     before = books.rows("SELECT xmin::text, ctid::text FROM budget_window")
     held = ledger.reserve(a_call(), [candidate("0.01")])
-    booked = ledger.end(settled(held, "0.004"))
+    booked = ledger.settle(settled(held, "0.004"))
     assert books.rows("SELECT xmin::text, ctid::text FROM budget_window") == before
     assert booked.budget is not None
     assert (booked.budget.window.spent, booked.budget.remaining) == (Decimal("0.004"), Decimal("0.996"))
@@ -61,14 +63,14 @@ def test_a_call_that_fits_its_slot_leaves_the_windows_row_alone(ledger: Ledger, 
     assert books.entry(held.id)["slot"] is not None
 
 
-def test_what_is_granted_stays_below_the_alert_threshold(ledger: Ledger, books: Books) -> None:
+def test_what_is_allocated_stays_below_the_alert_threshold(ledger: Ledger, books: Books) -> None:
     for _ in range(60):
         try:
-            ledger.end(settled(ledger.reserve(a_call(), [candidate("0.01")]), "0.01"))
+            ledger.settle(settled(ledger.reserve(a_call(), [candidate("0.01")]), "0.01"))
         except BudgetExceededError:
             break
         [window] = books.rows("SELECT spent + reserved AS taken FROM budget_window WHERE closed_at IS NULL")
-        assert granted(books) == 0 or granted(books) + window["taken"] < Decimal("0.8")
+        assert allocated(books) == 0 or allocated(books) + window["taken"] < Decimal("0.8")
 
 
 def test_the_last_cent_is_served_though_no_slot_has_room_for_it(ledger: Ledger, books: Books) -> None:
@@ -77,14 +79,14 @@ def test_the_last_cent_is_served_though_no_slot_has_room_for_it(ledger: Ledger, 
     with pytest.raises(BudgetReservedError):
         ledger.reserve(a_call(), [candidate("0.05")])
     for reservation in held:
-        ledger.end(released(reservation))
+        ledger.settle(released(reservation))
     assert ledger.reserve(a_call(), [candidate("1")]).budget.remaining == 0
 
 
 def test_a_settlement_above_its_bound_is_booked_by_the_window(ledger: Ledger, books: Books, events: Events) -> None:
     held = ledger.reserve(a_call(), [candidate("0.001")])
     assert books.entry(held.id)["slot"] is not None
-    ledger.end(settled(held, "0.9"))
+    ledger.settle(settled(held, "0.9"))
     assert books.only_window().spent == Decimal("0.9")
     assert events.count() == {"circuit_breaker.alert": 1}
 
@@ -93,33 +95,33 @@ def test_a_reset_takes_the_slots_back_and_late_ends_find_their_window(ledger: Le
     held = [ledger.reserve(a_call(), [candidate("0.01")]) for _ in range(3)]
     closed, _ = ledger.reset(actor="admin", source_ip=None, request_id="reset", reason=None)
     assert closed.reserved == Decimal("0.03")
-    assert granted(books) == 0
+    assert allocated(books) == 0
     fresh = ledger.reserve(a_call(), [candidate("0.01")])
-    ledger.end(settled(held[0], "0.005"))
-    ledger.end(at_bound(held[1]))
-    ledger.end(released(held[2]))
-    ledger.end(settled(fresh, "0.002"))
+    ledger.settle(settled(held[0], "0.005"))
+    ledger.settle(at_bound(held[1]))
+    ledger.settle(released(held[2]))
+    ledger.settle(settled(fresh, "0.002"))
     old, new = books.check(limit=LIMIT)
     assert (old.spent, old.reserved, new.spent, new.reserved) == (Decimal("0.015"), ZERO, Decimal("0.002"), ZERO)
 
 
-def test_a_reservation_of_an_earlier_grant_ends_in_the_window(ledger: Ledger, books: Books) -> None:
+def test_a_reservation_of_an_earlier_allocation_ends_in_the_window(ledger: Ledger, books: Books) -> None:
     early = ledger.reserve(a_call(), [candidate("0.01")])
     ledger.budget()  # takes the slots back
-    ledger.end(released(ledger.reserve(a_call(), [candidate("0.001")])))  # and this call has them granted anew
+    ledger.settle(released(ledger.reserve(a_call(), [candidate("0.001")])))  # and this call has them allocated anew
     late = ledger.reserve(a_call(), [candidate("0.1")])
     of_early, of_late = books.entry(early.id), books.entry(late.id)
     assert of_early["slot"] == of_late["slot"]
     assert of_early["slot_epoch"] < of_late["slot_epoch"]
-    ledger.end(settled(early, "0.004"))
-    [slot] = books.rows("SELECT spent, reserved FROM budget_slot WHERE granted > 0 AND spent + reserved > 0")
+    ledger.settle(settled(early, "0.004"))
+    [slot] = books.rows("SELECT spent, reserved FROM budget_slot WHERE allocated > 0 AND spent + reserved > 0")
     assert (slot["spent"], slot["reserved"]) == (0, Decimal("0.1"))
-    ledger.end(settled(late, "0.05"))
+    ledger.settle(settled(late, "0.05"))
     assert books.only_window(limit=LIMIT).spent == Decimal("0.054")
 
 
 @pytest.mark.parametrize("beside", [False, True], ids=["alone in its slot", "beside another"])
-def test_an_ending_that_is_sent_twice_at_once_is_booked_once(
+def test_a_settlement_that_is_sent_twice_at_once_is_booked_once(
     ledger: Ledger, core: CoreFactory, books: Books, database_url: str, beside: bool
 ) -> None:
     held = ledger.reserve(a_call(), [candidate("0.01")])
@@ -127,13 +129,15 @@ def test_an_ending_that_is_sent_twice_at_once_is_booked_once(
     if beside:
         ledger.reserve(a_call(), [candidate("0.1")])
     settings = sql_settings(core.settings(AI_LEDGER_SLOTS=str(SLOTS), AI_MONTHLY_BUDGET_USD="1"))
-    ending = settled(held, "0.004")
+    settlement = settled(held, "0.004")
     with psycopg.connect(database_url) as twin, ThreadPoolExecutor(1) as pool:
-        twin.execute("SELECT ledger_end(%s::jsonb)", (dumps({"settings": settings, "ending": ending.argument()}),))
-        waiting = pool.submit(ledger.end, ending)
+        twin.execute(
+            "SELECT ledger_settle(%s::jsonb)", (dumps({"settings": settings, "settlement": settlement.argument()}),)
+        )
+        waiting = pool.submit(ledger.settle, settlement)
         wait_for_a_lock(books)
         twin.commit()
-        booked = waiting.result(timeout=30)
+        booked = waiting.result(timeout=PATIENCE_SECONDS)
     assert booked.cost == Decimal("0.004")
     assert booked.budget is not None  # Postgres said so
     window = books.only_window(limit=LIMIT)
@@ -145,12 +149,12 @@ def test_the_months_end_closes_a_window_whose_slots_are_in_use(
 ) -> None:
     ledger = open_ledger(AI_LEDGER_SLOTS="4")
     for _ in range(2):
-        ledger.end(released(ledger.reserve(a_call(), [candidate("0.001")])))
+        ledger.settle(released(ledger.reserve(a_call(), [candidate("0.001")])))
     held = ledger.reserve(a_call(), [candidate("0.1")])
     assert books.entry(held.id)["slot"] is not None
     clock.advance(seconds=timedelta(days=20).total_seconds())
     ledger.reserve(a_call(), [candidate("0.2")])
-    ledger.end(settled(held, "0.05"))
+    ledger.settle(settled(held, "0.05"))
     old, new = books.check(limit=LIMIT)
     assert (old.spent, new.reserved) == (Decimal("0.1"), Decimal("0.2")) or old.spent == Decimal("0.05")
     assert events.count()["circuit_breaker.monthly_reset"] == 1
@@ -161,13 +165,13 @@ def test_a_crashed_call_in_a_slot_is_settled_at_its_bound(
 ) -> None:
     ledger = open_ledger(AI_LEDGER_SLOTS="4")
     for _ in range(2):
-        ledger.end(released(ledger.reserve(a_call(), [candidate("0.001")])))
+        ledger.settle(released(ledger.reserve(a_call(), [candidate("0.001")])))
     held = ledger.reserve(a_call(), [candidate("0.1")])
     assert books.entry(held.id)["slot"] is not None
-    clock.advance(seconds=600)
+    clock.advance(seconds=3600)
     assert ledger.budget()[0].window.spent == Decimal("0.1")
     assert events.count()["ledger.settled_at_bound"] == 1
-    ledger.end(settled(held, "0.03"))
+    ledger.settle(settled(held, "0.03"))
     assert books.only_window(limit=LIMIT).spent == Decimal("0.03")
 
 
@@ -186,8 +190,8 @@ def test_a_slot_of_one_limit_serves_nobody_under_another(open_ledger: OpenLedger
     """Two processes that have both called before, when the limit is lowered: the slots are the first one's."""
     lower, higher = (open_ledger(AI_LEDGER_SLOTS=str(SLOTS), AI_MONTHLY_BUDGET_USD=limit) for limit in ("0.1", "1"))
     for ledger in (lower, higher):
-        ledger.end(released(ledger.reserve(a_call(), [candidate("0.001")])))
-    assert granted(books) > Decimal("0.1")
+        ledger.settle(released(ledger.reserve(a_call(), [candidate("0.001")])))
+    assert allocated(books) > Decimal("0.1")
     for _ in range(5):
         lower.reserve(a_call(), [candidate("0.02")])
     with pytest.raises(BudgetReservedError):
@@ -200,12 +204,12 @@ def test_a_key_is_held_to_its_budget_in_every_slot(
 ) -> None:
     with psycopg.connect(database_url) as owner:
         owner.execute(
-            "INSERT INTO api_key (id, name, scopes, monthly_budget_usd, created_at, created_by)"
+            "INSERT INTO api_key (id, name, scopes, limit_usd, created_at, created_by)"
             " VALUES ('key_a', 'a', '{complete}', 0.01, now(), 'test')"
         )
     call = Call("request-1", "chat", "sota", "key_a")
     for _ in range(9):
-        ledger.end(settled(ledger.reserve(call, [candidate("0.001")]), "0.001"))
+        ledger.settle(settled(ledger.reserve(call, [candidate("0.001")]), "0.001"))
     assert in_slots(books) > 5
     with pytest.raises(BudgetExceededError) as refused:
         ledger.reserve(call, [candidate("0.002")])
@@ -222,7 +226,7 @@ def test_sixteen_sessions_spend_the_whole_budget_and_not_a_cent_more(
 
     def work(number: int) -> Decimal:
         made, ledger = random.Random(number), ledgers[number]  # noqa: S311 - the same calls in every run
-        start.wait(timeout=30)
+        start.wait(timeout=PATIENCE_SECONDS)
         spent = Decimal(0)
         for _ in range(60):
             bound = Decimal(made.randint(1, 40)).scaleb(-4)
@@ -231,20 +235,20 @@ def test_sixteen_sessions_spend_the_whole_budget_and_not_a_cent_more(
             except (BudgetExceededError, BudgetReservedError):
                 continue
             cost = (bound * made.randint(500, 1000)).scaleb(-3)
-            ending = made.choice((settled(held, cost), settled(held, cost), at_bound(held), released(held)))
-            spent += {"actual": cost, "bound": bound}.get(ending.how, Decimal(0))
-            ledger.end(ending)
+            settlement = made.choice((settled(held, cost), settled(held, cost), at_bound(held), released(held)))
+            spent += {"actual": cost, "bound": bound}.get(settlement.mode, Decimal(0))
+            ledger.settle(settlement)
         return spent
 
     with ThreadPoolExecutor(len(ledgers)) as pool:
         working = [pool.submit(work, number) for number in range(len(ledgers))]
         while not all(job.done() for job in working):
             books.check(limit=LIMIT)
-        told = sum((job.result() for job in working), Decimal(0))
+        result = sum((job.result() for job in working), Decimal(0))
 
     window = books.only_window(limit=LIMIT)
-    assert (window.spent, window.reserved) == (told, ZERO)
+    assert (window.spent, window.reserved) == (result, ZERO)
     assert window.spent > Decimal("0.9")
     assert in_slots(books) > 100
-    assert books.crossings() == ["HALF_OPEN", "OPEN"]
+    assert books.threshold_events() == ["HALF_OPEN", "OPEN"]
     assert events.count()["circuit_breaker.alert"] == events.count()["circuit_breaker.opened"] == 1

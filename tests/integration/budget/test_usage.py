@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from fusewire.budget.books import Books as Reports
-from fusewire.budget.books import Spend
-from fusewire.budget.ledger import Call, Reservation
-from fusewire.db import Database
+from fusewire.budget.reservation import Call, Reservation
+from fusewire.budget.usage import Books as Reports
+from fusewire.budget.usage import Spend
+from fusewire.store.db import Database
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import Books, Clock, candidate, settled
 from tests.integration.budget.conftest import OpenLedger
@@ -37,7 +37,7 @@ class Desk:
         return self.ledger.reserve(Call("request", "chat", tier, key), [candidate("9", provider, model)])
 
     def spend(self, cost: str, *what: str | None) -> None:
-        self.ledger.end(settled(self.reserve(*what), cost))  # type: ignore[arg-type] # of reserve, in its order
+        self.ledger.settle(settled(self.reserve(*what), cost))  # type: ignore[arg-type] # of reserve, in its order
 
 
 @pytest.fixture
@@ -86,12 +86,12 @@ def test_any_groups_are_sums_of_what_was_booked(desk: Desk, clock: Clock) -> Non
             group = tuple(values_of[name] for name in groups)
             sums[group] = sums.get(group, Decimal(0)) + cost
             calls[group] += 1
-        told = desk.reports.usage(groups, limit=100)
-        assert [tuple(keys) for keys, _ in told.rows] == sorted(sums)
-        assert {tuple(keys): spend.cost for keys, spend in told.rows} == sums
-        assert {tuple(keys): spend.requests for keys, spend in told.rows} == calls
-        assert {spend.output_tokens for _, spend in told.rows} == {20 * each for each in calls.values()}
-        assert (told.total, told.more) == (total, False)
+        usage = desk.reports.usage(groups, limit=100)
+        assert [tuple(keys) for keys, _ in usage.rows] == sorted(sums)
+        assert {tuple(keys): spend.cost for keys, spend in usage.rows} == sums
+        assert {tuple(keys): spend.requests for keys, spend in usage.rows} == calls
+        assert {spend.output_tokens for _, spend in usage.rows} == {20 * each for each in calls.values()}
+        assert (usage.total, usage.more) == (total, False)
 
 
 @pytest.mark.usefixtures("keys")
@@ -120,17 +120,17 @@ def test_days_are_included_and_the_current_month_is_what_is_meant(desk: Desk, cl
         desk.spend("1")
 
     def days(first: date | None = None, last: date | None = None) -> list[str]:
-        told = desk.reports.usage(["day"], limit=10, first=first, last=last)
-        assert told.total.requests == len(told.rows)
-        return [keys[0] for keys, _ in told.rows]
+        usage = desk.reports.usage(["day"], limit=10, first=first, last=last)
+        assert usage.total.requests == len(usage.rows)
+        return [keys[0] for keys, _ in usage.rows]
 
     assert days() == ["2026-11-01", "2026-11-02", "2026-11-15"]
     assert days(date(2026, 11, 2)) == ["2026-11-02", "2026-11-15"]
     assert days(date(2026, 10, 31), date(2026, 11, 2)) == ["2026-10-31", "2026-11-01", "2026-11-02"]
     assert days(last=date(2026, 10, 31)) == ["2026-10-31"]
     assert days(date(2027, 1, 1)) == []
-    told = desk.reports.usage(["day"], limit=10)
-    assert (told.first, told.last, told.windows) == (NOVEMBER, None, None)
+    usage = desk.reports.usage(["day"], limit=10)
+    assert (usage.first, usage.last, usage.windows) == (NOVEMBER, None, None)
     none = desk.reports.usage(["day"], limit=10, last=date(2020, 2, 29))
     assert (none.rows, none.total, none.first) == ([], Spend(Decimal(0), 0, 0, 0), date(2020, 2, 1))
 
@@ -148,35 +148,35 @@ def test_a_months_usage_is_its_windows_to_the_last_digit(desk: Desk, clock: Cloc
         clock.set(datetime(2026, month + 1, 3, 12, tzinfo=UTC))
         desk.ledger.budget()  # turns the month, and books what was forgotten at its bound
         desk.spend("0.7")
-        desk.ledger.end(settled(late, "0.123456789012345678901234567890123456789"))
-        desk.ledger.end(settled(forgotten, "0.000000000000000001"))
+        desk.ledger.settle(settled(late, "0.123456789012345678901234567890123456789"))
+        desk.ledger.settle(settled(forgotten, "0.000000000000000001"))
     books.check()
 
-    told = desk.reports.usage(["tag:team", "key", "model"], limit=100, month=NOVEMBER)
+    usage = desk.reports.usage(["tag:team", "key", "model"], limit=100, month=NOVEMBER)
 
     windows = books.rows(
         "SELECT id, spent, request_count FROM budget_window WHERE budget = 'global'"
         " AND opened_at >= '2026-11-03' AND opened_at < '2026-12-02' ORDER BY id"
     )
-    assert [row["id"] for row in windows] == [window.id for window in told.windows or []]
+    assert [row["id"] for row in windows] == [window.id for window in usage.windows or []]
     assert len(windows) == 2
     with localcontext(prec=100):  # Python's usual 28 digits would round
-        assert told.total.cost == sum(spend.cost for _, spend in told.rows) == sum(row["spent"] for row in windows)
+        assert usage.total.cost == sum(spend.cost for _, spend in usage.rows) == sum(row["spent"] for row in windows)
         exact = Decimal("0.7") + Decimal("1.00000000000000000000000000001") + Decimal("2.5")
         exact += Decimal("0.123456789012345678901234567890123456789") + Decimal("0.000000000000000001")
-        assert str(told.total.cost) == str(exact)
-    assert told.total.requests == sum(row["request_count"] for row in windows) == 5
+        assert str(usage.total.cost) == str(exact)
+    assert usage.total.requests == sum(row["request_count"] for row in windows) == 5
     # The same by days: what was settled in December is counted on November's last day.
     days = desk.reports.usage(["day"], limit=100, first=NOVEMBER, last=date(2026, 11, 30))
-    assert days.total == told.total
+    assert days.total == usage.total
     assert days.rows[-1][0] == ["2026-11-30"]
 
 
 def test_a_month_without_windows_is_empty(desk: Desk) -> None:
-    told = desk.reports.usage(["day"], limit=1, month=date(2031, 5, 1))
-    assert told.rows == []
-    assert told.windows == []
-    assert told.total == Spend(Decimal(0), 0, 0, 0)
+    usage = desk.reports.usage(["day"], limit=1, month=date(2031, 5, 1))
+    assert usage.rows == []
+    assert usage.windows == []
+    assert usage.total == Spend(Decimal(0), 0, 0, 0)
 
 
 def test_a_tags_name_is_only_a_name(desk: Desk) -> None:
@@ -202,10 +202,10 @@ def test_the_forecasts_days_are_the_rollups(desk: Desk, clock: Clock, database_u
 def test_a_months_windows_hold_what_their_slots_hold(desk: Desk, open_ledger: OpenLedger, database_url: str) -> None:
     slotted = open_ledger(AI_MONTHLY_BUDGET_USD="1000", AI_LEDGER_SLOTS="2")
     for _ in range(3):
-        slotted.end(settled(slotted.reserve(Call("r", "chat", None), [candidate("9")]), "0.1"))
+        slotted.settle(settled(slotted.reserve(Call("r", "chat", None), [candidate("9")]), "0.1"))
     with psycopg.connect(database_url) as connection:
         row = connection.execute("SELECT sum(spent) FROM budget_slot").fetchone()
     assert row and row[0] > 0, "nothing went through a slot"
-    told = desk.reports.usage(["day"], limit=10, month=NOVEMBER)
-    [window] = told.windows or []
-    assert (window.spent, window.request_count) == (told.total.cost, told.total.requests) == (Decimal("0.3"), 3)
+    usage = desk.reports.usage(["day"], limit=10, month=NOVEMBER)
+    [window] = usage.windows or []
+    assert (window.spent, window.request_count) == (usage.total.cost, usage.total.requests) == (Decimal("0.3"), 3)

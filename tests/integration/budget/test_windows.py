@@ -63,7 +63,7 @@ MONTH_ENDS = [
 
 def test_the_month_ends_in_the_budgets_time_zone(books: Books) -> None:
     for zone, now, end in MONTH_ENDS:
-        [row] = books.rows("SELECT ledger_month_end(%s, %s) AS at", utc(now), zone)
+        [row] = books.rows("SELECT ledger_period_end(%s, %s) AS at", utc(now), zone)
         assert row["at"] == utc(end), zone
         local = utc(end).astimezone(ZoneInfo(zone))
         assert (local.day, local.minute) == (1, 0), zone
@@ -83,13 +83,13 @@ def test_reserved_before_the_months_end_and_settled_after_it(
 
     # The new window has the whole budget, and the old one's reservation stays with the old one.
     new = ledger.reserve(a_call("new"), [candidate("0.9")])
-    ledger.end(settled(old, "0.85"))
-    ledger.end(settled(new, "0.2"))
+    ledger.settle(settled(old, "0.85"))
+    ledger.settle(settled(new, "0.2"))
 
     before, after = books.check(limit=Decimal(1))
     assert (before.spent, before.reserved, before.calls) == (Decimal("0.85"), ZERO, 1)
     assert (after.spent, after.reserved, after.calls) == (Decimal("0.2"), ZERO, 1)
-    assert new.budget.window.opened_by == "month_end"
+    assert new.budget.window.opened_by == "period_end"
     [reset] = events.of("circuit_breaker.monthly_reset")
     assert reset["before"]["closed_at"] == utc(end).isoformat()
     # 0.85 was spent in a window that is over: its threshold alarms nobody.
@@ -150,7 +150,7 @@ class TestSchedule:
         self, clock: Clock, open_ledger: OpenLedger, books: Books, events: Events
     ) -> None:
         ledger = open_ledger()
-        ledger.end(settled(ledger.reserve(a_call(), [candidate("0.1")]), "0.04"))
+        ledger.settle(settled(ledger.reserve(a_call(), [candidate("0.1")]), "0.04"))
         clock.advance(seconds=1)
         closed = ledger.scheduled_reset(due=clock.now, request_id="schedule-1")
         clock.advance(seconds=59)
@@ -176,7 +176,7 @@ class TestSchedule:
         assert len(books.check()) == 4
 
     @pytest.mark.parametrize("late_by_seconds", [1, 300, 86_400])
-    def test_a_window_that_a_call_has_turned_stays(
+    def test_a_window_that_a_call_has_rolled_over_stays(
         self, clock: Clock, open_ledger: OpenLedger, books: Books, late_by_seconds: int
     ) -> None:
         ledger = open_ledger()
@@ -232,7 +232,7 @@ class TestAdminReset:
         self, clock: Clock, open_ledger: OpenLedger, books: Books, events: Events
     ) -> None:
         ledger = open_ledger()
-        ledger.end(settled(ledger.reserve(a_call(), [candidate("0.96")]), "0.955"))
+        ledger.settle(settled(ledger.reserve(a_call(), [candidate("0.96")]), "0.955"))
         with pytest.raises(BudgetExceededError):
             ledger.reserve(a_call(), [candidate("0.01")])
 
@@ -261,7 +261,7 @@ class TestAdminReset:
 
     def test_what_cannot_be_audited_is_not_done(self, open_ledger: OpenLedger, books: Books, database_url: str) -> None:
         ledger = open_ledger()
-        ledger.end(settled(ledger.reserve(a_call(), [candidate("0.1")]), "0.04"))
+        ledger.settle(settled(ledger.reserve(a_call(), [candidate("0.1")]), "0.04"))
         with psycopg.connect(database_url, autocommit=True) as owner:
             owner.execute("ALTER TABLE audit ADD CHECK (actor <> 'nobody')")
 

@@ -9,6 +9,8 @@ from typing import Final, Literal
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.support.patience import PATIENCE_SECONDS
+
 Break = Literal["before", "after"]
 
 _READY: Final = b"Z\0\0\0\x05I"
@@ -73,7 +75,7 @@ class Wire:
             with suppress(OSError):
                 held.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(timeout=10)
+            thread.join(timeout=PATIENCE_SECONDS)
         for held in (self._listener, *self._open):
             held.close()
 
@@ -92,7 +94,7 @@ class Wire:
     def _connect(self) -> socket.socket:
         host, port = str(self._target.get("host") or "localhost"), int(self._target.get("port") or 5432)
         if not host.startswith("/"):
-            return socket.create_connection((host, port), timeout=10)
+            return socket.create_connection((host, port), timeout=PATIENCE_SECONDS)
         server = socket.socket(socket.AF_UNIX)
         server.connect(f"{host}/.s.PGSQL.{port}")
         return server

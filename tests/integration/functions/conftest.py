@@ -15,11 +15,13 @@ import psycopg
 import pytest
 
 from fusewire.config import current_settings
+from fusewire.core import core
+from fusewire.http.app import StreamingResponse
 from fusewire.http.identity import Identity
-from fusewire.http.resolver import StreamedAnswer
 from fusewire.services import services
 from tests.conftest import as_app_role
 from tests.integration.ai.observing import Books, LogLines, logged, two_clouds
+from tests.integration.functions.documented import assert_documented
 from tests.support.upstream import Upstream
 
 ROOT = Path(__file__).parents[3]
@@ -63,6 +65,7 @@ class Functions:
         for module in self.loaded.values():
             module._core.database.close()
         self.loaded.clear()
+        core.cache_clear()
         services.cache_clear()
         current_settings.cache_clear()
 
@@ -85,11 +88,13 @@ class Functions:
         """The answer of a handler that isn't streaming."""
         answer = self.load(name).handler(event, context or Context())
         assert isinstance(answer, dict)
+        if "statusCode" in answer:
+            assert_documented(event, answer)
         return answer
 
-    def stream(self, name: str, event: dict[str, Any]) -> StreamedAnswer:
+    def stream(self, name: str, event: dict[str, Any]) -> StreamingResponse:
         answer = self.load(name).handler(event, StreamingContext())
-        assert isinstance(answer, StreamedAnswer)
+        assert isinstance(answer, StreamingResponse)
         return answer
 
 

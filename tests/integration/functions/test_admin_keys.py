@@ -41,8 +41,8 @@ def make(ask: Ask) -> Make:
     """Makes a key and returns what is told of it, its secret included."""
 
     def making(**fields: object) -> dict[str, Any]:
-        told: dict[str, Any] = ask("admin_keys_create", body={"name": "team", "scopes": ["complete"]} | fields)["told"]
-        return told
+        row: dict[str, Any] = ask("admin_keys_create", body={"name": "team", "scopes": ["complete"]} | fields)["told"]
+        return row
 
     return making
 
@@ -58,26 +58,26 @@ def test_a_key_is_shown_once_with_all_that_was_asked_for(ask: Ask, log: LogLines
     expires = (datetime.now(UTC) + timedelta(days=30)).isoformat(timespec="seconds")
     wanted = json.loads(sample("admin_keys_create")["body"]) | {"expires_at": expires}
     answer = ask("admin_keys_create", body=wanted)
-    told = answer["told"]
+    result = answer["told"]
     assert answer["statusCode"] == 201
-    assert {name: told[name] for name in wanted} == wanted
-    secret = told.pop("key")
-    assert secret.startswith("fw_") and secret.startswith(told["prefix"])
-    assert (told["created_by"], told["revoked_at"]) == ("key_of_an_admin", None)
+    assert {name: result[name] for name in wanted} == wanted
+    secret = result.pop("key")
+    assert secret.startswith("fw_") and secret.startswith(result["prefix"])
+    assert (result["created_by"], result["revoked_at"]) == ("key_of_an_admin", None)
 
-    shown = ask("admin_keys_show", told["id"])["told"]
+    shown = ask("admin_keys_show", result["id"])["told"]
     assert shown.pop("forecast") == {"month_end_usd": None, "exhausted_at": None}
-    assert shown == told
-    assert ask("admin_keys")["told"] == {"rows": [told], "next_cursor": None}
+    assert shown == result
+    assert ask("admin_keys")["told"] == {"rows": [result], "next_cursor": None}
     [line] = log.events("audit")
-    assert (line["action"], line["actor"], line["key_id"]) == ("key.created", "key_of_an_admin", told["id"])
+    assert (line["action"], line["actor"], line["key_id"]) == ("key.created", "key_of_an_admin", result["id"])
     with psycopg.connect(database_url) as connection:
         kept = connection.execute(
             "SELECT string_agg(row::text, '') FROM (SELECT to_jsonb(k) FROM api_key k UNION ALL"
             " SELECT to_jsonb(s) FROM api_key_secret s UNION ALL SELECT to_jsonb(a) FROM audit a) row"
         ).fetchone()
-    unseen = secret.removeprefix(told["prefix"])
-    assert kept is not None and told["prefix"] in kept[0]
+    unseen = secret.removeprefix(result["prefix"])
+    assert kept is not None and result["prefix"] in kept[0]
     assert unseen not in kept[0] and unseen not in log.text
 
 
@@ -100,14 +100,14 @@ def test_a_key_tells_how_its_budget_stands(functions: Functions, ask: Ask, make:
     stream = functions.stream("complete", streaming)
     next(stream.chunks)
 
-    for told in (ask("admin_keys_show", made["id"])["told"], ask("admin_keys")["told"]["rows"][0]):
-        assert told["current_spend_usd"] == spent
-        assert told["reserved_usd"] > 0
-        assert told["remaining_usd"] == 20 - spent - told["reserved_usd"]
-        assert told["minute"]["requests_left"] == 58
-        assert 0 < told["minute"]["tokens_left"] < 1_000_000
-        assert 0 < told["minute"]["ends_in_seconds"] <= 60
-        assert set(told["window"]) == {"id", "opened_at", "resets_at"}
+    for row in (ask("admin_keys_show", made["id"])["told"], ask("admin_keys")["told"]["rows"][0]):
+        assert row["current_spend_usd"] == spent
+        assert row["reserved_usd"] > 0
+        assert row["remaining_usd"] == 20 - spent - row["reserved_usd"]
+        assert row["minute"]["requests_left"] == 58
+        assert 0 < row["minute"]["tokens_left"] < 1_000_000
+        assert 0 < row["minute"]["ends_in_seconds"] <= 60
+        assert set(row["window"]) == {"id", "opened_at", "resets_at"}
     list(stream.chunks)
     assert ask("admin_keys_show", made["id"])["told"]["reserved_usd"] == 0
 

@@ -10,7 +10,7 @@ import pytest
 
 from fusewire.config import ConfigurationError, load_settings
 from fusewire.errors import LedgerUnavailableError
-from fusewire.http.authorizer import UnauthorizedError, scope_of, secret_of
+from fusewire.http.authorizer import UnauthorizedError, scope_of, secret_of, sends_fusewire_key
 from fusewire.http.identity import Identity, identity_of
 from tests.integration.ai.observing import Books, LogLines
 from tests.integration.functions.conftest import Functions, make_key, sample
@@ -69,7 +69,7 @@ def test_a_valid_key_gets_a_policy_for_this_one_request(guarded: Functions, data
     }
     known = identity(answer)
     assert (known.key_id, known.scopes) == ("key_team", frozenset({"complete"}))
-    assert (known.allowance.models, known.allowance.classifications) == (("sota",), ("public",))
+    assert (known.permissions.models, known.permissions.classifications) == (("sota",), ("public",))
     assert all(isinstance(value, str) for value in answer["context"].values())
     assert SECRET not in json.dumps(answer)
 
@@ -82,6 +82,8 @@ def test_a_valid_key_gets_a_policy_for_this_one_request(guarded: Functions, data
         ({"X-API-KEY": "k"}, "k"),
         ({"x-api-key": " k "}, "k"),
         ({"Authorization": "Bearer k", "x-api-key": "other"}, "k"),
+        ({"Authorization": "Bearer none", "x-api-key": "fw_k"}, "fw_k"),
+        ({"Authorization": "Bearer fw_k", "x-api-key": "fw_other"}, "fw_k"),
         ({"Authorization": "Basic k", "x-api-key": "other"}, "other"),
         ({"Authorization": "Bearer", "x-api-key": "other"}, "other"),
         ({"Authorization": "k"}, None),
@@ -95,6 +97,20 @@ def test_a_key_comes_as_a_bearer_or_as_anthropics_header(headers: dict[str, str]
     assert secret_of({"headers": headers}) == found
 
 
+@pytest.mark.parametrize(
+    ("headers", "ours"),
+    [
+        ({"authorization": "Bearer fw_k"}, True),
+        ({"Authorization": "Bearer none", "X-Api-Key": "fw_k"}, True),
+        ({"authorization": "Bearer sk-fw_k", "x-api-key": "none"}, False),
+        ({"authorization": "fw_k"}, False),
+        ({}, False),
+    ],
+)
+def test_a_fusewire_key_is_told_from_what_sdks_send_because_they_must(headers: dict[str, str], ours: bool) -> None:
+    assert sends_fusewire_key({"headers": headers}) is ours
+
+
 def refusals(guarded: Functions, database_url: str) -> Iterator[dict[str, Any]]:
     """Requests that differ in why they are refused."""
     make_key(database_url, id="key_expired", expires_at=datetime.now(UTC) - timedelta(seconds=1))
@@ -105,18 +121,18 @@ def refusals(guarded: Functions, database_url: str) -> Iterator[dict[str, Any]]:
 
 
 def test_wrong_expired_and_revoked_keys_look_the_same(guarded: Functions, database_url: str) -> None:
-    told = set()
+    result = set()
     for event in refusals(guarded, database_url):
         for _ in range(2):  # found out, then remembered
             with pytest.raises(UnauthorizedError) as caught:
                 guarded("authorizer", event)
-            told.add((str(caught.value), type(caught.value).__name__))
-    assert told == {("Unauthorized", "UnauthorizedError")}, "API Gateway answers 401 to this very word"
+            result.add((str(caught.value), type(caught.value).__name__))
+    assert result == {("Unauthorized", "UnauthorizedError")}, "API Gateway answers 401 to this very word"
 
 
 @pytest.mark.parametrize("name", sorted(set(REST) - FOR_EVERYBODY))
 def test_a_route_needs_here_what_it_needs_in_its_function(guarded: Functions, database_url: str, name: str) -> None:
-    assert scope_of(sample(name)["resource"]) == scope_of_sample(name)
+    assert scope_of(sample(name)["httpMethod"], sample(name)["resource"], sample(name)["path"]) == scope_of_sample(name)
     for scopes in (["complete"], ["admin"], ["complete", "admin"]):
         id = "_".join(["key", *scopes])
         make_key(database_url, id=id, scopes=scopes)
@@ -263,12 +279,12 @@ def test_any_number_of_wrong_keys_takes_no_more_room(guarded: Functions, databas
     for number in range(1100):
         assert not lets_in(guarded, f"fw_{number}")
     remembered = guarded.loaded["authorizer"]._authorizer
-    assert len(remembered._unknown._kept) == 1024
+    assert len(remembered._unknown._entries) == 1024
     guarded.loaded["authorizer"]._core.database.close()
     with psycopg.connect(database_url) as connection:
         connection.execute("DELETE FROM api_key_secret")
     assert lets_in(guarded, SECRET), "wrong keys push out no right one"
-    kept = repr(list(remembered._known._kept))
+    kept = repr(list(remembered._known._entries))
     assert SECRET not in kept
 
 
@@ -283,7 +299,12 @@ def test_a_refused_admin_call_is_audited(guarded: Functions, database_url: str, 
     asked = sample("admin_keys_show")
     assert (entry["actor"], entry["action"], entry["source_ip"]) == ("key_team", "admin.refused", "192.0.2.1")
     assert entry["request_id"] == asked["requestContext"]["requestId"]
-    assert entry["after"] == {"method": "GET", "path": asked["path"], "why": "the key doesn't have the scope admin"}
+    assert entry["after"] == {
+        "method": "GET",
+        "path": asked["path"],
+        "why": "the key doesn't have the scope admin",
+        "count": 1,
+    }
     [line] = log.events("audit")
     assert (line["key_id"], line["path"], line["request_id"]) == ("key_team", asked["path"], entry["request_id"])
 

@@ -5,16 +5,37 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
 from fusewire import VERSION
-from fusewire.http.openapi import document
 from tests.integration.ai.observing import Books, LogLines, price_of
 from tests.integration.functions.conftest import ROOT, Functions, StreamingContext, make_key, sample
 from tests.support.upstream import Upstream, status
 
 REST = sorted(file.stem for file in (ROOT / "events").glob("*.json") if '"isBase64Encoded"' in file.read_text())
+
+
+CREATE = ("admin_keys_create", "admin_budget_adjust", "admin_usage_prices_add")
+
+
+def stage_price(database_url: str, id: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO price (id, provider, model, entry, source, created_at, created_by) "
+            "VALUES (%s, 'openai', 'second', '{\"input_mtok\": 7, \"output_mtok\": 8}', 'data.json', now(), 'a pull')",
+            (id,),
+        )
+
+
+def raise_allowance(database_url: str, id: str, tokens: int = 1300) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO input_allowance (provider, model, tokens, raised_at, entry_id) "
+            "VALUES (%s, %s, %s, now(), gen_random_uuid())",
+            (*id.split("/", 1), tokens),
+        )
 
 
 def function_of(name: str) -> str:
@@ -34,11 +55,20 @@ def test_a_handler_answers_its_sample(
     event = sample(name)
     if name == "admin_usage_call":
         functions("complete", sample("complete"))  # whose story it tells
-    if named := (event["pathParameters"] or {}).get("id"):
+    named = (event["pathParameters"] or {}).get("id")
+    if named and name.startswith("admin_usage_prices"):
+        stage_price(database_url, named)
+    elif named and name.startswith("complete_responses"):
+        functions.set(AI_RESPONSES_RETENTION_HOURS="1", AI_RESPONSES_KEY="k" * 24)
+        functions("complete", sample("complete_responses", {"model": "sota", "input": "Hello"}))
+    elif named and name.startswith("admin_usage_allowances"):
+        raise_allowance(database_url, named)
+    elif named:
         make_key(database_url, id=named, tags=Jsonb({}))
     answer = functions(function_of(name), event, context)
-    assert answer["statusCode"] == (201 if name == "admin_keys_create" else 200)
+    assert answer["statusCode"] == (201 if name in CREATE else 200)
     assert read(answer)
+    assert answer["body"].endswith("}\n"), "a shell's prompt begins on a line of its own"
     assert answer["headers"]["x-request-id"] == event["requestContext"]["requestId"]
     assert answer["isBase64Encoded"] is False
     json.dumps(answer)
@@ -48,29 +78,188 @@ def test_the_budget_is_told_in_exact_numbers(functions: Functions, upstream: Ups
     functions("complete", sample("complete"))
     functions("embed", sample("embed"))
     chat, vectors = (price_of("azure", *bill) for bill in upstream.billed)
-    told = read(functions("admin_budget", sample("admin_budget")))
-    assert told["state"] == "CLOSED"
-    assert told["monthly_limit_usd"] == 500
-    assert told["current_spend_usd"] == chat + vectors
-    assert told["reserved_usd"] == 0
-    assert told["remaining_usd"] == 500 - chat - vectors
-    assert told["request_count"] == 2
-    assert told["by_provider"] == {"azure": chat + vectors}
-    assert told["by_model"] == {"azure/first": chat, "azure/first-embedding": vectors}
-    assert set(told["window"]) == {"id", "opened_at", "resets_at"}
-    assert set(told["forecast"]) == {"month_end_usd", "exhausted_at"}
+    result = read(functions("admin_budget", sample("admin_budget")))
+    assert result["state"] == "CLOSED"
+    assert result["monthly_limit_usd"] == 500
+    assert result["current_spend_usd"] == chat + vectors
+    assert result["reserved_usd"] == 0
+    assert result["remaining_usd"] == 500 - chat - vectors
+    assert result["request_count"] == 2
+    assert result["by_provider"] == {"azure": chat + vectors}
+    assert result["by_model"] == {"azure/first": chat, "azure/first-embedding": vectors}
+    assert set(result["window"]) == {"id", "opened_at", "resets_at"}
+    assert set(result["forecast"]) == {"month_end_usd", "exhausted_at"}
+
+
+def test_an_adjustment_is_booked_told_and_listed_by_pages(functions: Functions, upstream: Upstream) -> None:
+    functions("complete", sample("complete"))
+    spent = price_of("azure", *upstream.billed[0])
+    result = read(functions("admin_budget", sample("admin_budget_adjust")))
+    assert (result["adjustment"]["amount_usd"], result["adjustment"]["actor"]) == (Decimal("12.5"), "open")
+    assert (result["state"], result["window"]["spent_usd"]) == ("CLOSED", spent + Decimal("12.5"))
+    body = {"amount_usd": -0.5, "reason": "a credit note", "window_id": result["window"]["id"]}
+    assert read(functions("admin_budget", sample("admin_budget_adjust", body)))["window"]["spent_usd"] == spent + 12
+    first = read(functions("admin_budget", sample("admin_budget_adjustments", queryStringParameters={"limit": "1"})))
+    assert [row["reason"] for row in first["rows"]] == ["a credit note"]
+    query = {"limit": "1", "cursor": first["next_cursor"]}
+    rest = read(functions("admin_budget", sample("admin_budget_adjustments", queryStringParameters=query)))
+    assert ([row["reason"] for row in rest["rows"]], rest["next_cursor"]) == (["invoice of October"], None)
+    assert read(functions("admin_budget", sample("admin_budget")))["by_provider"]["adjustment"] == 12
+    calls = read(functions("admin_usage", sample("admin_usage_calls", queryStringParameters={"limit": "2"})))
+    assert {call["operation"] for call in calls["rows"]} == {"adjustment"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"amount_usd": 0}, "amount_usd"),
+        ({"amount_usd": 10**9 + 1}, "amount_usd"),
+        ({"amount_usd": 0.0000000000001}, "amount_usd"),
+        ({"amount_usd": -0.01}, "amount_usd"),
+        ({"reason": " "}, "reason"),
+        ({"reason": "x" * 501}, "reason"),
+        ({"window_id": 4711}, "window_id"),
+        ({"window_id": True}, "window_id"),
+        ({"key_id": "key_a"}, "key_id"),
+    ],
+)
+def test_an_adjustment_that_cant_be_booked_names_its_field(
+    functions: Functions, books: Books, fields: dict[str, object], param: str
+) -> None:
+    answer = functions("admin_budget", sample("admin_budget_adjust", {"amount_usd": 1, "reason": "r"} | fields))
+    assert (answer["statusCode"], read(answer)["error"]["param"]) == (400, param)
+    assert books.query("SELECT FROM ledger") == []
+
+
+def test_a_price_is_staged_applied_shown_and_removed(
+    functions: Functions, upstream: Upstream, database_url: str, books: Books
+) -> None:
+    price = {"input_mtok": 5, "output_mtok": 0.000000001}
+    body = {"provider": "azure", "model": "First", "price": price}
+    staged = read(functions("admin_usage", sample("admin_usage_prices_add", body | {"staged": True})))
+    assert (staged["status"], staged["model"], staged["source"]) == ("staged", "first", "admin")
+    assert prices(functions)["azure/first"] == ({"input_mtok": 1000, "output_mtok": 2000}, "override")
+    applied = read(functions("admin_usage", of_price("admin_usage_prices_apply", staged["id"])))
+    assert (applied["status"], applied["applied_by"]) == ("in_force", "open")
+    assert prices(functions)["azure/first"] == ({"input_mtok": 5, "output_mtok": Decimal("0.000000001")}, "table")
+    functions("complete", sample("complete"))
+    [entry] = books.query("SELECT * FROM ledger")
+    assert entry["cost"] == Decimal(5 * upstream.billed[0][0]).scaleb(-6) + upstream.billed[0][1] * Decimal("1e-15")
+    again = functions("admin_usage", of_price("admin_usage_prices_apply", staged["id"]))
+    assert (again["statusCode"], "applied already" in again["body"]) == (400, True)
+    removed = read(functions("admin_usage", of_price("admin_usage_prices_remove", staged["id"])))
+    assert (removed["status"], removed["removed_by"]) == ("removed", "open")
+    assert prices(functions)["azure/first"][1] == "override"
+    page = read(functions("admin_usage", sample("admin_usage_prices", queryStringParameters={"status": "removed"})))
+    assert ([row["id"] for row in page["rows"]], page["next_cursor"]) == ([staged["id"]], None)
+    assert [row["action"] for row in books.query("SELECT action FROM audit ORDER BY n")] == [
+        "price.staged", "price.applied", "price.removed",
+    ]  # fmt: skip
+
+
+def test_prices_are_set_by_a_function_that_has_no_vendors_key(functions: Functions) -> None:
+    """On AWS admin_usage reads no secret, so the overrides' providers aren't configured there."""
+    keys = [name for name in functions.variables if name.endswith("_API_KEY")]
+    assert keys
+    functions.variables = {name: value for name, value in functions.variables.items() if name not in keys}
+    functions.set(AI_PRICE_OVERRIDES='{"openai/gpt-4o": {"multiply": 1.1}, "azure/*": {"multiply": 1.1}}')
+    body = {"provider": "azure", "model": "first", "price": {"input_mtok": 5, "output_mtok": 6}}
+    assert functions("admin_usage", sample("admin_usage_prices_add", body))["statusCode"] == 201
+
+
+def of_price(name: str, id: str) -> dict[str, Any]:
+    """A sample of a price's route, of another price."""
+    event: dict[str, Any] = json.loads(json.dumps(sample(name)).replace(sample(name)["pathParameters"]["id"], id))
+    return event
+
+
+def prices(functions: Functions) -> dict[str, tuple[object, str | None]]:
+    listed = read(functions("models", sample("models")))["data"]
+    return {each["id"]: (each["price"], each["price_source"]) for each in listed if each["kind"] != "tier"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"provider": "nobody"}, "provider"),
+        ({"price": {"input_mtok": 0, "output_mtok": 0}}, "price"),
+        ({"price": {"input_mtok": 1}}, "price"),
+        ({"price": {"input_mtok": 1, "output_mtok": 1, "per_call": 3}}, "price"),
+        ({"price": {"input_mtok": -1, "output_mtok": 1}}, "price"),
+        ({"price": {"input_mtok": 1, "output_mtok": 1.2345678901234567}}, "price"),
+        ({"price": {"multiply": 2}}, "price"),
+        ({"model": "gpt-4o", "provider": "openai", "price": {"input_mtok": 1, "output_mtok": 1}}, "price"),
+        ({"price": 5}, "price"),
+        ({"model": " a"}, "model"),
+        ({"effective_from": "2020-01-01T00:00:00Z"}, "effective_from"),
+        ({"effective_from": "2099-01-01T00:00:00"}, "effective_from"),
+        ({"effective_from": "2099-01-01T00:00:00Z", "staged": True}, "effective_from"),
+        ({"currency": "EUR"}, "currency"),
+    ],
+)
+def test_a_price_that_cant_be_set_names_its_field(
+    functions: Functions, books: Books, fields: dict[str, object], param: str
+) -> None:
+    body = {"provider": "azure", "model": "new", "price": {"input_mtok": 5, "output_mtok": 6}}
+    answer = functions("admin_usage", sample("admin_usage_prices_add", body | fields))
+    assert answer["statusCode"] == 400, answer["body"]
+    assert read(answer)["error"]["param"].split(".")[0] == param, answer["body"]
+    assert books.query("SELECT FROM price") == []
+
+
+@pytest.mark.parametrize("id", ["019ade00-0000-7000-8000-00000000ffff", "not-a-uuid"])
+def test_a_price_that_isnt_there_is_told(functions: Functions, id: str) -> None:
+    for name in ("admin_usage_prices_apply", "admin_usage_prices_remove"):
+        answer = functions("admin_usage", of_price(name, id))
+        assert answer["statusCode"] == (404 if id.startswith("0") else 400)
+
+
+def of_allowance(id: str) -> dict[str, Any]:
+    """The sample, of another model's allowance."""
+    named = sample("admin_usage_allowances_remove")["pathParameters"]["id"]
+    event: dict[str, Any] = json.loads(json.dumps(sample("admin_usage_allowances_remove")).replace(named, id))
+    return event
+
+
+def test_raised_allowances_are_shown_by_pages_and_taken_back(
+    functions: Functions, database_url: str, books: Books, log: LogLines
+) -> None:
+    for id in ("vllm/org/model", "azure/first", "vllm/b"):
+        raise_allowance(database_url, id)
+    query = {"limit": "2"}
+    first = read(functions("admin_usage", sample("admin_usage_allowances", queryStringParameters=query)))
+    assert ([row["id"] for row in first["rows"]], first["next_cursor"]) == (["azure/first", "vllm/b"], "vllm/b")
+    query["cursor"] = first["next_cursor"]
+    second = read(functions("admin_usage", sample("admin_usage_allowances", queryStringParameters=query)))
+    [row] = second["rows"]
+    assert (row["provider"], row["model"], row["tokens"], row["request_id"]) == ("vllm", "org/model", 1300, None)
+    assert second["next_cursor"] is None
+    removed = read(functions("admin_usage", of_allowance("vllm/Org%2Fmodel")))
+    assert removed == row
+    [entry] = books.query("SELECT * FROM audit")
+    assert (entry["action"], entry["actor"], entry["source_ip"]) == ("allowance.removed", "open", "192.0.2.1")
+    assert (entry["before"]["tokens"], entry["after"]["tokens"]) == (1300, None)
+    assert [line["action"] for line in log.events("audit")] == ["allowance.removed"]
+    assert [row["model"] for row in books.query("SELECT model FROM input_allowance ORDER BY model")] == ["b", "first"]
+
+
+@pytest.mark.parametrize("id", ["vllm/org/other", "vllm", "vllm/"])
+def test_an_allowance_that_isnt_raised_is_told(functions: Functions, books: Books, id: str) -> None:
+    answer = functions("admin_usage", of_allowance(id))
+    assert (answer["statusCode"], read(answer)["error"]["code"]) == (404, "allowance_not_found")
+    assert books.query("SELECT version FROM price_version") == [{"version": 0}], "nobody's prices are stale for it"
 
 
 def test_a_reset_closes_one_window_opens_the_next_and_is_audited(
     functions: Functions, upstream: Upstream, books: Books, log: LogLines
 ) -> None:
     functions("complete", sample("complete"))
-    told = read(functions("admin_budget", sample("admin_budget_reset")))
+    result = read(functions("admin_budget", sample("admin_budget_reset")))
     spent = price_of("azure", *upstream.billed[0])
-    assert told["closed"]["spent_usd"] == spent
-    assert told["closed"]["closed_at"]
-    assert told["opened"]["id"] > told["closed"]["id"]
-    assert told["opened"]["spent_usd"] == 0
+    assert result["closed"]["spent_usd"] == spent
+    assert result["closed"]["closed_at"]
+    assert result["opened"]["id"] > result["closed"]["id"]
+    assert result["opened"]["spent_usd"] == 0
     assert read(functions("admin_budget", sample("admin_budget")))["current_spend_usd"] == 0
     (entry,) = books.query("SELECT * FROM audit")
     assert (entry["action"], entry["actor"], entry["source_ip"]) == ("budget.reset", "open", "192.0.2.1")
@@ -102,10 +291,10 @@ def test_providers_are_probed_when_asked_to(
     functions: Functions, upstream: Upstream, books: Books, query: dict[str, str] | None, probed: bool
 ) -> None:
     event = sample("admin_providers", queryStringParameters=query, multiValueQueryStringParameters=None)
-    told = read(functions("admin_providers", event))
-    assert told["chain"] == ["azure", "openai"]
-    assert {provider["id"] for provider in told["providers"]} >= {"azure", "openai", "ollama", "vllm"}
-    assert all(("probe" in provider) is probed for provider in told["providers"])
+    result = read(functions("admin_providers", event))
+    assert result["chain"] == ["azure", "openai"]
+    assert {provider["id"] for provider in result["providers"]} >= {"azure", "openai", "ollama", "vllm"}
+    assert all(("probe" in provider) is probed for provider in result["providers"])
     assert len(upstream.requests) == int(probed)
     assert [entry["operation"] for entry in books.entries()] == ["probe"] * (2 * probed)
 
@@ -132,37 +321,27 @@ def test_a_key_that_expires_soon_is_warned_of_at_the_start(functions: Functions,
     soon, later = (datetime.now(UTC).date() + timedelta(days=days) for days in (13, 30))
     functions.set(AZURE_KEY_EXPIRES_ON=soon.isoformat(), OPENAI_KEY_EXPIRES_ON=later.isoformat())
     answer = functions("admin_providers", sample("admin_providers", queryStringParameters=None))
-    told = {provider["id"]: provider["key_expires_on"] for provider in read(answer)["providers"]}
-    assert (told["azure"], told["openai"], told["ollama"]) == (soon.isoformat(), later.isoformat(), None)
+    result = {provider["id"]: provider["key_expires_on"] for provider in read(answer)["providers"]}
+    assert (result["azure"], result["openai"], result["ollama"]) == (soon.isoformat(), later.isoformat(), None)
     (line,) = log.events("provider.key_expiring")
     assert (line["provider"], line["expires_on"]) == ("azure", soon.isoformat())
 
 
 def test_models_are_listed_with_exact_prices(functions: Functions) -> None:
-    told = read(functions("models", sample("models")))
-    assert told["object"] == "list"
-    listed = {model["id"]: model for model in told["data"]}
+    result = read(functions("models", sample("models")))
+    assert result["object"] == "list"
+    listed = {model["id"]: model for model in result["data"]}
     assert listed["sota"]["served_by"] == ["azure/first", "openai/second"]
     assert listed["azure/first"]["price"] == {"input_mtok": 1000, "output_mtok": 2000}
 
 
-def assert_as_promised(told: dict[str, Any], schema: dict[str, Any]) -> None:
-    assert set(told) == set(schema["required"]) == set(schema["properties"])
-    for name, promised in schema["properties"].items():
-        assert told[name] == promised.get("const", told[name])
-
-
 def test_health_needs_the_database_and_tells_no_secret(functions: Functions, log: LogLines) -> None:
-    promised = document()["paths"]["/api/v1/health"]["get"]["responses"]
     well = read(functions("health", sample("health")))
     assert well == {"status": "ok", "database": "ok", "version": VERSION}
-    assert_as_promised(well, promised["200"]["content"]["application/json"]["schema"])
     assert not log.events("ledger.unavailable")
     functions.set(DATABASE_URL="postgresql://someone:sentinel-password@127.0.0.1:1/nowhere")
     answer = functions("health", sample("health"))
     assert (answer["statusCode"], read(answer)["database"]) == (503, "unreachable")
-    functions_own, _ = promised["503"]["content"]["application/json"]["schema"]["anyOf"]
-    assert_as_promised(read(answer), functions_own)
     assert len(log.events("ledger.unavailable")) == 1
     assert "sentinel" not in answer["body"]
     assert "someone" not in answer["body"]

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from fusewire.ai.tiers import Allowance
+from fusewire.ai.permissions import Permissions
 from fusewire.http.identity import Identity
 from tests.integration.ai.observing import Books
 from tests.integration.functions.conftest import Functions, as_caller, asked, make_key, sample
@@ -22,7 +22,7 @@ def scope_of(name: str) -> str | None:
     """What a sample's route needs beyond a valid key."""
     if name.startswith("admin_"):
         return "admin"
-    return None if name == "models" else "complete"
+    return None if name.startswith("models") else "complete"
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_call_is_booked_on_the_callers_key(with_keys: Functions, database_url:
 
 
 def test_a_key_gets_only_the_models_and_the_data_that_it_may(with_keys: Functions, upstream: Upstream) -> None:
-    caller = Identity("key_team", frozenset({"complete"}), Allowance(("openai/*",), ("public",)))
+    caller = Identity("key_team", frozenset({"complete"}), Permissions(("openai/*",), ("public",)))
     answer = with_keys("complete", as_caller(caller, asked(model="azure/first")))
     assert (answer["statusCode"], read(answer)["error"]["param"]) == (403, "model")
     confidential = asked(model="openai/second") | {"headers": {"x-fusewire-classification": "confidential"}}
@@ -109,7 +109,7 @@ def test_a_key_gets_only_the_models_and_the_data_that_it_may(with_keys: Function
 
 def test_a_key_lists_what_it_may_ask_for(with_keys: Functions) -> None:
     def listed(*allowed: str) -> list[str]:
-        caller = Identity("key_team", frozenset({"complete"}), Allowance(allowed or None))
+        caller = Identity("key_team", frozenset({"complete"}), Permissions(allowed or None))
         return [model["id"] for model in read(with_keys("models", as_caller(caller, sample("models"))))["data"]]
 
     assert listed() == ["sota", "azure/first", "azure/first-embedding", "openai/second"]
@@ -133,7 +133,7 @@ def test_amounts_are_told_to_those_whose_they_are(with_keys: Functions, database
 
 
 def test_a_key_with_a_budget_is_told_its_own_and_the_worse_state(with_keys: Functions, database_url: str) -> None:
-    make_key(database_url, monthly_budget_usd=10)
+    make_key(database_url, limit_usd=10)
     with_keys.set(AI_MONTHLY_BUDGET_USD="100", AI_BUDGET_ALERT_THRESHOLD="0.5")
     # spent of the company and of the key, and the state that the key is told
     for company, own, state in ((0, 0, "CLOSED"), (0, 6, "HALF_OPEN"), (60, 0, "HALF_OPEN"), (60, 6, "HALF_OPEN")):
@@ -141,12 +141,12 @@ def test_a_key_with_a_budget_is_told_its_own_and_the_worse_state(with_keys: Func
             connection.execute("UPDATE budget_window SET spent = %s WHERE budget = 'global'", (company,))
             connection.execute("UPDATE budget_window SET spent = %s WHERE budget = 'key_team'", (own,))
         answer = with_keys("complete", as_caller(TEAM, sample("complete")))
-        told, remaining = shown(answer)
-        assert (told, Decimal(remaining or 0)) == (state, 10 - own - read(answer)["usage"]["cost"])
+        result, remaining = shown(answer)
+        assert (result, Decimal(remaining or 0)) == (state, 10 - own - read(answer)["usage"]["cost"])
 
 
 def test_a_refusal_tells_no_amount_of_the_company(with_keys: Functions, database_url: str) -> None:
-    make_key(database_url, monthly_budget_usd=1)
+    make_key(database_url, limit_usd=1)
     with_keys.set(AI_MONTHLY_BUDGET_USD="0.000123")
     answer = with_keys("complete", as_caller(TEAM, sample("complete")))
     assert (answer["statusCode"], read(answer)["error"]["budget"]) == (402, "global")
@@ -170,7 +170,7 @@ def test_a_minute_is_told_with_every_answer_and_refusal(with_keys: Functions, da
 
 
 def test_a_stream_tells_its_minute_too(with_keys: Functions, database_url: str) -> None:
-    make_key(database_url, requests_per_minute=2, monthly_budget_usd=1)
+    make_key(database_url, requests_per_minute=2, limit_usd=1)
     streamed = with_keys.stream("complete", as_caller(TEAM, asked(stream=True)))
     assert streamed.headers["x-ratelimit-remaining-requests"] == "1"
     assert 0 < Decimal(streamed.headers["x-fusewire-budget-remaining-usd"]) < 1

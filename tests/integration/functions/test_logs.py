@@ -124,8 +124,8 @@ def test_no_prompt_answer_key_or_connection_string_is_written_anywhere(
     assert log.lines
     assert everything.getvalue(), "the test listens to nobody"
     written = capfd.readouterr()
-    for told in (log.text, everything.getvalue(), written.out, written.err):
-        assert "sentinel" not in told
+    for result in (log.text, everything.getvalue(), written.out, written.err):
+        assert "sentinel" not in result
     for table in (books.entries(), books.query("SELECT * FROM provider_health"), books.query("SELECT * FROM audit")):
         assert "sentinel" not in str(table)
     books.check()

@@ -46,22 +46,22 @@ def document(datagram: bytes) -> dict[str, Any]:
     header, _, body = datagram.partition(b"\n")
     assert json.loads(header) == {"format": "json", "version": 1}
     assert len(body) < 64_000
-    told: dict[str, Any] = json.loads(body)
+    result: dict[str, Any] = json.loads(body)
     required = {"name", "id", "start_time", "end_time", "trace_id", "parent_id", "type"}
     optional = {"namespace", "annotations", "sql", "fault", "error", "throttle"}
-    assert required <= told.keys() <= required | optional
-    assert re.fullmatch(r"[\w\s.:/%&#=+\\@-]{1,200}", told["name"])
-    assert re.fullmatch("[0-9a-f]{16}", told["id"])
-    assert (told["trace_id"], told["parent_id"], told["type"]) == (ROOT, SEGMENT, "subsegment")
-    assert told["namespace"] in ("aws", "remote")
-    assert 1.7e9 < told["start_time"] <= told["end_time"] < told["start_time"] + 60, "seconds since 1970"
-    for name, value in told["annotations"].items():
+    assert required <= result.keys() <= required | optional
+    assert re.fullmatch(r"[\w\s.:/%&#=+\\@-]{1,200}", result["name"])
+    assert re.fullmatch("[0-9a-f]{16}", result["id"])
+    assert (result["trace_id"], result["parent_id"], result["type"]) == (ROOT, SEGMENT, "subsegment")
+    assert result["namespace"] in ("aws", "remote")
+    assert 1.7e9 < result["start_time"] <= result["end_time"] < result["start_time"] + 60, "seconds since 1970"
+    for name, value in result["annotations"].items():
         assert re.fullmatch("[A-Za-z0-9_]+", name)
         assert isinstance(value, str | int | float)
-    assert told.get("sql", {}).keys() <= {"sanitized_query", "database_type"}
-    assert all(told[flag] is True for flag in ("fault", "error", "throttle") if flag in told)
+    assert result.get("sql", {}).keys() <= {"sanitized_query", "database_type"}
+    assert all(result[flag] is True for flag in ("fault", "error", "throttle") if flag in result)
     assert not re.search(SECRETS, body.decode())
-    return told
+    return result
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
         listening.bind(("127.0.0.1", 0))
         listening.settimeout(30)
         yield Daemon(listening)
-    tracing.switch(False)
+    tracing.set_enabled(False)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def shapes(documents: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 
 RESERVE: Final = ("ledger", "ledger_reserve", None)
-END: Final = ("ledger", "ledger_end", None)
+END: Final = ("ledger", "ledger_settle", None)
 
 
 def test_a_trace_tells_the_vendors_time_from_ours(traced: Functions, daemon: Daemon, upstream: Upstream) -> None:
@@ -128,7 +128,7 @@ def test_the_callers_own_mistake_is_no_fault_of_the_vendor(
 ) -> None:
     upstream.script.append(status(400))
     assert traced("complete", sample("complete"))["statusCode"] == 400
-    assert shapes(daemon.received(3)) == [RESERVE, ("azure", 1, "rejected_request", "error"), END]
+    assert shapes(daemon.received(3)) == [RESERVE, ("azure", 1, "unknown_refusal", "error"), END]
 
 
 def test_a_stream_is_the_vendors_until_its_last_chunk(traced: Functions, daemon: Daemon, upstream: Upstream) -> None:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from fusewire.http import usage as usage_module
+from fusewire.http.admin import usage as usage_module
 from tests.integration.ai.observing import price_of
 from tests.integration.functions.conftest import Functions, sample
 from tests.integration.functions.test_handlers import read
@@ -31,16 +31,16 @@ def test_usage_is_told_by_groups_with_a_total(functions: Functions, upstream: Up
     chat, again, vectors = (price_of("azure", *bill) for bill in upstream.billed)
     today = datetime.now(UTC).date().isoformat()
 
-    told = read(ask(functions, group_by="day,model,tier,key,tag:team"))
+    row = read(ask(functions, group_by="day,model,tier,key,tag:team"))
 
     none = {"day": today, "key": None, "tag:team": None}
-    (first, second), total = told["rows"], told["total"]
+    (first, second), total = row["rows"], row["total"]
     assert first | none | {"model": "first", "tier": "sota", "cost_usd": chat + again, "requests": 2} == first
     assert second | none | {"model": "first-embedding", "tier": "sota", "cost_usd": vectors, "requests": 1} == second
     assert total["cost_usd"] == chat + again + vectors
     assert total["input_tokens"] == sum(prompt for prompt, _ in upstream.billed)
     assert total["output_tokens"] == sum(completion for _, completion in upstream.billed)
-    assert (told["next_cursor"], told["from"], told["to"]) == (None, today[:8] + "01", None)
+    assert (row["next_cursor"], row["from"], row["to"]) == (None, today[:8] + "01", None)
     assert read(ask(functions))["rows"][0] == {"day": today} | total
 
 
@@ -67,39 +67,56 @@ def test_a_months_file_adds_up_to_the_months_windows(functions: Functions, upstr
 
     assert answer["headers"]["Content-Type"] == "text/csv; charset=utf-8"
     rows = list(csv.DictReader(io.StringIO(answer["body"])))
-    told = read(functions("admin_usage", sample("admin_usage", **asked)))
-    assert sum(Decimal(row["cost_usd"]) for row in rows) == sum(w["spent_usd"] for w in told["windows"])
-    assert len(told["windows"]) == 2
-    assert told["total"]["cost_usd"] == sum(price_of("azure", *bill) for bill in upstream.billed) > 0
+    usage = read(functions("admin_usage", sample("admin_usage", **asked)))
+    assert sum(Decimal(row["cost_usd"]) for row in rows) == sum(w["spent_usd"] for w in usage["windows"])
+    assert len(usage["windows"]) == 2
+    assert usage["total"]["cost_usd"] == sum(price_of("azure", *bill) for bill in upstream.billed) > 0
+
+
+# Behind what a spreadsheet skips, or takes for the end of a cell; and the signs in full width.
+FORMULAS = [";=1", " =1", "\u3000=1", "\u00a0+1", "a;=1", "a|@SUM(A1)", "a, -1", '"=1', "'=1", "\ufeff=1", "\uff1d1",
+            "\uff0b1", " \uff0d1", ";\uff20SUM(A1)", "\x0b=1", "\u200b=1"]  # fmt: skip
 
 
 def test_no_cell_of_a_file_is_a_formula(functions: Functions, database_url: str) -> None:
     functions("complete", sample("complete"))
     with psycopg.connect(database_url) as connection:
-        for n, team in enumerate(['=HYPERLINK("x")', "+1", "-1", "@SUM(A1)", "\t=1", 'a "quoted", one', "plain"]):
+        for n, team in enumerate(
+            ['=HYPERLINK("x")', "+1", "-1", "@SUM(A1)", "\t=1", 'a "quoted", one', "plain", *FORMULAS]
+        ):
             connection.execute(
                 "INSERT INTO api_key (id, name, scopes, tags, created_at, created_by)"
                 " VALUES (%s, 'k', '{complete}', %s, now(), 'test')",
-                (f"k{n}", Jsonb({"=team": team})),
+                (f"k{n:02}", Jsonb({"=team": team})),
             )
             connection.execute(
                 "INSERT INTO usage_rollup (window_id, day, provider, model, tier, key_id, cost, requests)"
                 " SELECT window_id, day, provider, model, tier, %s, 1e-9, 1 FROM usage_rollup WHERE key_id = ''",
-                (f"k{n}",),
+                (f"k{n:02}",),
             )
     query = {"group_by": "key,tag:=team"}
     body = functions("admin_usage", sample("admin_usage", queryStringParameters=query, headers=CSV))["body"]
     rows = list(csv.reader(io.StringIO(body)))
     assert rows[0] == ["key", "tag:=team", "cost_usd", "requests", "input_tokens", "output_tokens"]
     cells = [row[1] for row in rows[1:]]
-    assert cells == ["", '\'=HYPERLINK("x")', "'+1", "'-1", "'@SUM(A1)", "'\t=1", 'a "quoted", one', "plain"]
+    assert cells == [
+        "",
+        '\'=HYPERLINK("x")',
+        "'+1",
+        "'-1",
+        "'@SUM(A1)",
+        "'\t=1",
+        'a "quoted", one',
+        "plain",
+        *(f"'{each}" for each in FORMULAS),
+    ]
     assert {row[2] for row in rows[2:]} == {"0.000000001"}
 
 
 def test_a_file_that_would_be_cut_off_is_refused(functions: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
     functions("complete", sample("complete"))
     functions("embed", sample("embed"))
-    monkeypatch.setattr(usage_module, "_MOST_LINES", 1)
+    monkeypatch.setattr(usage_module, "_MAX_LINES", 1)
     asked = sample("admin_usage", queryStringParameters={"group_by": "model"}, headers=CSV)
     answer = functions("admin_usage", asked)
     assert (answer["statusCode"], read(answer)["error"]["param"]) == (400, "group_by")
@@ -164,17 +181,17 @@ def test_a_calls_story_has_every_attempt_and_no_content(
 
     answer = functions("admin_usage", sample("admin_usage_call"))
 
-    told = read(answer)
-    assert told["request_id"] == request_id
-    assert told["cost_usd"] == price_of("openai", *second_upstream.billed[0])
-    shown = [(a["attempt"], a["provider"], a["status"], a["cost_basis"]) for a in told["attempts"]]
+    result = read(answer)
+    assert result["request_id"] == request_id
+    assert result["cost_usd"] == price_of("openai", *second_upstream.billed[0])
+    shown = [(a["attempt"], a["provider"], a["status"], a["cost_basis"]) for a in result["attempts"]]
     assert shown[1] == (2, "openai", "settled", "actual")
     assert shown[0][:2] == (1, "azure")
     assert "sentinel" not in answer["body"]
     for word in json.loads(event["body"])["messages"][-1]["content"].split():
         assert len(word) < 6 or word not in answer["body"]
     listed = read(ask(functions, "admin_usage_calls", request_id=request_id))
-    assert listed == {"rows": told["attempts"][::-1], "next_cursor": None}
+    assert listed == {"rows": result["attempts"][::-1], "next_cursor": None}
 
 
 def test_a_day_in_a_filter_is_a_whole_day_of_the_budgets_zone(functions: Functions) -> None:
@@ -252,7 +269,7 @@ def test_the_forecast_is_null_until_there_are_seven_whole_days_and_a_keys_is_its
     company = read(functions("admin_budget", sample("admin_budget")))
     key = read(functions("admin_keys", sample("admin_keys_show", **shown)))
     left = (datetime.fromisoformat(company["window"]["resets_at"]) - datetime.now(UTC)).total_seconds() / 86_400
-    for told, daily in ((company, 1), (key, 0.25)):
-        ahead = float(told["forecast"]["month_end_usd"] - told["current_spend_usd"])
+    for result, daily in ((company, 1), (key, 0.25)):
+        ahead = float(result["forecast"]["month_end_usd"] - result["current_spend_usd"])
         assert ahead == pytest.approx(left * daily, abs=0.01)
-        assert told["forecast"]["exhausted_at"] is None
+        assert result["forecast"]["exhausted_at"] is None

@@ -17,6 +17,7 @@ import httpx
 
 from tests.integration.infra.sam import PROJECT, emulator
 from tests.support.gateway import free_port
+from tests.support.patience import PATIENCE_SECONDS
 
 _INVOKE: Final = "/2015-03-31/functions/function/invocations"
 _RUNTIME: Final = ("awslambdaric", "runtime_client*.so", "snapshot_restore_py.py")
@@ -33,7 +34,7 @@ class Emulated:
 
     def invoke(self, event: Mapping[str, Any]) -> bytes:
         """The function's answer, as it came."""
-        return httpx.post(self.url + _INVOKE, json=event, timeout=60).content
+        return httpx.post(self.url + _INVOKE, json=event, timeout=PATIENCE_SECONDS).content
 
     def workers(self) -> list[int]:
         """The processes of the function itself."""

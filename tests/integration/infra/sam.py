@@ -34,16 +34,16 @@ def done(tool: str, *arguments: str) -> str:
 
     :raises AssertionError: when it fails, with what it said
     """
-    told = run(tool, *arguments)
-    assert told.returncode == 0, told.stdout + told.stderr
-    return told.stdout
+    output = run(tool, *arguments)
+    assert output.returncode == 0, output.stdout + output.stderr
+    return output.stdout
 
 
 @cache
 def transformed(template: Path) -> dict[str, Any]:
     """The template as CloudFormation gets it from SAM, by SAM's own translator."""
-    told: dict[str, Any] = json.loads(done("python", str(Path(__file__).with_name("transform.py")), str(template)))
-    return told
+    body: dict[str, Any] = json.loads(done("python", str(Path(__file__).with_name("transform.py")), str(template)))
+    return body
 
 
 def build_layer(out: Path) -> Path:

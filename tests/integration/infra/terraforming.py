@@ -65,9 +65,9 @@ class Terraform:
             override.unlink()
 
     def _done(self, *arguments: str) -> str:
-        told = self.run(*arguments)
-        assert told.returncode == 0, told.stdout + told.stderr
-        return told.stdout
+        output = self.run(*arguments)
+        assert output.returncode == 0, output.stdout + output.stderr
+        return output.stdout
 
 
 def find_terraform(folder: Path) -> Terraform | str:
@@ -79,15 +79,15 @@ def find_terraform(folder: Path) -> Terraform | str:
     if binary is None:
         return "no binary"
     copy = folder / "copy"
-    shutil.copytree(PROJECT / "infra/terraform", copy, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
+    shutil.copytree(PROJECT / "infra/terraform", copy, ignore=shutil.ignore_patterns(".terraform", "*.tfstate*"))
     environment = environment_in(folder)
-    told = _run([binary, "init", "-backend=false", "-input=false", "-no-color"], copy, environment)
-    said = told.stdout + told.stderr
-    if told.returncode and _TOO_OLD in said:
+    result = _run([binary, "init", "-backend=false", "-input=false", "-no-color"], copy, environment)
+    said = result.stdout + result.stderr
+    if result.returncode and _TOO_OLD in said:
         return "the binary is older than the files allow"
-    if told.returncode and any(words in said for words in _NO_PROVIDER):
+    if result.returncode and any(words in said for words in _NO_PROVIDER):
         return "no provider: neither a folder of plugins nor the registry has it for this machine"
-    assert told.returncode == 0, said
+    assert result.returncode == 0, said
     version = json.loads(_run([binary, "version", "-json"], copy, environment).stdout)
     versions = ", ".join(
         [version["terraform_version"], *(" ".join(pair) for pair in version["provider_selections"].items())]
@@ -111,10 +111,10 @@ def environment_in(folder: Path) -> dict[str, str]:
     if configured := kept.get("TF_CLI_CONFIG_FILE"):
         made["TF_CLI_CONFIG_FILE"] = str(Path(configured).absolute())  # Terraform runs elsewhere
     elif _MIRROR.exists():
-        told = _run([str(_MIRROR)], folder, kept)
-        if told.returncode == 0:
+        result = _run([str(_MIRROR)], folder, kept)
+        if result.returncode == 0:
             configuration = folder / "terraformrc"
-            configuration.write_text(told.stdout, encoding="utf-8")
+            configuration.write_text(result.stdout, encoding="utf-8")
             made["TF_CLI_CONFIG_FILE"] = str(configuration)
     return kept | made
 

@@ -46,8 +46,8 @@ class Functions:
     def __call__(self, name: str, *, timeout: int = 60, **variables: str) -> Iterator[Emulated]:
         folder = PROJECT / "functions" / name
         log = self._folder / f"{name}.log"
-        told = self.variables | variables
-        with emulated(folder, self._layer, self._client, told, log=log, timeout=timeout) as function:
+        result = self.variables | variables
+        with emulated(folder, self._layer, self._client, result, log=log, timeout=timeout) as function:
             yield function
 
 
@@ -70,16 +70,16 @@ def books(database_url: str) -> Books:
     return Books(database_url)
 
 
-def answered(told: bytes) -> tuple[int, Any]:
+def answered(row: bytes) -> tuple[int, Any]:
     """Status and body of a proxy response."""
-    answer = json.loads(told)
+    answer = json.loads(row)
     return answer["statusCode"], json.loads(answer["body"])
 
 
-def streamed(told: bytes) -> tuple[dict[str, Any], str]:
+def streamed(row: bytes) -> tuple[dict[str, Any], str]:
     """Prelude and body of an answer in streaming mode, which the emulator passes on as it came, in one piece."""
-    prelude, end, body = told.partition(b"\0" * 8)
-    assert end, told
+    prelude, end, body = row.partition(b"\0" * 8)
+    assert end, row
     return json.loads(prelude), body.decode()
 
 
@@ -124,12 +124,12 @@ def test_what_was_spent_one_calls_story_and_the_audit(functions: Functions, book
     with functions("admin_budget") as admin:
         answered(admin.invoke(sample("admin_budget_reset")))
     with functions("admin_usage") as admin:
-        told = {
+        result = {
             name: answered(admin.invoke(sample(name)))
             for name in ("admin_usage", "admin_usage_calls", "admin_usage_call", "admin_usage_audit")
         }
-    assert {status for status, _ in told.values()} == {200}
-    usage, calls, call, audit = (body for _, body in told.values())
+    assert {status for status, _ in result.values()} == {200}
+    usage, calls, call, audit = (body for _, body in result.values())
     request_id = sample("complete")["requestContext"]["requestId"]
     assert Decimal(str(usage["total"]["cost_usd"])) == books.spent() > 0
     assert [row["request_id"] for row in calls["rows"]] == [call["request_id"]] == [request_id]

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import pytest
 
+from local.cloudformation import load
+from scripts.deploy.settings import of_terraform, parameter_name
 from tests.integration.infra.terraforming import PROJECT, Terraform
 from tests.support.documents import code, table
 
@@ -33,6 +35,7 @@ def planned(terraform: Terraform | None) -> dict[str, Any] | None:
             "nat_gateways": "2",
             "interface_endpoints": '["secretsmanager", "bedrock-runtime"]',
             "app_password_rotation_days": "30",
+            "github_repository": "our-organisation/fusewire",
         }
     )
 
@@ -40,23 +43,23 @@ def planned(terraform: Terraform | None) -> dict[str, Any] | None:
 def test_the_files_are_formatted(terraform: Terraform | None) -> None:
     # The other clouds' modules too: what isn't HCL can't be formatted.
     if terraform:
-        told = terraform.run("fmt", "-check", "-diff", "-recursive", "-no-color")
-        assert told.returncode == 0, told.stdout + told.stderr
+        output = terraform.run("fmt", "-check", "-diff", "-recursive", "-no-color")
+        assert output.returncode == 0, output.stdout + output.stderr
 
 
 def test_the_files_are_valid_with_the_backend_unset(terraform: Terraform | None) -> None:
     if terraform:
-        told = terraform.run("validate", "-no-color")
-        assert told.returncode == 0, told.stdout + told.stderr
-        assert "Warning" not in told.stdout
+        output = terraform.run("validate", "-no-color")
+        assert output.returncode == 0, output.stdout + output.stderr
+        assert "Warning" not in output.stdout
 
 
 def test_terraforms_own_tests_pass(terraform: Terraform | None) -> None:
     if terraform:
-        told = terraform.run("test", "-no-color")
-        assert told.returncode == 0, told.stdout + told.stderr
+        output = terraform.run("test", "-no-color")
+        assert output.returncode == 0, output.stdout + output.stderr
         written = sum(len(re.findall("^run ", _text(path), re.MULTILINE)) for path in _files("tests/*.tftest.hcl"))
-        assert f"Success! {written} passed, 0 failed." in told.stdout
+        assert f"Success! {written} passed, 0 failed." in output.stdout
 
 
 def test_a_plan_without_an_account_makes_everything_and_destroys_nothing(planned: dict[str, Any] | None) -> None:
@@ -110,6 +113,28 @@ def test_every_log_group_forgets(planned: dict[str, Any] | None) -> None:
         assert all(0 < group["change"]["after"]["retention_in_days"] < 400 for group in groups)
 
 
+@pytest.mark.parametrize("module", [*_MODULES, ""])
+def test_a_provider_has_an_upper_bound(module: str, folder: Path) -> None:
+    text = _text((folder / "modules" / module if module else folder) / "versions.tf")
+    bounds = re.findall(r'source += "hashicorp/\w+"\n +version = "(.+)"', text)
+    assert bounds and all(re.fullmatch(r"~> \d+\.\d+", bound) for bound in bounds), bounds
+
+
+def test_the_lock_file_is_for_every_platform(folder: Path) -> None:
+    """A single platform's checksum stops `init` on all others: terraform#27135, #29958, NixOS/infra#216."""
+    text = _text(folder / ".terraform.lock.hcl")
+    [bound] = re.findall(r'version = "(~> .+)"', _text(folder / "versions.tf"))
+    assert f'constraints = "{bound}"' in text
+    assert len(set(re.findall(r'"zh:[0-9a-f]{64}"', text))) >= 14, "a package for each platform"
+    assert re.search(r'"h1:[\w+/]{43}="', text)
+
+
+def test_init_agrees_with_the_lock_file(terraform: Terraform | None, folder: Path) -> None:
+    # The provider that is here is the one that is locked, by its checksum: `init` has added none.
+    if terraform and "aws 5.100.0" in terraform.versions:
+        assert _text(terraform.folder / ".terraform.lock.hcl") == _text(folder / ".terraform.lock.hcl")
+
+
 def test_the_documented_parameters_are_those_that_are_written(folder: Path) -> None:
     rows = table(folder / "README.md", 2, under="what-terraform-tells-the-template")
     documented = {name for cell, _ in rows for name in code(cell)}
@@ -117,8 +142,9 @@ def test_the_documented_parameters_are_those_that_are_written(folder: Path) -> N
 
 
 def test_the_template_reads_no_parameter_that_isnt_written(folder: Path) -> None:
-    template = _text(PROJECT / "infra/template.yaml")
-    assert set(re.findall(r"/fusewire/(?:\$\{\w+\}|[a-z]+)/(\w+)", template)) <= _parameters(folder)
+    written = {parameter_name(name) for name in _parameters(folder)}
+    read = set(of_terraform(load(_text(PROJECT / "infra/template.yaml"))))
+    assert {"DatabaseHost", "PrivateSubnetId1"} <= read <= written
 
 
 def test_the_root_hands_on_every_variable_of_the_module(folder: Path) -> None:
@@ -166,12 +192,12 @@ def test_the_readme_shows_what_a_plan_ends_with(planned: dict[str, Any] | None, 
         [shown] = re.findall(r"`Plan: (\d+) to add", _text(folder / "README.md"))
         created = [each["address"] for each in planned["resource_changes"] if each["change"]["actions"] == ["create"]]
         assert int(shown) == len([address for address in created if not _NOT_BY_DEFAULT.search(address)])
-        assert set(re.findall(r"(\d+) things", _text(PROJECT / "docs/operations.md"))) == {shown}
+        assert set(re.findall(r"(\d+) resources", _text(PROJECT / "docs/operations.md"))) == {shown}
 
 
-# Rotation; what interface endpoints need; the second of each thing that a second gateway brings.
+# Rotation; the workflows' roles; what interface endpoints need; the second of each thing that a second gateway brings.
 _NOT_BY_DEFAULT: Final = re.compile(
-    r"rotation|endpoints\b|vpc_endpoint\.interface|(?:nat_gateway|eip|subnet|association)\.(?:this|nat|public)\[1\]"
+    r"rotation|github|workflow|endpoints\b|vpc_endpoint\.interface|(?:nat_gateway|eip|subnet|association)\.(?:this|nat|public)\[1\]"
 )
 
 

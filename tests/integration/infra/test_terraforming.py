@@ -29,8 +29,8 @@ def test_the_configuration_of_the_environment_comes_first(
 
 def test_then_the_folder_beside_the_checkout(tmp_path: Path, script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TF_CLI_CONFIG_FILE", raising=False)
-    told = Path(environment_in(tmp_path)["TF_CLI_CONFIG_FILE"])
-    assert told.read_text() == "provider_installation {}\n"
+    result = Path(environment_in(tmp_path)["TF_CLI_CONFIG_FILE"])
+    assert result.read_text() == "provider_installation {}\n"
 
 
 @pytest.mark.parametrize("fails", [True, False], ids=["it knows none", "there is no script"])

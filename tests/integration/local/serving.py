@@ -1,6 +1,7 @@
 """Tiny functions written for a test, and the real gateway that serves them with real worker processes."""
 
 import asyncio
+import json
 import os
 import socket
 import textwrap
@@ -8,15 +9,18 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import pytest
 
+from fusewire import logs
+from local.gateway import Gateway
 from local.platform import Platform
 from local.pool import Pool
 from local.template import Function, Route, Template
 from tests.support.gateway import alive
+from tests.support.patience import PATIENCE_SECONDS
 
 LAYER: Final = Path(__file__).resolve().parents[3] / "layers" / "core"
 STREAM: Final = LAYER / "bin" / "stream"
@@ -90,7 +94,7 @@ async def serving_template(
     public = socket.create_server(("127.0.0.1", 0))
     port = public.getsockname()[1]
     kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(LAYER / "python"), "PYTHONDONTWRITEBYTECODE": "1"}
-    platform = Platform(template, public, concurrency, kept | dict(variables), origins)
+    platform = Platform(template, public, concurrency, kept | dict(variables), origins, hosts=("x",))
     async with Client(platform, port) as client:
         await platform.start()
         try:
@@ -103,9 +107,13 @@ class Client(httpx.AsyncClient):
     """A client of a gateway in this process."""
 
     def __init__(self, platform: Platform, port: int) -> None:
-        super().__init__(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
+        super().__init__(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_SECONDS, trust_env=False)
         self.port = port
         self._platform = platform
+
+    @property
+    def gateway(self) -> Gateway:
+        return self._platform._gateway
 
     def pool(self, function: str) -> Pool:
         """What EventBridge invokes."""
@@ -120,7 +128,7 @@ class Client(httpx.AsyncClient):
         await eventually(lambda: self._platform._gateway.in_flight == calls)
 
 
-async def eventually(holds: Callable[[], bool], seconds: float = 15) -> None:
+async def eventually(holds: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until `holds()`; :raises AssertionError: when it doesn't in time"""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -130,7 +138,12 @@ async def eventually(holds: Callable[[], bool], seconds: float = 15) -> None:
 
 def logged(caplog: pytest.LogCaptureFixture, event: str, field: str) -> list[str]:
     """One field of every event of that name that the gateway logged."""
-    return [record.fields[field] for record in caplog.records if record.message == event]  # type: ignore[attr-defined]
+    return [line[field] for line in logged_lines(caplog) if line["event"] == event]
+
+
+def logged_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """What the gateway logged, as it was printed."""
+    return [json.loads(logs.logger.registered_handler.format(record)) for record in caplog.records]
 
 
 def code_of(answer: httpx.Response) -> str:

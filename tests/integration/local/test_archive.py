@@ -15,9 +15,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from fusewire.budget.books import Books as Reports
-from fusewire.budget.ledger import Call, Ledger
-from fusewire.db import Database
+from fusewire.budget.adjustments import Adjustments
+from fusewire.budget.keys import AuditContext
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.reservation import Call
+from fusewire.budget.usage import Books as Reports
+from fusewire.errors import InvalidRequestError
+from fusewire.store.db import Database
 from local import StartError
 from local import archive as archiving
 from local.archive import archive
@@ -26,6 +30,7 @@ from tests.conftest import CoreFactory
 from tests.integration.budget.books import Clock, candidate, released, settled
 from tests.integration.local.serving import LAYER
 from tests.support.gateway import PROJECT, eventually
+from tests.support.patience import PATIENCE_SECONDS
 
 Session = psycopg.Connection[tuple[object, ...]]
 OCTOBER = date(2026, 10, 1)
@@ -47,16 +52,16 @@ def ledger(core: CoreFactory, clock: Clock) -> Iterator[Ledger]:
 
     def spend(cost: str, request_id: str) -> None:
         call = Call(request_id, "chat", "sota" if len(cost) % 2 else None, "key-1" if len(cost) > 4 else None)
-        ledger.end(settled(ledger.reserve(call, [candidate("9", "azure", 'a "model", so\ncalled')]), cost))
+        ledger.settle(settled(ledger.reserve(call, [candidate("9", "azure", 'a "model", so\ncalled')]), cost))
 
     spend("0.123456789012345678901234567890123456789", "october")
     spend("1.5", "october")
-    ledger.end(released(ledger.reserve(Call("october", "chat", None), [candidate("1")])))
+    ledger.settle(released(ledger.reserve(Call("october", "chat", None), [candidate("1")])))
     ledger.reset(actor="admin", source_ip=None, request_id="reset", reason="inside the month")
     late = ledger.reserve(Call("late", "chat", "sota"), [candidate("1")])
     clock.set(datetime(2026, 11, 1, tzinfo=UTC))
     spend("0.7", "november")
-    ledger.end(settled(late, "0.25"))
+    ledger.settle(settled(late, "0.25"))
     clock.set(datetime(2026, 11, 9, tzinfo=UTC))
     yield ledger
     database.close()
@@ -94,8 +99,8 @@ def test_a_month_moves_into_a_file_and_its_sums_stay(session: Session, core: Cor
     assert [row["request_id"] for row in kept] == ["october", "october", "october", "late"]
     assert {row["model"] for row in kept} == {'a "model", so\ncalled', "gpt"}
     # The audit has the file's hash, under its own chain.
-    [(told,)] = session.execute("SELECT after FROM audit WHERE action = 'ledger.archived'").fetchall()
-    assert told == {
+    [(result,)] = session.execute("SELECT after FROM audit WHERE action = 'ledger.archived'").fetchall()
+    assert result == {
         "month": "2026-10",
         "file": "october.csv.gz",
         "sha256": hashlib.sha256(done.file.read_bytes()).hexdigest(),
@@ -112,8 +117,42 @@ def test_a_month_moves_into_a_file_and_its_sums_stay(session: Session, core: Cor
     assert rows(session, "ledger") == before["ledger"]
 
 
+def test_only_its_user_can_read_the_file(session: Session, tmp_path: Path) -> None:
+    """Whatever the mask is, and whatever a run left that was broken off."""
+    file = tmp_path / "october.csv.gz"
+    left = file.with_name(f"{file.name}.part")
+    left.write_bytes(b"half")
+    left.chmod(0o644)
+    mask = os.umask(0)
+    try:
+        done = archive(session, OCTOBER, "UTC", file)
+    finally:
+        os.umask(mask)
+    assert done.file == file
+    assert oct(file.stat().st_mode & 0o777) == "0o600"
+    assert not left.exists()
+
+
+def test_adjustments_move_with_their_month_and_no_more_can_be_made(
+    session: Session, core: CoreFactory, tmp_path: Path
+) -> None:
+    database = Database(core.settings().database_url)
+    adjustments = Adjustments(database, core.settings())
+    [(first,)] = session.execute("SELECT min(id) FROM budget_window WHERE budget = 'global'").fetchall()
+    window = int(str(first))
+    admin = AuditContext("admin", None, "adjusted")
+    for amount in ("0.3", "-0.1", "-0.2"):
+        adjustments.book(Decimal(amount), "invoice", window, admin)
+    done = archive(session, OCTOBER, "UTC", tmp_path / "october.csv.gz")
+    assert (done.entries, str(done.cost)) == (7, "1.873456789012345678901234567890123456789")
+    assert len(adjustments.list(before=None, limit=10)) == 3
+    with pytest.raises(InvalidRequestError, match="archived"):
+        adjustments.book(Decimal(1), "invoice", window, admin)
+    database.close()
+
+
 @pytest.mark.parametrize(
-    ("month", "now", "told"),
+    ("month", "now", "row"),
     [
         (date(2026, 11, 1), "2026-11-09", "can be archived 7 days after its window"),
         (OCTOBER, "2026-11-07", "can be archived 7 days after its window"),
@@ -121,11 +160,11 @@ def test_a_month_moves_into_a_file_and_its_sums_stay(session: Session, core: Cor
     ],
 )
 def test_a_month_that_isnt_over_stays(
-    session: Session, clock: Clock, tmp_path: Path, month: date, now: str, told: str
+    session: Session, clock: Clock, tmp_path: Path, month: date, now: str, row: str
 ) -> None:
     clock.set(datetime.fromisoformat(f"{now}T00:00:00+00:00"))
     before = rows(session, "ledger")
-    with pytest.raises(StartError, match=told):
+    with pytest.raises(StartError, match=row):
         archive(session, month, "UTC", tmp_path / "file.csv.gz")
     assert rows(session, "ledger") == before
     assert list(tmp_path.iterdir()) == []
@@ -184,7 +223,7 @@ def test_what_changes_between_writing_and_deleting_is_not_deleted(
 def test_who_settles_late_meanwhile_is_waited_for_and_waits_for_nobody(
     session: Session, database_url: str, tmp_path: Path
 ) -> None:
-    """As `ledger_end` does: the window's lock, then the entry's. The other way round the two wait for each other."""
+    """As `ledger_settle` does: the window's lock, then the entry's. The other way round the two wait for each other."""
     with (
         psycopg.connect(database_url) as late,
         psycopg.connect(database_url, autocommit=True) as watching,
@@ -215,7 +254,7 @@ def run(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
 
 

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from local.audit import Seen, verify
 from tests.integration.local.serving import LAYER
 from tests.support.gateway import PROJECT
+from tests.support.patience import PATIENCE_SECONDS
 
 Session = psycopg.Connection[tuple[object, ...]]
 ENTRIES = 12
@@ -21,7 +22,7 @@ ENTRIES = 12
 @pytest.fixture
 def session(database_url: str) -> Iterator[Session]:
     """Entries with all that can make a text differ: quotes, controls, other scripts, numbers' scales, times, none."""
-    told = [
+    result = [
         Jsonb({"b": 1, "aa": "x", "a": [True, None, {"spent": 1}]}),
         None,
         Jsonb('"\\/\x01\x1f\x7f\u2028\n\t\r\b\f é 日本 😀'),
@@ -37,8 +38,8 @@ def session(database_url: str) -> Iterator[Session]:
                     "budget.reset",
                     None if number % 2 else "192.0.2.1",
                     None if number % 3 else f"r{number}",
-                    told[number % 4],
-                    told[(number + 1) % 4],
+                    result[number % 4],
+                    result[(number + 1) % 4],
                 ),
             )
         connection.execute(
@@ -122,10 +123,10 @@ def test_a_chain_that_its_owner_wrote_anew_isnt_the_one_that_was_seen(session: S
         END $$
     """)
     assert verify(session).problem is None
-    told = verify(session, Seen(13, before.last)).problem
-    assert told == "Entry 13 was seen, and the chain ends at 11."
-    told = verify(session, Seen(10, before.last)).problem
-    assert told == "Entry 10 isn't the one that was seen: the chain was written anew."
+    result = verify(session, Seen(13, before.last)).problem
+    assert result == "Entry 13 was seen, and the chain ends at 11."
+    result = verify(session, Seen(10, before.last)).problem
+    assert result == "Entry 10 isn't the one that was seen: the chain was written anew."
 
 
 def run(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -136,7 +137,7 @@ def run(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
 
 
@@ -157,15 +158,15 @@ def test_the_command_tells_its_verdict_in_one_line_and_by_its_status(
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "row"),
     [
         ({"DATABASE_URL": "postgresql://u:sentinel@127.0.0.1:1/db"}, "The ledger can't be reached (OperationalError)"),
         ({"FUSEWIRE_HOME": "none"}, "There is no ledger in"),
     ],
 )
-def test_what_cannot_be_told_is_neither_whole_nor_broken(tmp_path: Path, variables: dict[str, str], told: str) -> None:
+def test_what_cannot_be_told_is_neither_whole_nor_broken(tmp_path: Path, variables: dict[str, str], row: str) -> None:
     refused = run(tmp_path, **variables)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith(f"The audit can't be verified. {told}")
+    assert refused.stderr.startswith(f"The audit can't be verified. {row}")
     assert "sentinel" not in refused.stderr
     assert len(refused.stderr.splitlines()) == 1

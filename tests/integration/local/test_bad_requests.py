@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from local.asgi import Message
 from local.connection import Connection
 from tests.integration.local.serving import Client, Code, serving
 from tests.integration.local.test_gateway import ECHO
+from tests.support.patience import PATIENCE_SECONDS
 
 _GET = b"GET /echo HTTP/1.1\r\nHost: x\r\n"
 _POST = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
@@ -69,7 +69,7 @@ async def answer_to(client: Client, *packets: bytes, pause: float = 0.0) -> byte
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     sending = asyncio.create_task(_send(writer, packets, pause))
     try:
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_SECONDS)
         length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
         return head + await reader.readexactly(int(length.partition(b":")[2]))
     finally:
@@ -99,6 +99,7 @@ def test_no_function_sees_what_is_refused(tmp_path: Path) -> None:
                 assert head.startswith(b"HTTP/1.1 %d " % status), (name, answer)
                 assert b"x-request-id: " in head, name
                 assert b"x-evil" not in head.lower(), name
+                assert body.endswith(b"}\n"), name
                 error = json.loads(body)["error"]
                 assert error["type"] == "invalid_request_error", name
                 assert len(body) < 500, name
@@ -154,27 +155,27 @@ def test_patience_is_for_the_whole_body(monkeypatch: pytest.MonkeyPatch) -> None
         await asyncio.sleep(0.01)
         return {"type": "http.request", "body": b"x", "more_body": dripped < 10_000}
 
-    with pytest.raises(gateway._TurnedDownError, match="in time"):
-        uvloop.run(gateway._body(drip))
+    with pytest.raises(gateway._RefusedError, match="in time"):
+        uvloop.run(gateway._Body(gateway.Gateway((), {}, (), {}), drip)._content())
     assert dripped > 1
 
 
 def test_patience_is_for_one_head_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Connection, "head_seconds", 0.3)
-    code = "def handler(event, context):\n    time.sleep(0.6)\n    return reply('done')\n"
+    monkeypatch.setattr(Connection, "head_seconds", 1.0)
+    code = "def handler(event, context):\n    time.sleep(1.5)\n    return reply('done')\n"
 
     async def scenario() -> None:
         async with serving(Code(tmp_path, "slow", code), concurrency=1) as client:
             for _ in range(2):  # on one connection, the second after the gateway's patience for the first
                 assert (await client.get("/slow")).text == "done"
-                await asyncio.sleep(0.4)
+                await asyncio.sleep(1.2)
 
     uvloop.run(scenario())
 
 
 def test_a_body_without_an_end_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gateway lives in this process: what it holds is this process's."""
-    monkeypatch.setattr(gateway, "_BODY_SECONDS", 1.0)
+    monkeypatch.setattr(gateway, "_BODY_SECONDS", 5.0)
     chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
 
     async def scenario() -> None:
@@ -182,16 +183,16 @@ def test_a_body_without_an_end_takes_no_memory(tmp_path: Path, monkeypatch: pyte
             before = most = memory()
             reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
             writer.write(_POST + b"Transfer-Encoding: chunked\r\n\r\n")
-            begun, sent = time.monotonic(), 0
+            sent = 0
             try:
-                while time.monotonic() - begun < 8 and not reader.at_eof() and sent < 2_000:
+                while not reader.at_eof() and sent < 500:
                     writer.write(chunk)
                     await writer.drain()
                     sent += 1
                     most = max(most, memory())
             except ConnectionError:
                 pass  # it hung up
-            assert time.monotonic() - begun < 8
+            writer.close()
             assert most - before < 60_000_000 < sent * 0x100000
             assert (await client.get("/echo")).status_code == 200
 

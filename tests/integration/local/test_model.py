@@ -11,6 +11,7 @@ from openai import OpenAI
 
 from local import StartError, ollama
 from tests.support.gateway import PROJECT, alive, eventually
+from tests.support.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def model() -> Iterator[OpenAI]:
     with ollama.model_process() as process:
         address = ollama.address_of(process)
         assert address.startswith("http://127.0.0.1:")
-        with OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=60) as client:
+        with OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=PATIENCE_SECONDS) as client:
             yield client
         assert process.poll() is None
     assert process.returncode == 0
@@ -96,7 +97,10 @@ def _dot(one: list[float], other: list[float]) -> float:
 def test_a_prompt_that_is_too_long_is_refused_and_it_serves_on(model: OpenAI) -> None:
     address = str(model.base_url)
     body = {"model": ollama.MODEL, "messages": [{"role": "user", "content": "x " * 20_000}], "max_tokens": 2}
-    assert httpx.post(f"{address}chat/completions", json=body, timeout=60, trust_env=False).status_code == 400
+    assert (
+        httpx.post(f"{address}chat/completions", json=body, timeout=PATIENCE_SECONDS, trust_env=False).status_code
+        == 400
+    )
     assert httpx.get(f"{address}models", trust_env=False).json()["data"][0]["id"] == ollama.MODEL
 
 
@@ -112,7 +116,7 @@ def test_it_ends_with_its_standard_input_and_prints_nothing_else() -> None:
     with process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("http://127.0.0.1:")
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, out, err) == (0, "", "")
 
 
@@ -138,7 +142,7 @@ def test_weights_that_are_missing_are_one_line() -> None:
     assert "make setup" in str(caught.value)
     assert "OLLAMA_BASE_URL" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert process.wait(10) == 1
+    assert process.wait(PATIENCE_SECONDS) == 1
 
 
 def test_a_model_that_dies_without_a_word() -> None:

@@ -1,6 +1,5 @@
 """The embedded Postgres: what it keeps, what it refuses, and that it never stays behind."""
 
-import json
 import os
 import re
 import shutil
@@ -8,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +15,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from local import StartError, postgres
+from local import StartError
 from local.postgres import embedded_postgres
+from local.postgres_server import PostgresServer
 from tests.integration.local.processes import arguments, mentioning
 from tests.support.gateway import PROJECT
-
-_HANDLES = ".handle_pids.json"
+from tests.support.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -91,21 +91,21 @@ def test_too_little_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("broken", "content", "told"),
+    ("broken", "content", "row"),
     [
         ("global/pg_control", b"", "could not read"),
         ("PG_VERSION", b"9.6\n", "database files are incompatible"),
         ("postgresql.conf", b"max_connections = many\n", "configuration file"),
     ],
 )
-def test_a_folder_that_cannot_be_used(folder: Path, broken: str, content: bytes, told: str) -> None:
+def test_a_folder_that_cannot_be_used(folder: Path, broken: str, content: bytes, row: str) -> None:
     (folder / broken).write_bytes(content)
     before = _fingerprint(folder)
     with pytest.raises(StartError) as caught, embedded_postgres(folder, connections=10):
         pass
     message = str(caught.value)
     assert message.startswith(f"Postgres doesn't start in {folder}: ")
-    assert told in message
+    assert row in message
     assert "FUSEWIRE_HOME" in message
     assert "\n" not in message
     assert _fingerprint(folder) == before
@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_used(folder: Path, broken: str, content: bytes,
 
 def _fingerprint(folder: Path) -> dict[str, bytes]:
     """The files of the data, without what a start writes in any case."""
-    passing = {"log", _HANDLES, "postmaster.pid", "postmaster.opts"}
+    passing = {"log", "postmaster.pid", "postmaster.opts"}
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
@@ -121,17 +121,26 @@ def _fingerprint(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("content", ["[999999999]", "[999999999, 999999998]", "[999", ""])
-def test_users_of_the_server_that_were_killed_do_not_keep_it_up(folder: Path, content: str) -> None:
-    (folder / _HANDLES).write_text(content)
+def test_a_user_of_the_server_that_was_killed_does_not_keep_it_up(folder: Path) -> None:
+    with _another(folder) as (other, _), embedded_postgres(folder, connections=10) as url:
+        other.kill()
+        other.wait()
+        assert words(url) == [("here",)]
+    assert mentioning(str(folder)) == []
+
+
+def test_a_server_that_was_killed_starts_again(folder: Path) -> None:
     with embedded_postgres(folder, connections=10) as url:
-        assert json.loads((folder / _HANDLES).read_text()) == [os.getpid()]
-        # Another is killed while this one runs.
-        (folder / _HANDLES).write_text(json.dumps([os.getpid(), 999_999_999]))
+        assert words(url) == [("here",)]
+        for pid in mentioning(str(folder)):
+            os.kill(pid, signal.SIGKILL)
+    with embedded_postgres(folder, connections=10) as url:
         assert words(url) == [("here",)]
 
 
-def test_another_user_keeps_it_up(folder: Path) -> None:
+@contextmanager
+def _another(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Another process that uses the server until its standard input ends, and the URL that it has."""
     program = (
         "import sys; from pathlib import Path; from local.postgres import embedded_postgres\n"
         "with embedded_postgres(Path(sys.argv[1]), 10) as url: print(url, flush=True); sys.stdin.read()"
@@ -146,12 +155,16 @@ def test_another_user_keeps_it_up(folder: Path) -> None:
     )
     with other:
         assert other.stdout is not None
-        url = other.stdout.readline().strip()
+        yield other, other.stdout.readline().strip()
+
+
+def test_another_user_keeps_it_up(folder: Path) -> None:
+    with _another(folder) as (other, url):
         with embedded_postgres(folder, connections=10) as joined:
             assert joined == url
         assert words(url) == [("here",)]
         assert starts(folder) == 1
-        other.communicate(timeout=20)
+        other.communicate(timeout=PATIENCE_SECONDS)
     assert other.returncode == 0
 
 
@@ -159,12 +172,11 @@ def test_another_user_keeps_it_up(folder: Path) -> None:
 def test_a_signal_while_it_starts_leaves_nothing_behind(
     folder: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    start = postgres._started
+    start = PostgresServer.start
 
-    def interrupted(folder: Path) -> object:
-        server = start(folder)
+    def interrupted(server: PostgresServer) -> None:
+        start(server)
         os.kill(os.getpid(), number)
-        return server
 
     before = signal.signal(number, signal.default_int_handler)
     try:
@@ -172,7 +184,7 @@ def test_a_signal_while_it_starts_leaves_nothing_behind(
             monkeypatch.context() as patched,
             pytest.raises(KeyboardInterrupt),
         ):
-            patched.setattr(postgres, "_started", interrupted)
+            patched.setattr(PostgresServer, "start", interrupted)
             with embedded_postgres(folder, connections=10):
                 raise AssertionError("the signal was lost")
     finally:

@@ -1,6 +1,7 @@
 """The Runtime API as a worker serves it, to runtimes that don't behave."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -14,11 +15,12 @@ import uvloop
 from local.platform import Platform
 from local.template import Template
 from tests.integration.local.serving import Code, code_of, eventually, serving
+from tests.support.patience import PATIENCE_SECONDS
 
 _RUNTIME = """
 import http.client, json, os, socket, sys, time
-ADDRESS = os.environ["AWS_LAMBDA_RUNTIME_API"]
-ROOT = "/2018-06-01/runtime"
+ADDRESS, _, SECRET = os.environ["AWS_LAMBDA_RUNTIME_API"].partition("/")
+ROOT = f"/{SECRET}/2018-06-01/runtime"
 
 def call(method, path, body=None, headers={}):
     connection = http.client.HTTPConnection(ADDRESS)
@@ -33,7 +35,7 @@ def following():
 def half(path, head, body):
     host, port = ADDRESS.split(":")
     with socket.create_connection((host, int(port))) as raw:
-        raw.sendall(f"POST {ROOT}{path} HTTP/1.1\\r\\nHost: x\\r\\n{head}\\r\\n".encode() + body)
+        raw.sendall(f"POST {ROOT}{path} HTTP/1.1\\r\\nHost: {ADDRESS}\\r\\n{head}\\r\\n".encode() + body)
 
 def answer(id, body):
     return call("POST", f"/invocation/{id}/response", json.dumps({"statusCode": 200, "body": body}))[0].status
@@ -118,7 +120,7 @@ def test_an_orphan_of_an_earlier_gateway_gets_no_event(tmp_path: Path) -> None:
     code = """
     open("pid", "w").write(str(os.getpid()))
     id, _ = following()
-    answer(id, ADDRESS)
+    answer(id, os.environ["AWS_LAMBDA_RUNTIME_API"])
     following()
     """
 
@@ -144,8 +146,8 @@ def test_a_stream_that_broke_says_so_in_trailers_however_they_come(tmp_path: Pat
     host, port = ADDRESS.split(":")
     prelude = b'{{"statusCode": 200}}' + bytes(8) + b"so far"
     body = b"%x\\r\\n%b\\r\\n0\\r\\nLambda-Runtime-Function-Error-Type: Broken\\r\\n\\r\\n" % (len(prelude), prelude)
-    head = f"POST {{ROOT}}/invocation/{{id}}/response HTTP/1.1\\r\\nHost: x\\r\\nTransfer-Encoding: chunked\\r\\n"
-    head += "Lambda-Runtime-Function-Response-Mode: streaming\\r\\n\\r\\n"
+    head = f"POST {{ROOT}}/invocation/{{id}}/response HTTP/1.1\\r\\nHost: {{ADDRESS}}\\r\\n"
+    head += "Transfer-Encoding: chunked\\r\\nLambda-Runtime-Function-Response-Mode: streaming\\r\\n\\r\\n"
     with socket.create_connection((host, int(port))) as raw:
         raw.sendall(head.encode() + body[:{at}])
         time.sleep(0.05)
@@ -169,8 +171,8 @@ def test_a_client_that_asks_before_it_sends_a_long_answer_is_told_to_go_on(tmp_p
     host, port = ADDRESS.split(":")
     with socket.create_connection((host, int(port))) as raw:
         body = json.dumps({"statusCode": 200, "body": "x" * 2_000_000}).encode()
-        head = f"POST {ROOT}/invocation/{id}/response HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: {len(body)}\\r\\n"
-        raw.sendall(f"{head}Expect: 100-continue\\r\\n\\r\\n".encode())
+        head = f"POST {ROOT}/invocation/{id}/response HTTP/1.1\\r\\nHost: {ADDRESS}\\r\\n"
+        raw.sendall(f"{head}Content-Length: {len(body)}\\r\\nExpect: 100-continue\\r\\n\\r\\n".encode())
         assert raw.recv(100) == b"HTTP/1.1 100 Continue\\r\\n\\r\\n"
         raw.sendall(body)
         assert raw.recv(100).startswith(b"HTTP/1.1 202 ")
@@ -188,7 +190,7 @@ def test_a_client_that_asks_before_it_sends_a_long_answer_is_told_to_go_on(tmp_p
     "packet",
     [
         b"no HTTP\\r\\n\\r\\n",
-        b"POST /2018-06-01/runtime/init/error HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 2\\r\\n\\r\\nno",
+        b"POST ROOT/init/error HTTP/1.1\\r\\nHost: ADDRESS\\r\\nContent-Length: 2\\r\\n\\r\\nno",
     ],
     ids=["no HTTP", "no JSON"],
 )
@@ -197,7 +199,7 @@ def test_what_makes_no_sense_costs_the_connection_and_nothing_else(tmp_path: Pat
     id, _ = following()
     host, port = ADDRESS.split(":")
     with socket.create_connection((host, int(port))) as raw:
-        raw.sendall(b'{packet.decode()}')
+        raw.sendall(b'{packet.decode()}'.replace(b"ROOT", ROOT.encode()).replace(b"ADDRESS", ADDRESS.encode()))
         told = raw.recv(100)
     answer(id, repr(told))
     following()
@@ -216,7 +218,7 @@ def test_a_process_that_loses_its_connection_may_ask_again(tmp_path: Path) -> No
     answer(id, "before")
     host, port = ADDRESS.split(":")
     with socket.create_connection((host, int(port))) as raw:
-        raw.sendall(f"GET {ROOT}/invocation/next HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n".encode())
+        raw.sendall(f"GET {ROOT}/invocation/next HTTP/1.1\\r\\nHost: {ADDRESS}\\r\\n\\r\\n".encode())
         time.sleep(0.2)
     open("lost", "w").close()
     while not os.path.exists("refused"):
@@ -246,7 +248,7 @@ def test_a_process_that_asks_twice_is_one_process(tmp_path: Path) -> None:
     answer(id, "before")
     host, port = ADDRESS.split(":")
     with socket.create_connection((host, int(port))) as raw:
-        raw.sendall(f"GET {ROOT}/invocation/next HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n".encode())
+        raw.sendall(f"GET {ROOT}/invocation/next HTTP/1.1\\r\\nHost: {ADDRESS}\\r\\n\\r\\n".encode())
         time.sleep(0.2)
     while True:
         open("asking", "w").close()
@@ -273,6 +275,65 @@ def test_a_gateway_that_cannot_listen_says_so() -> None:
         platform = Platform(Template((), (), ()), public, 1, {}, ())
         public.close()
         with pytest.raises((OSError, ValueError)):
-            await asyncio.wait_for(platform.start(), 10)
+            await asyncio.wait_for(platform.start(), PATIENCE_SECONDS)
+
+    uvloop.run(scenario())
+
+
+# --- who may ask ---
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/2018-06-01/runtime/invocation/next", {}),
+        ("/wrong/2018-06-01/runtime/invocation/next", {}),
+        ("{secret}x/2018-06-01/runtime/invocation/next", {}),
+        ("{secret}/2018-06-01/runtime/invocation/next", {"host": "evil.example"}),
+        ("{secret}/2018-06-01/runtime/invocation/next", {"host": "localhost:{port}"}),
+    ],
+    ids=["no secret", "a wrong one", "a longer one", "another name", "another name of this machine"],
+)
+def test_nobody_but_its_process_takes_a_functions_place(tmp_path: Path, path: str, headers: dict[str, str]) -> None:
+    code = """
+    id, _ = following()
+    answer(id, os.environ["AWS_LAMBDA_RUNTIME_API"])
+    id, _ = following()
+    answer(id, "its own answer")
+    following()
+    """
+
+    async def scenario() -> None:
+        async with serving(behaving(tmp_path, code), concurrency=1) as client:
+            host, _, secret = (await client.get("/f")).text.partition("/")
+            assert len(secret) >= 43, "256 bits"
+            port = host.partition(":")[2]
+            sent = {name: value.format(port=port) for name, value in headers.items()}
+            async with httpx.AsyncClient(trust_env=False) as stranger:
+                url = f"http://{host}{path.format(secret=f'/{secret}')}"
+                assert (await stranger.get(url, headers=sent)).status_code == 403
+                forged = url.replace("/next", "/any/response")
+                assert (await stranger.post(forged, headers=sent, content=b"{}")).status_code == 403
+            assert (await client.get("/f")).text == "its own answer"
+
+    uvloop.run(scenario())
+
+
+def test_what_a_stranger_sends_is_not_kept(tmp_path: Path) -> None:
+    code = """
+    id, _ = following()
+    answer(id, ADDRESS)
+    following()
+    """
+
+    async def scenario() -> None:
+        async with serving(behaving(tmp_path, code), concurrency=1) as client:
+            host, _, port = (await client.get("/f")).text.partition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * 100_000)
+            assert (await reader.read(100)).startswith(b"HTTP/1.1 403 ")
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() != b"never"
+            writer.close()
 
     uvloop.run(scenario())

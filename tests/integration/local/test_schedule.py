@@ -55,7 +55,7 @@ def test_it_runs_when_due_and_then_waits_for_the_next_time(tmp_path: Path, monke
         return DUE if len(asked) == 1 else after + timedelta(hours=1)
 
     monkeypatch.setattr(module, "next_time", soon)
-    monkeypatch.setattr(module, "_LONGEST_SLEEP_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_MAX_SLEEP_SECONDS", 0.01)
 
     async def scenario() -> None:
         code = Code(tmp_path, "f", NOTED)

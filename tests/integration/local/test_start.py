@@ -18,9 +18,11 @@ import pytest
 
 from local.postgres import embedded_postgres
 from tests.integration.local.processes import descendants, mentioning
-from tests.support.gateway import PROJECT, Gateway, alive, eventually, free_port, running_gateway
+from tests.support.gateway import PYTHONPATH, Gateway, alive, eventually, free_port, running_gateway
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.upstream import Upstream
 
+_CLOUD = {"AI_MODE": "cloud", "OPENAI_API_KEY": "sk-x"}
 _PASSWORD = "sentinel-4711"  # noqa: S105 - looked for where it must not be
 
 
@@ -28,14 +30,14 @@ def refusal(home: Path, variables: dict[str, str] | None = None, limit: Callable
     """What it says when it can't start; checks what every refusal must be."""
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(PROJECT / "layers/core/python"),
+        "PYTHONPATH": PYTHONPATH,
         "PORT": str(free_port()),
         "FUSEWIRE_HOME": str(home),
         **(variables or {}),
     }
     with subprocess.Popen(
         [sys.executable, "-m", "local"],
-        cwd=PROJECT,
+        cwd=home.parent if home.parent.is_dir() else home.parent.parent,  # a developer's `.env` is the project's
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -49,7 +51,7 @@ def refusal(home: Path, variables: dict[str, str] | None = None, limit: Callable
             started.update(descendants(process.pid))
             return process.poll() is not None
 
-        eventually(ended, 60)
+        eventually(ended)
         out, err = process.communicate()
     assert (process.returncode, out) == (1, "")
     assert [pid for pid in started if alive(pid)] == []
@@ -71,9 +73,12 @@ def test_a_busy_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "row"),
     [
         ("AI_MODE", "clout", "AI_MODE=clout"),
+        ("AI_MODE", "cloud", "no cloud provider is configured. Set OPENAI_API_KEY or ANTHROPIC_API_KEY in .env"),
+        ("OLLAMA_SOTA_MODEL", "llama3", "(ollama lacks OLLAMA_BASE_URL)"),
+        ("ADMIN_API_KEY", "put-48-random-letters-and-digits-here", "placeholder, which everybody knows: `make -s key`"),
         ("AI_MONTHLY_BUDGET_USD", "-1", "AI_MONTHLY_BUDGET_USD=-1"),
         ("AI_PRICE_OVERRIDES", "{", "AI_PRICE_OVERRIDES"),
         ("LOCAL_CONCURRENCY", "0", "LOCAL_CONCURRENCY=0"),
@@ -84,9 +89,9 @@ def test_a_busy_port(tmp_path: Path) -> None:
         ("AI_BUDGET_TIMEZONE", "Mars/Base", "AI_BUDGET_TIMEZONE=Mars/Base"),
     ],
 )
-def test_a_wrong_setting_starts_nothing(tmp_path: Path, name: str, value: str, told: str) -> None:
+def test_a_wrong_setting_starts_nothing(tmp_path: Path, name: str, value: str, row: str) -> None:
     reason = refusal(tmp_path / "home", {name: value})
-    assert told in reason
+    assert row in reason
     assert not (tmp_path / "home" / "postgres").exists()
 
 
@@ -103,9 +108,7 @@ def test_a_home_that_cannot_be_written_to(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_full_before_postgres_has_its_files(tmp_path: Path) -> None:
     limit = 1_000_000
-    reason = refusal(
-        tmp_path / "home", {"AI_MODE": "cloud"}, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    )
+    reason = refusal(tmp_path / "home", _CLOUD, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     assert f"Postgres doesn't start in {tmp_path / 'home' / 'postgres'}" in reason
     assert "FUSEWIRE_HOME" in reason
     # With room again, the same folder does.
@@ -114,7 +117,7 @@ def test_a_disk_that_is_full_before_postgres_has_its_files(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "row"),
     [
         (f"postgresql://someone:{_PASSWORD}@127.0.0.1:1/ledger", "Connection refused"),
         (f"postgresql://someone:{_PASSWORD} x@localhost/ledger", "DATABASE_URL=(hidden) can't be used"),
@@ -122,18 +125,18 @@ def test_a_disk_that_is_full_before_postgres_has_its_files(tmp_path: Path) -> No
         (_PASSWORD, "DATABASE_URL=(hidden) can't be used"),
     ],
 )
-def test_a_database_that_is_not_there(tmp_path: Path, url: str, told: str) -> None:
+def test_a_database_that_is_not_there(tmp_path: Path, url: str, row: str) -> None:
     reason = refusal(tmp_path / "home", {"DATABASE_URL": url})  # the model has begun to load by then
-    assert told in reason
+    assert row in reason
     assert "DATABASE_URL" in reason
     assert _PASSWORD not in reason
 
 
 def test_a_database_of_another_history(tmp_path: Path, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
-        connection.execute("UPDATE schema_migration SET name = '0002_budgets.sql' WHERE name LIKE '0002%'")
-    reason = refusal(tmp_path / "home", {"AI_MODE": "cloud", "DATABASE_URL": database_url})
-    assert "its schema isn't this version's (0002_budgets.sql was applied)" in reason
+        connection.execute("UPDATE schema_migration SET name = '0001_ledger.sql'")
+    reason = refusal(tmp_path / "home", _CLOUD | {"DATABASE_URL": database_url})
+    assert "its schema was made by another version of fusewire (0001_ledger.sql was applied)" in reason
     assert "an empty database" in reason
 
 
@@ -157,17 +160,19 @@ def in_front_of(upstream: Upstream, home: Path, database_url: str, **variables: 
 def test_a_call_in_flight_is_finished(
     tmp_path: Path, database_url: str, upstream: Upstream, number: signal.Signals
 ) -> None:
-    upstream.delay = 1.0
+    upstream.going_on.clear()
     with in_front_of(upstream, tmp_path, database_url) as gateway:
         body = {"model": "sota", "messages": [{"role": "user", "content": "x"}]}
-        with httpx.Client(base_url=gateway.base, timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=gateway.base, timeout=PATIENCE_SECONDS, trust_env=False) as client:
             request = client.build_request("POST", "/chat/completions", json=body)
             with _in_a_thread(lambda: client.send(request)) as result:
                 eventually(lambda: len(upstream.requests) == 1)
                 started = descendants(gateway.process.pid)
                 os.killpg(gateway.process.pid, number)  # as Ctrl-C does
+                eventually(lambda: "Stopping" in gateway.progress)
+                upstream.going_on.set()
             assert result[0].status_code == 200
-        assert gateway.process.wait(20) == 0
+        assert gateway.process.wait(PATIENCE_SECONDS) == 0
         assert started
         assert [pid for pid in started if alive(pid)] == []
         assert gateway.progress.endswith("Stopping: calls in flight get ten seconds.\nStopped.\n")
@@ -191,7 +196,7 @@ def test_proxies_of_the_environment_are_not_for_this_machine(
     proxies = {"http_proxy": "http://127.0.0.1:1", "HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "intra.example"}
     with in_front_of(upstream, tmp_path, database_url, **proxies) as gateway:
         body = {"model": "sota", "messages": [{"role": "user", "content": "x"}]}
-        answer = httpx.post(f"{gateway.base}/chat/completions", json=body, timeout=30, trust_env=False)
+        answer = httpx.post(f"{gateway.base}/chat/completions", json=body, timeout=PATIENCE_SECONDS, trust_env=False)
         assert answer.status_code == 200
 
 
@@ -200,7 +205,7 @@ def test_nohup_keeps_it_running(tmp_path: Path, database_url: str, upstream: Ups
     try:
         with in_front_of(upstream, tmp_path, database_url) as gateway:
             gateway.process.send_signal(signal.SIGHUP)
-            assert httpx.get(f"{gateway.base}/health", timeout=30, trust_env=False).status_code == 200
+            assert httpx.get(f"{gateway.base}/health", timeout=PATIENCE_SECONDS, trust_env=False).status_code == 200
             assert gateway.process.poll() is None
             assert gateway.stop(signal.SIGTERM) == 0
     finally:
@@ -209,15 +214,15 @@ def test_nohup_keeps_it_running(tmp_path: Path, database_url: str, upstream: Ups
 
 @pytest.mark.parametrize("seen", ["fusewire ", "  Ledger", "  Model"])
 def test_told_to_stop_while_it_starts(tmp_path: Path, seen: str) -> None:
-    gateway = Gateway(tmp_path, {"AI_MODE": "hybrid"})
+    gateway = Gateway(tmp_path, {"AI_MODE": "local"})
     try:
-        eventually(lambda: seen in gateway.progress, 60)
+        eventually(lambda: seen in gateway.progress)
         if seen == "fusewire ":  # in the middle of Postgres' first start
-            eventually(lambda: (tmp_path / "fusewire" / "postgres" / "PG_VERSION").exists(), 60)
+            eventually(lambda: (tmp_path / "fusewire" / "postgres" / "PG_VERSION").exists())
         started = descendants(gateway.process.pid)
         for _ in range(3):  # a user who is impatient
             gateway.process.send_signal(signal.SIGINT)
-        assert gateway.process.wait(30) == 0
+        assert gateway.process.wait(PATIENCE_SECONDS) == 0
     finally:
         gateway.stop()
     assert gateway.progress.endswith("Stopped.\n")
@@ -238,14 +243,14 @@ def test_a_second_run_a_kill_and_the_next_start(tmp_path: Path) -> None:
         answer = httpx.post(
             f"{gateway.base}/chat/completions",
             json={"model": "sota", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4},
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
             trust_env=False,
         )
         assert answer.status_code == 200
 
         # A second run beside it changes nothing.
         beside = Gateway(_made(tmp_path / "beside"), {"FUSEWIRE_HOME": str(home)})
-        assert beside.process.wait(30) == 1
+        assert beside.process.wait(PATIENCE_SECONDS) == 1
         assert f"Another fusewire (process {gateway.process.pid}) uses {home}" in beside.progress
         assert "Traceback" not in beside.progress
         assert gateway.budget()["window"]["id"] == kept["id"]
@@ -255,7 +260,7 @@ def test_a_second_run_a_kill_and_the_next_start(tmp_path: Path) -> None:
         assert len(started) >= 3
         gateway.process.kill()
         gateway.process.wait()
-        eventually(lambda: not [pid for pid in started if alive(pid) and pid not in mentioning(str(home))], 20)
+        eventually(lambda: not [pid for pid in started if alive(pid) and pid not in mentioning(str(home))])
     finally:
         gateway.stop(signal.SIGKILL)
 
@@ -265,7 +270,7 @@ def test_a_second_run_a_kill_and_the_next_start(tmp_path: Path) -> None:
         assert again.budget()["window"]["id"] == kept["id"]
         started = descendants(again.process.pid)
         os.killpg(again.process.pid, signal.SIGINT)
-        assert again.process.wait(30) == 0
+        assert again.process.wait(PATIENCE_SECONDS) == 0
         assert [pid for pid in started if alive(pid)] == []
         for line in again.log.splitlines():
             json.loads(line)

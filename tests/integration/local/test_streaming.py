@@ -1,14 +1,19 @@
 """Streamed answers from a real worker: when chunks leave, who may be slow, and what a break looks like."""
 
 import asyncio
+import socket
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 import uvloop
 
-from tests.integration.local.serving import STREAM, Client, Code, code_of, eventually, logged, serving
+from local import gateway, invocation
+from local.invocation import Invocation
+from tests.integration.local.serving import STREAM, Client, Code, code_of, eventually, logged, logged_lines, serving
+from tests.support.memory import growing_by_less_than
 
 _STREAMED = """
 class Streamed:
@@ -80,7 +85,7 @@ def test_a_slow_reader_does_not_hold_a_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "processes", "told"),
+    ("end", "processes", "reason"),
     [
         ("raise ValueError('secret words')", 1, "failed in mid-answer: ValueError"),
         ("os._exit(3)", 2, "broke down: it exited with status 3"),
@@ -89,7 +94,7 @@ def test_a_slow_reader_does_not_hold_a_worker(tmp_path: Path) -> None:
     ],
 )
 def test_an_answer_that_breaks_off(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, end: str, processes: int, told: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, end: str, processes: int, reason: str
 ) -> None:
     code = f"""
     def chunks():
@@ -109,9 +114,9 @@ def test_an_answer_that_breaks_off(
             assert len(function.spawned) == processes
 
     uvloop.run(scenario())
-    messages = [message for record in caplog.records if (message := getattr(record, "fields", {}).get("message"))]
+    messages = [line["message"] for line in logged_lines(caplog) if "message" in line]
     assert len(messages) == 1
-    assert told in messages[0]
+    assert reason in messages[0]
     assert "secret" not in messages[0]
 
 
@@ -191,5 +196,92 @@ def test_streams_side_by_side(tmp_path: Path) -> None:
             answers = await asyncio.gather(*(client.get(f"/f/{item}") for item in range(20)))
             for item, answer in enumerate(answers):
                 assert answer.text.split() == [f"{item}-{number}" for number in range(50)]
+
+    uvloop.run(scenario())
+
+
+ENDLESS = """
+    def chunks():
+        for number in range(20_000):
+            if number % 100 == 0:
+                note("made", number)
+            yield b"x" * 65_536
+        note("over", "all")
+
+    def handler(event, context):
+        return Streamed(chunks())
+"""
+
+
+async def asked_and_not_read(client: Client) -> socket.socket:
+    """A client with a small window that reads nothing of its answer."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", client.port))
+    await asyncio.get_running_loop().sock_sendall(raw, b"GET /f HTTP/1.1\r\nHost: x\r\n\r\n")
+    return raw
+
+
+def test_a_client_that_reads_nothing_does_not_grow_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invocation, "_MAX_WAITING_BYTES", 2_000_000)
+
+    async def scenario() -> None:
+        function = streaming(tmp_path, ENDLESS)
+        async with serving(function, concurrency=1) as client:
+            with growing_by_less_than(40):
+                raw = await asked_and_not_read(client)
+                await eventually(lambda: len(function.notes("made")) > 0)
+                before = -1
+                while (now := len(function.notes("made"))) != before:  # until it waits for the client
+                    before = now
+                    await asyncio.sleep(0.5)
+            assert 0 < before < 20, "of 200, which are 1.3 GB"
+            raw.close()
+            await eventually(lambda: function.notes("over") == ["all"])
+
+    uvloop.run(scenario())
+
+
+def test_a_client_that_takes_nothing_for_long_is_left_and_its_call_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(invocation, "_MAX_WAITING_BYTES", 2_000_000)
+    monkeypatch.setattr(gateway, "_STALLED_SECONDS", 1.0)
+
+    async def scenario() -> None:
+        function = streaming(tmp_path, ENDLESS)
+        async with serving(function, concurrency=1) as client:
+            with growing_by_less_than(40):
+                raw = await asked_and_not_read(client)
+                await eventually(lambda: function.notes("over") == ["all"])
+            assert logged(caplog, "gateway.client_stalled", "path") == ["/f"]
+            assert Invocation.waiting_in_all == 0
+            raw.close()
+
+    uvloop.run(scenario())
+
+
+def test_all_answers_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invocation, "_MAX_WAITING_IN_ALL", 1_000_000)
+    paused: list[str] = []
+
+    async def scenario() -> None:
+        answers = [Invocation(f"id-{number}", b"") for number in range(3)]
+        for answer in answers:
+            answer.on_full = partial(paused.append, answer.id)
+            answer.on_room = partial(paused.remove, answer.id)
+        answers[0].write(b"x" * 900_000)
+        assert paused == []
+        answers[1].write(b"x" * 200_000)
+        assert paused == ["id-1"]
+        answers[2].write(b"x")
+        assert paused == ["id-1"], "what has hardly anything waiting goes on"
+        assert await answers[0].part() == b"x" * 900_000
+        await answers[1].part()
+        assert paused == []
+        answers[2].discard()
+        answers[2].write(b"x")
+        assert Invocation.waiting_in_all == 0
 
     uvloop.run(scenario())

@@ -11,8 +11,9 @@ from io import BufferedReader
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
+from tests.support.patience import PATIENCE_SECONDS
+
 ROOT: Final = "/2018-06-01/runtime"
-_SECONDS: Final = 10
 
 ApiEvent = dict[str, Any]
 API_EVENT: Final[ApiEvent] = {"httpMethod": "POST", "path": "/", "requestContext": {"requestId": "r"}, "body": None}
@@ -89,7 +90,7 @@ class RuntimeApiServer:
 
         :return: the number of the connection that it waits on
         """
-        return self._frozen.get(timeout=_SECONDS)
+        return self._frozen.get(timeout=PATIENCE_SECONDS)
 
     def thaw(self) -> None:
         """Let every wait for the restore end."""
@@ -97,11 +98,11 @@ class RuntimeApiServer:
 
     def posted(self) -> Post:
         """The next thing that was posted to its end, or broken off."""
-        return self._posts.get(timeout=_SECONDS)
+        return self._posts.get(timeout=PATIENCE_SECONDS)
 
     def chunk(self) -> bytes:
         """The next chunk, as soon as it arrives."""
-        return self._chunks.get(timeout=_SECONDS)
+        return self._chunks.get(timeout=PATIENCE_SECONDS)
 
     def nothing_more(self) -> bool:
         """Whether every post was looked at."""
@@ -119,7 +120,7 @@ class RuntimeApiServer:
             _hang_up(connection)
             self._events.put(None)
         for thread in self._threads:
-            thread.join(_SECONDS)
+            thread.join(PATIENCE_SECONDS)
 
     def _accept(self) -> None:
         while True:

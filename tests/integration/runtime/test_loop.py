@@ -19,6 +19,7 @@ from tests.integration.runtime.handlers import (
     served,
 )
 from tests.integration.runtime.runtime_api import API_EVENT, RuntimeApiServer
+from tests.support.patience import PATIENCE_SECONDS
 
 
 def test_an_event_that_is_not_api_gateways_is_answered_at_once(platform: RuntimeApiServer, api: RuntimeApi) -> None:
@@ -57,8 +58,8 @@ def test_a_proxy_response_leaves_in_streaming_mode(platform: RuntimeApiServer, a
         "Lambda-Runtime-Function-Error-Type",
         "Lambda-Runtime-Function-Error-Body",
     }
-    told = {"statusCode": 201, "headers": {"x-one": "1"}, "multiValueHeaders": {"x-two": ["2", "3"]}}
-    assert prelude_of(post) == (told, "grüße".encode())
+    result = {"statusCode": 201, "headers": {"x-one": "1"}, "multiValueHeaders": {"x-two": ["2", "3"]}}
+    assert prelude_of(post) == (result, "grüße".encode())
     assert post.whole
     assert post.trailers == {}
 
@@ -85,7 +86,7 @@ def test_a_chunk_leaves_before_the_next_is_made(platform: RuntimeApiServer, api:
     def chunks() -> Iterator[bytes]:
         for number, event in enumerate(seen):
             yield b"chunk %d" % number
-            assert event.wait(10)
+            assert event.wait(PATIENCE_SECONDS)
 
     platform.give(API_EVENT)
     with served(api, returning(Answer(chunks(), 202, {"x-a": "b"}))):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,8 @@ from tests.integration.runtime.handlers import (
     served,
 )
 from tests.integration.runtime.runtime_api import API_EVENT, RuntimeApiServer
+from tests.support.memory import growing_by_less_than
+from tests.support.patience import PATIENCE_SECONDS
 
 # --- failures of the handler --------------------------------------------------------------------------------------
 
@@ -97,9 +100,9 @@ def test_a_failure_after_the_first_byte_goes_into_the_trailers(
     assert post.path == "/invocation/5/response"
     assert prelude_of(post)[1] == b"first"
     assert post.trailers["lambda-runtime-function-error-type"] == "ValueError"
-    told = json.loads(base64.b64decode(post.trailers["lambda-runtime-function-error-body"]))
-    assert told["errorType"] == "ValueError"
-    assert SECRET not in json.dumps(told)
+    body = json.loads(base64.b64decode(post.trailers["lambda-runtime-function-error-body"]))
+    assert body["errorType"] == "ValueError"
+    assert SECRET not in json.dumps(body)
     (line,) = log_lines(capsys)
     assert (line["error_type"], line["request_id"]) == ("ValueError", "5")
     assert SECRET not in json.dumps(line)
@@ -216,7 +219,7 @@ def test_a_failure_after_the_platform_hung_up_is_logged(
 
     def chunks() -> Iterator[bytes]:
         yield b"first"
-        assert hung_up.wait(10)
+        assert hung_up.wait(PATIENCE_SECONDS)
         for _ in range(100):
             yield b"x" * 100_000
         raise ValueError(SECRET)
@@ -281,3 +284,45 @@ def test_a_platform_that_refuses_an_answer_ends_the_runtime(
     platform.give(event)
     with pytest.raises(RuntimeApiError, match=str(status)):
         run(api, returning({"statusCode": 200}))
+
+
+# --- a platform that takes nothing ---------------------------------------------------------------------------------
+
+
+def test_a_client_that_reads_nothing_neither_grows_nor_holds_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer waits in the socket, and after a while it is discarded; the handler is read to its end."""
+    monkeypatch.setattr("fusewire.runtime.api._STALLED_SECONDS", 1)
+    made: list[int] = []
+
+    def chunks() -> Iterator[bytes]:
+        for number in range(4_000):  # 256 MB
+            made.append(number)
+            yield b"x" * 65_536
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        api = RuntimeApi("{}:{}/secret".format(*listener.getsockname()))
+        serving = threading.Thread(target=serve_one, args=(api, lambda event, context: Answer(chunks())))
+        with growing_by_less_than(30):
+            serving.start()
+            first, _ = listener.accept()
+            assert first.recv(100).startswith(b"GET /secret/2018-06-01/runtime/invocation/next ")
+            event = json.dumps(API_EVENT).encode()
+            head = "HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: 1\r\nLambda-Runtime-Deadline-Ms: 1\r\n"
+            first.sendall(f"{head}Content-Length: {len(event)}\r\n\r\n".encode() + event)
+            serving.join(PATIENCE_SECONDS)
+        assert not serving.is_alive()
+        assert len(made) == 4_000, "the ledger settles at the end"
+        first.close()
+        api.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "root"),
+    [
+        ("127.0.0.1:9001", ("127.0.0.1", 9001), "/2018-06-01/runtime"),
+        ("127.0.0.1:9001/a/b", ("127.0.0.1", 9001), "/a/b/2018-06-01/runtime"),
+    ],
+)
+def test_an_address_may_have_a_path(address: str, host: tuple[str, int], root: str) -> None:
+    api = RuntimeApi(address)
+    assert (api._address, api._root, api._host) == (host, root, "127.0.0.1:9001")

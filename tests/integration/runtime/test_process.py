@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.runtime.runtime_api import API_EVENT, RuntimeApiServer
+from tests.support.patience import PATIENCE_SECONDS
 
 _LAYER = Path(__file__).resolve().parents[3] / "layers" / "core"
 SECRET = "sk-sentinel-4711"  # noqa: S105 - looked for where it must not be
@@ -48,7 +49,7 @@ def runtime(
 def test_a_function_that_cannot_be_imported(tmp_path: Path, platform: RuntimeApiServer) -> None:
     with runtime(tmp_path, platform, f"raise ValueError('{SECRET}')\n") as process:
         post = platform.posted()
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert post.path == "/init/error"
     assert post.headers["lambda-runtime-function-error-type"] == post.json["errorType"] == "ValueError"
     assert SECRET not in post.body.decode() + out + err
@@ -75,10 +76,10 @@ def test_why_a_function_does_not_start(
     tmp_path: Path, platform: RuntimeApiServer, code: str, kind: str, message: str | None
 ) -> None:
     with runtime(tmp_path, platform, code) as process:
-        told = platform.posted().json
-        out, err = process.communicate(timeout=20)
-    assert told["errorType"] == kind
-    assert message is None or told["errorMessage"] == message
+        result = platform.posted().json
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert result["errorType"] == kind
+    assert message is None or result["errorMessage"] == message
     assert (process.returncode, err) == (1, "")
     assert len(out.splitlines()) == 1
 
@@ -86,14 +87,14 @@ def test_why_a_function_does_not_start(
 def test_the_exit_of_a_function_is_the_exit_of_the_process(tmp_path: Path, platform: RuntimeApiServer) -> None:
     platform.give(API_EVENT)
     with runtime(tmp_path, platform, "import sys\ndef handler(event, context):\n    sys.exit(3)\n") as process:
-        assert process.wait(10) == 3
+        assert process.wait(PATIENCE_SECONDS) == 3
     assert platform.nothing_more()
 
 
 def test_it_ends_with_the_platform(tmp_path: Path, platform: RuntimeApiServer) -> None:
     platform.hang_up_on_next()
     with runtime(tmp_path, platform, "def handler(event, context): pass\n") as process:
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, out, err) == (1, "", "")
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.runtime.runtime_api import API_EVENT, RuntimeApiServer
 from tests.integration.runtime.test_process import SECRET, runtime
+from tests.support.patience import PATIENCE_SECONDS
 
 # Says when it runs; AWS's own module to register with.
 _HOOKS = """
@@ -54,7 +55,7 @@ def test_without_a_snapshot_no_hook_runs(tmp_path: Path, platform: RuntimeApiSer
     with runtime(tmp_path, platform, _HOOKS, AWS_LAMBDA_INITIALIZATION_TYPE="on-demand") as process:
         assert platform.posted().json == "served"
         process.kill()
-        out, _ = process.communicate(timeout=10)
+        out, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert out == ""
 
 
@@ -86,7 +87,7 @@ def test_a_hook_that_fails_ends_the_process_and_says_where(
     platform.thaw()
     with runtime(tmp_path, platform, code, **_SNAPSHOT) as process:
         post = platform.posted()
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert post.path == path
     assert post.headers["lambda-runtime-function-error-type"] == post.json["errorType"] == "ValueError"
     assert SECRET not in post.body.decode() + out + err
@@ -100,7 +101,7 @@ def test_a_platform_that_refuses_the_freeze_ends_the_process(tmp_path: Path, pla
     platform.restore_status = 403
     platform.thaw()
     with runtime(tmp_path, platform, _HOOKS, **_SNAPSHOT) as process:
-        assert process.wait(10) == 1
+        assert process.wait(PATIENCE_SECONDS) == 1
     assert platform.nothing_more()
 
 

@@ -11,7 +11,12 @@ MUTATIONS: Final = (
         1,
         "the output cap is reserved for and not sent to the provider",
         "fusewire.ai.providers.openai_compatible",
-        (('return {"model": model, **fields, self.cap_field: output_cap}', 'return {"model": model, **fields}'),),
+        (
+            (
+                "return {**fields, self.cap_field: output_cap}",
+                "return {**fields}",
+            ),
+        ),
         "integration/ai/test_limits.py::test_the_settings_cap_is_sent_when_the_caller_names_none",
     ),
     Mutation(
@@ -19,22 +24,71 @@ MUTATIONS: Final = (
         1,
         "n answers are reserved for as if they were one",
         "fusewire.ai.router",
-        (("cap * (request.n or 1))", "cap)"),),
+        (("_output_bound(provider, model, cap) * n", "_output_bound(provider, model, cap)"),),
         "integration/ai/test_limits.py::test_n_answers_are_reserved_and_paid_n_times",
     ),
     Mutation(
         "bound_in_characters",
         1,
         "the input bound counts characters instead of bytes",
-        "fusewire.budget.bounds",
+        "fusewire.ai.bounds",
         (('len(text.encode("utf-8", errors="surrogatepass"))', "len(text)"),),
-        r"unit/budget/test_bounds.py::test_the_bytes_that_count_are_those_after_normalisation[\ufdfa-33]",
+        r"unit/ai/test_bounds.py::test_the_bytes_that_count_are_those_after_normalisation[\ufdfa-33]",
+    ),
+    Mutation(
+        "escapes_not_bounded",
+        1,
+        "the input bound takes JSON's letters as they are, whatever a server's JSON writer escapes",
+        "fusewire.ai.bounds",
+        (("ascii_bytes + _ESCAPE * units)", "0)"),),
+        "unit/ai/test_templates.py::test_what_people_met_is_within_the_bound[tools in Chinese, escaped (tabbyAPI#459)]",
+    ),
+    Mutation(
+        "pdf_not_bounded",
+        1,
+        "a PDF is bounded as if it had one page",
+        "fusewire.ai.bounds",
+        (("return MAX_PAGES if pages is None else pages", "return 1"),),
+        "unit/ai/test_bounds.py::test_a_pdf_is_bounded_by_its_pages[%PDF encrypted-600]",
+    ),
+    Mutation(
+        "thoughts_not_bounded",
+        1,
+        "the thoughts of earlier answers that go back to Claude aren't in the input bound",
+        "fusewire.ai.bounds",
+        (("for thought in message.thinking_blocks or ():", "for thought in ():"),),
+        "unit/ai/test_bounds.py::test_thoughts_that_go_back_are_bounded",
+    ),
+    Mutation(
+        "default_system_text_not_bounded",
+        1,
+        "the allowance for what a server adds is a vendor's for every server",
+        "fusewire.ai.router",
+        (("provider.template_tokens if templates else 0)", "96 if templates else 0)"),),
+        "integration/ai/test_allowances.py::"
+        "test_a_server_that_writes_its_own_template_is_allowed_more_from_the_beginning",
+    ),
+    Mutation(
+        "raised_allowance_ignored",
+        1,
+        "a reservation is admitted with a smaller allowance than a usage has shown to be needed",
+        "input_allowance_refusal",
+        (("AND a.tokens > (candidate->>'allowance')::bigint", "AND false"),),
+        "integration/budget/test_allowances.py::test_it_holds_for_every_session_and_never_gets_smaller[1]",
+    ),
+    Mutation(
+        "raised_allowance_ignored_in_slots",
+        1,
+        "what is reserved in a slot is not held to a raised allowance",
+        "ledger_reserve_in_slot",
+        (("IF input_allowance_refusal(choice.chosen) IS NOT NULL THEN RETURN NULL; END IF;", ""),),
+        "integration/budget/test_allowances.py::test_it_holds_for_every_session_and_never_gets_smaller[4]",
     ),
     Mutation(
         "bound_at_the_cheapest_rate",
         1,
         "the bound takes the cheapest input rate instead of the dearest",
-        "fusewire.budget.pricing",
+        "fusewire.budget.price",
         (("dearest_input = max(", "dearest_input = min("),),
         "unit/budget/test_pricing.py::TestBound::test_an_unreachable_tier_is_not_reserved_for",
     ),
@@ -42,7 +96,7 @@ MUTATIONS: Final = (
         "bound_without_long_context_tiers",
         1,
         "the bound ignores the dearer rates of long contexts",
-        "fusewire.budget.pricing",
+        "fusewire.budget.price",
         (
             (
                 "return max([self.base, *(rate for start, rate in self.tiers if input_tokens > start)])",
@@ -88,7 +142,7 @@ MUTATIONS: Final = (
         2,
         "admission looks at what is spent alone",
         "ledger_refusal",
-        (("w.spent + w.reserved + bound > cap", "w.spent + bound > cap"),),
+        (("w.spent + w.reserved + bound > limit_usd", "w.spent + bound > limit_usd"),),
         "integration/budget/test_admission.py::test_the_last_cent_can_be_reserved_and_not_one_micro_cent_more",
     ),
     Mutation(
@@ -96,7 +150,7 @@ MUTATIONS: Final = (
         2,
         "admission rounds to the cent",
         "ledger_refusal",
-        (("w.spent + w.reserved + bound > cap", "round(w.spent + w.reserved + bound, 2) > cap"),),
+        (("w.spent + w.reserved + bound > limit_usd", "round(w.spent + w.reserved + bound, 2) > limit_usd"),),
         "integration/budget/test_admission.py::test_the_last_cent_can_be_reserved_and_not_one_micro_cent_more",
     ),
     Mutation(
@@ -104,7 +158,7 @@ MUTATIONS: Final = (
         2,
         "an OPEN breaker lets in what would still fit",
         "ledger_refusal",
-        (("ledger_state(w.spent, cap, settings) = 'OPEN' OR ", ""),),
+        (("ledger_state(w.spent, limit_usd, settings) = 'OPEN' OR ", ""),),
         "integration/budget/test_admission.py::test_an_open_breaker_refuses_what_would_still_fit",
     ),
     Mutation(
@@ -112,7 +166,7 @@ MUTATIONS: Final = (
         2,
         "what a key's calls hold is not counted against its budget",
         "ledger_refusal",
-        (("kw.spent + kw.reserved + bound > k.monthly_budget_usd", "false"),),
+        (("kw.spent + kw.reserved + bound > k.limit_usd", "false"),),
         "integration/budget/test_keys.py::test_the_companys_reset_leaves_keys_windows_alone",
     ),
     Mutation(
@@ -127,25 +181,25 @@ MUTATIONS: Final = (
         "requests_a_minute_not_counted",
         2,
         "a key's requests a minute are not counted",
-        "ledger_reserve_on_row",
-        (("minute_requests = kw.minute_requests + (NOT p ? 'ending')::int", "minute_requests = kw.minute_requests"),),
+        "ledger_insert_reservation",
+        (("rate_requests = kw.rate_requests + is_first::int", "rate_requests = kw.rate_requests"),),
         "integration/budget/test_rate_limits.py::test_requests_a_minute_from_the_first_call_on",
     ),
     Mutation(
         "tokens_a_minute_not_counted",
         2,
         "a key's tokens a minute are not held at their bound",
-        "ledger_reserve_on_row",
-        (("minute_tokens = kw.minute_tokens + tokens\n", "minute_tokens = kw.minute_tokens\n"),),
+        "ledger_insert_reservation",
+        (("rate_tokens = kw.rate_tokens + tokens\n", "rate_tokens = kw.rate_tokens\n"),),
         "integration/budget/test_rate_limits.py::test_tokens_are_held_at_their_bound_and_given_back",
     ),
     Mutation(
-        "slots_over_granted",
+        "slots_over_allocated",
         2,
-        "each slot is granted all of the room instead of its part",
-        "ledger_grant",
+        "each slot is allocated all of the room instead of its part",
+        "ledger_allocate_slots",
         (("* 0.999 / slots, 12)", "* 0.999, 12)"),),
-        "integration/budget/test_slots.py::test_what_is_granted_stays_below_the_alert_threshold",
+        "integration/budget/test_slots.py::test_what_is_allocated_stays_below_the_alert_threshold",
     ),
     Mutation(
         "key_budget_not_checked_in_slots",
@@ -154,26 +208,26 @@ MUTATIONS: Final = (
         "ledger_reserve_in_slot",
         (
             (
-                "IF ledger_refusal(NULL, kw, k, settings, bound, tokens, true) IS NOT NULL THEN RETURN NULL; END IF;",
+                "IF ledger_refusal(NULL, kw, k, settings, choice.chosen, true) IS NOT NULL THEN RETURN NULL; END IF;",
                 "",
             ),
         ),
         "integration/budget/test_slots.py::test_a_key_is_held_to_its_budget_in_every_slot",
     ),
     Mutation(
-        "slots_not_gathered",
+        "slots_not_reclaimed",
         2,
         "the window decides without what its slots hold",
         "ledger_lock_window",
-        (("    w := ledger_gather(w);\n", ""),),
+        (("    w := ledger_reclaim_slots(w);\n", ""),),
         "integration/budget/test_slots.py::test_the_last_cent_is_served_though_no_slot_has_room_for_it",
     ),
     Mutation(
         "slot_of_another_limit",
         2,
-        "a slot that was granted under another limit serves on",
+        "a slot that was allocated under another limit serves on",
         "ledger_reserve_in_slot",
-        (("\n      AND b.ceiling = (settings->>'limit')::numeric * (settings->>'alert')::numeric", ""),),
+        (("\n      AND b.ceiling = ledger_alert_usd(settings)", ""),),
         "integration/budget/test_slots.py::test_a_slot_of_one_limit_serves_nobody_under_another",
     ),
     Mutation(
@@ -193,13 +247,13 @@ MUTATIONS: Final = (
     Mutation(
         "slot_read_without_lock",
         2,
-        "a slot that is being gathered serves on",
+        "a slot that is being reclaimed serves on",
         "ledger_reserve_in_slot",
         (
             (
-                "b.granted > 0\n      AND b.spent + b.reserved + bound <= b.granted",
+                "b.allocated > 0\n      AND b.spent + b.reserved + bound <= b.allocated",
                 "EXISTS (SELECT FROM budget_slot o WHERE o.window_id = b.window_id AND o.slot = b.slot"
-                " AND o.granted > 0 AND o.spent + o.reserved + bound <= o.granted)",
+                " AND o.allocated > 0 AND o.spent + o.reserved + bound <= o.allocated)",
             ),
         ),
         "integration/budget/test_overlaps.py::test_two_of_which_one_is_held_before_its_commit[slots, expired]",
@@ -208,9 +262,9 @@ MUTATIONS: Final = (
     Mutation(
         "settled_twice",
         3,
-        "an ending that is sent again is booked again",
-        "ledger_end_entry",
-        (("IF was.status <> 'reserved' AND was.outcome IS DISTINCT FROM 'expired' THEN", "IF false THEN"),),
+        "a settlement that is sent again is booked again",
+        "ledger_settle_entry",
+        (("IF was.status <> 'reserved' AND (was.outcome IS DISTINCT", "IF false AND (was.outcome IS DISTINCT"),),
         "integration/budget/test_exactly_once.py::test_the_first_end_counts",
     ),
     Mutation(
@@ -219,8 +273,10 @@ MUTATIONS: Final = (
         "a reservation whose answer was lost is made again",
         "ledger_reserve_on_row",
         (
-            ("WHERE l.id = (entry->>'id')::uuid AND c.value", "WHERE false AND c.value"),
-            ("VALUES ((entry->>'id')::uuid, w.id", "VALUES (gen_random_uuid(), w.id"),
+            (
+                "IF EXISTS (SELECT FROM ledger WHERE id = (entry->>'id')::uuid) THEN",
+                "entry := jsonb_set(entry, '{id}', to_jsonb(gen_random_uuid())); IF false THEN",
+            ),
         ),
         "integration/budget/test_exactly_once.py::test_a_reserve_whose_answer_is_lost_reserves_once[after]",
     ),
@@ -233,6 +289,19 @@ MUTATIONS: Final = (
         "integration/ai/test_limits.py::test_everyone_hanging_is_out_of_time",
     ),
     Mutation(
+        "endless_answer_released",
+        3,
+        "an answer that is cut off for its size is given back, though it was made",
+        "fusewire.ai.failures",
+        (
+            (
+                "_K.ANSWER_TOO_LARGE: Consequence(True, _S.BOUND, _H.NOTE)",
+                "_K.ANSWER_TOO_LARGE: Consequence(True, _S.RELEASE, _H.NOTE)",
+            ),
+        ),
+        "unit/ai/test_failures.py::test_money_is_released_only_where_the_provider_certainly_did_no_work[answer_too_large]",
+    ),
+    Mutation(
         "expired_released",
         3,
         "an expired reservation is given back instead of settled at its bound",
@@ -242,21 +311,22 @@ MUTATIONS: Final = (
             ("ended_at = clock_timestamp(), day = ledger_day(w, settings)", "ended_at = clock_timestamp()"),
             ("PERFORM ledger_roll_up(e, 1);", ""),
             (
-                "SET spent = spent + swept, reserved = reserved - swept, request_count = request_count + calls,",
-                "SET reserved = reserved - swept,",
+                "SET spent = spent + sum_of_bounds, reserved = reserved - sum_of_bounds,\n"
+                "               request_count = request_count + calls,",
+                "SET reserved = reserved - sum_of_bounds,",
             ),
         ),
         "integration/budget/test_expiry.py::test_an_expired_reservation_is_settled_at_its_bound[budget]",
     ),
     Mutation(
-        "expired_not_swept_by_a_reserve",
+        "expired_left_by_a_reserve",
         3,
         "a reserve that needs room leaves expired reservations in it",
         "ledger_reserve_on_row",
         (
             (
-                "SELECT * INTO step FROM ledger_expire(w, settings, sweep_id, NULL, crossings);\n"
-                "        w := step.w; expired := step.expired; crossings := step.crossings;",
+                "SELECT * INTO step FROM ledger_expire(w, settings, statement_id, NULL, threshold_events);\n"
+                "        w := step.w; expired := step.expired; threshold_events := step.threshold_events;",
                 "",
             ),
         ),
@@ -265,32 +335,37 @@ MUTATIONS: Final = (
     Mutation(
         "expired_not_looked_for",
         3,
-        "what has expired within five seconds of the last sweep is not swept by a reserve",
+        "a reserve leaves what has expired within five seconds of the last sweep",
         "ledger_reserve_on_row",
         (
             (
                 " OR EXISTS (\n"
                 "        SELECT FROM ledger l WHERE l.window_id = w.id AND l.status = 'reserved'\n"
-                "        AND l.expires_at > w.swept_until AND l.expires_at <= clock_timestamp()\n"
+                "        AND l.expires_at > w.expired_until AND l.expires_at <= clock_timestamp()\n"
                 "    ) THEN",
                 " THEN",
             ),
         ),
-        "integration/budget/test_expiry.py::test_what_expires_right_after_a_sweep_is_swept_by_the_next_reserve",
+        "integration/budget/test_expiry.py::test_what_expires_right_after_a_sweep_is_settled_by_the_next_reserve",
     ),
     Mutation(
         "late_settlement_ignored",
         3,
         "an expired reservation stays at its bound whatever comes later",
-        "ledger_end_entry",
-        ((" AND was.outcome IS DISTINCT FROM 'expired' THEN", " THEN"),),
+        "ledger_settle_entry",
+        (
+            (
+                "IF was.status <> 'reserved' AND (was.outcome IS DISTINCT FROM 'expired'",
+                "IF was.status <> 'reserved' AND (true",
+            ),
+        ),
         "integration/budget/test_expiry.py::test_a_late_actual_settlement_corrects_the_bound[0.03]",
     ),
     Mutation(
         "late_settlement_added",
         3,
         "a late settlement is added to the bound that it corrects",
-        "ledger_end_entry",
+        "ledger_settle_entry",
         (("spends := COALESCE(e.cost, 0) - COALESCE(was.cost, 0);", "spends := COALESCE(e.cost, 0);"),),
         "integration/budget/test_expiry.py::test_a_late_actual_settlement_corrects_the_bound[0.03]",
     ),
@@ -299,36 +374,67 @@ MUTATIONS: Final = (
         3,
         "a reservation that nothing was sent on is left to expire at its bound",
         "fusewire.budget.ledger",
-        (('unsent.append({"ending": {"id": str(entry_id), "how": "release", "outcome": "not_sent"}})', "pass"),),
+        (('unsent.append({"settlement": {"id": str(entry_id), "mode": "release", "outcome": "not_sent"}})', "pass"),),
         "integration/budget/test_exactly_once.py::TestOutage::test_a_reservation_that_nothing_was_sent_on_is_released",
     ),
     Mutation(
-        "unheard_ending_dropped",
+        "unheard_settlement_dropped",
         3,
-        "an ending that Postgres didn't hear is not sent again",
+        "a settlement that Postgres didn't hear is not sent again",
         "fusewire.budget.ledger",
-        (("                self._keep(arguments)\n", "                pass\n"),),
-        "integration/budget/test_exactly_once.py::TestOutage::test_a_kept_ending_is_sent_with_the_next_call",
+        (("                self._keep(ended)\n", "                pass\n"),),
+        "integration/budget/test_exactly_once.py::TestOutage::test_a_kept_settlement_is_sent_with_the_next_call",
     ),
     Mutation(
         "no_usage_no_cost",
         3,
         "an answer that doesn't say what it used is booked at nothing",
-        "fusewire.ai.attempts",
+        "fusewire.ai.usage_cost",
         (
             (
-                "cost = self.option.price.cost(counts) if counts else None",
-                "cost = self.option.price.cost(counts) if counts else Decimal(0)",
+                'UsageCost(None, None, is_actual=False, bound_reason="no_usage")',
+                "UsageCost(None, Decimal(0), is_actual=True, bound_reason=None)",
             ),
-            ('"actual" if counts else "bound",', '"actual",'),
         ),
         "integration/ai/test_streams.py::test_an_answer_or_stream_without_usage_is_settled_at_its_bound",
+    ),
+    Mutation(
+        "untold_output_free",
+        3,
+        "output that an answer's usage doesn't tell is booked at nothing",
+        "fusewire.ai.usage_cost",
+        (("replace(counts, output_tokens=target.max_output_tokens)", "counts"),),
+        "integration/ai/test_streams.py::test_a_part_of_the_usage_is_booked_and_the_rest_at_its_bound",
+    ),
+    Mutation(
+        "part_at_its_bound_books_all_of_it",
+        3,
+        "an answer that told a part of its usage is booked at its whole bound",
+        "ledger_cost",
+        (("COALESCE((settlement->>'cost')::numeric, bound)", "bound"),),
+        "integration/budget/test_part_at_its_bound.py::test_the_part_is_booked_and_the_rest_is_free_again[row]",
+    ),
+    Mutation(
+        "reasoning_beside_the_completion_free",
+        3,
+        "reasoning that a vendor counts in the total alone costs nothing",
+        "fusewire.ai.providers.openai_usage",
+        (("        return total - prompt\n", "        return output\n"),),
+        "unit/ai/providers/test_openai_usage.py::test_reasoning_beside_the_completion_is_output",
+    ),
+    Mutation(
+        "reasoning_beyond_the_cap_not_reserved",
+        1,
+        "a model whose reasoning isn't under the cap is reserved for as if it were",
+        "fusewire.ai.providers.openai_compatible",
+        (("return window and max(window, output_cap)", "return output_cap"),),
+        "integration/ai/test_limits.py::test_reasoning_beyond_the_cap_is_reserved_for_and_booked",
     ),
     Mutation(
         "cache_writes_free",
         3,
         "tokens written to a provider's cache cost nothing",
-        "fusewire.budget.pricing",
+        "fusewire.budget.price",
         (("total += (counts.cache_write_tokens - counts.cache_write_1h_tokens) * write.at(size)", "pass"),),
         "unit/budget/test_pricing.py::TestCost::test_each_kind_of_input_has_its_price",
     ),
@@ -343,8 +449,8 @@ MUTATIONS: Final = (
     Mutation(
         "ended_by_two_at_once",
         3,
-        "an ending is decided on the entry as it was before the lock was granted",
-        "ledger_end_entry",
+        "a settlement is decided on the entry as it was before the lock was granted",
+        "ledger_settle_entry",
         (
             (
                 "    SELECT * INTO was FROM ledger WHERE id = was.id FOR UPDATE;"
@@ -355,28 +461,107 @@ MUTATIONS: Final = (
         "integration/budget/test_overlaps.py::test_two_of_which_one_is_held_before_its_commit[below the threshold]",
     ),
     Mutation(
-        "ended_in_a_slot_of_another_grant",
+        "ended_in_a_slot_of_another_allocation",
         3,
-        "a reservation that was gathered is ended in its slot when that is granted anew",
-        "ledger_end_in_slot",
+        "a reservation that was reclaimed is ended in its slot when that is allocated anew",
+        "ledger_settle_in_slot",
         ((" AND b.epoch = was.slot_epoch", ""),),
-        "integration/budget/test_slots.py::test_a_reservation_of_an_earlier_grant_ends_in_the_window",
+        "integration/budget/test_slots.py::test_a_reservation_of_an_earlier_allocation_ends_in_the_window",
     ),
     Mutation(
         "settled_twice_in_a_slot",
         3,
         "an entry that was ended while its slot was waited for is ended again",
-        "ledger_end_row",
+        "ledger_settle_row",
         ((" AND status = was.status", ""),),
         "integration/budget/test_overlaps.py::test_two_of_which_one_is_held_before_its_commit[slots, expired]",
     ),
     Mutation(
-        "swept_past_the_slots",
+        "expired_past_the_slots",
         3,
         "what has expired in a slot is booked by the window without it",
         "ledger_expire_all",
-        (("    PERFORM ledger_gather(b) FROM budget_window b WHERE b.id = ANY (stale);\n", ""),),
+        (("    PERFORM ledger_reclaim_slots(b) FROM budget_window b WHERE b.id = ANY (stale);\n", ""),),
         "integration/budget/test_overlaps.py::test_two_of_which_one_is_held_before_its_commit[slots, expired]",
+    ),
+    Mutation(
+        "unknown_refusal_released",
+        3,
+        "a 400 for a reason that nobody lists is given back",
+        "fusewire.ai.providers.response_failures",
+        (("400: (_KIND.UNKNOWN_REFUSAL,", "400: (_KIND.REJECTED_REQUEST,"),),
+        "integration/ai/test_failures_are_booked.py::test_a_status[openai-400-whole]",
+    ),
+    Mutation(
+        "work_behind_a_400_released",
+        3,
+        "a 400 that ends a model's thinking at its output cap is given back",
+        "fusewire.ai.providers.known_refusals",
+        (
+            (
+                'Refusal(_K.OUTPUT_CAP_REACHED, "decolua/9router#972"',
+                'Refusal(_K.REJECTED_REQUEST, "decolua/9router#972"',
+            ),
+        ),
+        "integration/ai/test_contract.py::test_a_refusal_is_known_by_the_vendors_own_words[openai-whole]",
+    ),
+    Mutation(
+        "refused_prompt_released",
+        3,
+        "a prompt that a vendor's policy refused is given back",
+        "fusewire.ai.failures",
+        (
+            (
+                "_K.PROMPT_REFUSED: Consequence(False, _S.INPUT_BOUND,",
+                "_K.PROMPT_REFUSED: Consequence(False, _S.RELEASE,",
+            ),
+        ),
+        "unit/ai/test_failures.py::test_money_is_released_only_where_the_provider_certainly_did_no_work[prompt_refused]",
+    ),
+    Mutation(
+        "refused_prompt_pays_for_output",
+        3,
+        "a prompt that a vendor's policy refused is booked with the output that it never had",
+        "fusewire.ai.attempts",
+        (("cost=self.target.input_bound_usd if settle is Settle.INPUT_BOUND else None", "cost=None"),),
+        "integration/ai/test_failures_are_booked.py::test_a_refusal_in_the_vendors_own_words[azure-prompt_refused-whole]",
+    ),
+    Mutation(
+        "repeated_refusal_admitted",
+        3,
+        "a key that repeats what a vendor refused is reserved for again",
+        "ledger_reserve_on_row",
+        (("COALESCE(vendor_refusal_of(entry, choice.chosen),", "COALESCE(NULL::jsonb,"),),
+        "integration/budget/test_vendor_refusals.py::test_the_third_in_a_row_keeps_the_key_away[on the row]",
+    ),
+    Mutation(
+        "repeated_refusal_admitted_in_a_slot",
+        3,
+        "a slot doesn't ask what a vendor refused",
+        "ledger_reserve_in_slot",
+        (("OR vendor_refusal_of(entry, choice.chosen) IS NOT NULL", ""),),
+        "integration/budget/test_vendor_refusals.py::test_the_third_in_a_row_keeps_the_key_away[in slots]",
+    ),
+    Mutation(
+        "refusals_of_all_keys",
+        3,
+        "one key's refusals keep every key from the model",
+        "vendor_refusal_of",
+        (("v.key_id = COALESCE(entry->>'key_id', '') AND ", ""),),
+        "integration/budget/test_vendor_refusals.py::test_one_key_model_or_provider_is_no_others[on the row]",
+    ),
+    Mutation(
+        "sent_taken_for_unsent",
+        3,
+        "what fails after the first byte is given back",
+        "fusewire.ai.providers.sending",
+        (
+            (
+                "if event.endswith(_BEGINS):\n            self.begun = True",
+                "if event.endswith(_BEGINS):\n            self.begun = False",
+            ),
+        ),
+        "integration/ai/test_not_sent.py::test_what_fails_after_it_is_at_the_bound[openai-whole]",
     ),
     # --- 4. A failed attempt's successor ---
     Mutation(
@@ -387,7 +572,7 @@ MUTATIONS: Final = (
         (
             (
                 "        PERFORM 1 FROM budget_window\n"
-                "        WHERE id = (SELECT window_id FROM ledger WHERE id = (p->'ending'->>'id')::uuid)"
+                "        WHERE id = (SELECT window_id FROM ledger WHERE id = (p->'settlement'->>'id')::uuid)"
                 " FOR NO KEY UPDATE;\n",
                 "        NULL;\n",
             ),
@@ -401,10 +586,8 @@ MUTATIONS: Final = (
         "fusewire.budget.ledger",
         (
             (
-                'told = self._database.call("SELECT ledger_reserve($1::jsonb)", argument | ending)',
-                "if ending:\n"
-                "                self._end(ending)\n"
-                '            told = self._database.call("SELECT ledger_reserve($1::jsonb)", argument)',
+                "            argument = {**argument, **ended}\n",
+                "            self._settle(ended)\n",
             ),
         ),
         "integration/ai/test_failover.py::test_an_attempt_more_is_one_round_trip_more",
@@ -414,8 +597,8 @@ MUTATIONS: Final = (
         4,
         "the successor is reserved and the failed attempt is not ended",
         "fusewire.budget.ledger",
-        (("ending = {} if after is None else _ending_arguments(after)", "ending: dict[str, object] = {}"),),
-        "integration/budget/test_crossings.py::test_a_failover_and_a_bound_cross_like_a_settlement",
+        (("            argument = {**argument, **ended}\n", ""),),
+        "integration/budget/test_threshold_events.py::test_a_failover_and_a_bound_cross_like_a_settlement",
     ),
     # --- 5. States ---
     Mutation(
@@ -423,58 +606,63 @@ MUTATIONS: Final = (
         5,
         "the breaker opens above 95 % instead of at it",
         "ledger_state",
-        (("spent >= cap * (settings->>'open')::numeric", "spent > cap * (settings->>'open')::numeric"),),
-        "integration/budget/test_crossings.py::test_states_at_their_exact_thresholds",
+        (("spent >= limit_usd * (settings->>'open')::numeric", "spent > limit_usd * (settings->>'open')::numeric"),),
+        "integration/budget/test_threshold_events.py::test_states_at_their_exact_thresholds",
     ),
     Mutation(
-        "crossing_told_twice",
+        "threshold_event_told_twice",
         5,
-        "a crossing is not remembered, so the next statement tells it again",
+        "a threshold event is not recorded, so the next statement returns it again",
         "ledger_record_state",
         (("    UPDATE budget_window SET state = now_state WHERE id = w.id;\n", ""),),
-        "integration/budget/test_crossings.py::test_32_settlements_that_cross_at_once_tell_it_once",
+        "integration/budget/test_threshold_events.py::test_32_settlements_that_cross_at_once_tell_it_once",
     ),
     Mutation(
-        "crossing_told_by_a_repeated_ending",
+        "threshold_event_told_by_a_repeated_settlement",
         5,
-        "an ending that is repeated tells its crossing again",
-        "ledger_end_on_row",
+        "a settlement that is repeated returns its threshold event again",
+        "ledger_settle_on_row",
         (
             (
-                "IF NOT step.repeated OR p ? 'resent' THEN crossings := step.crossings; END IF;",
-                "crossings := step.crossings;",
+                "IF NOT step.repeated OR p ? 'resent' THEN threshold_events := step.threshold_events; END IF;",
+                "threshold_events := step.threshold_events;",
             ),
         ),
-        "integration/budget/test_crossings.py::test_a_settlement_that_is_repeated_tells_nothing_again",
+        "integration/budget/test_threshold_events.py::test_a_settlement_that_is_repeated_tells_nothing_again",
     ),
     Mutation(
         "reserved_crosses",
         5,
         "what is only reserved counts towards the state",
         "ledger_record_state",
-        (("now_state text := ledger_state(w.spent, cap", "now_state text := ledger_state(w.spent + w.reserved, cap"),),
-        "integration/budget/test_crossings.py::test_what_is_reserved_crosses_nothing",
+        (
+            (
+                "now_state text := ledger_state(w.spent, limit_usd",
+                "now_state text := ledger_state(w.spent + w.reserved, limit_usd",
+            ),
+        ),
+        "integration/budget/test_threshold_events.py::test_what_is_reserved_crosses_nothing",
     ),
     Mutation(
         "limit_from_elsewhere",
         5,
-        "settlements take the limit from the last crossing instead of the settings",
-        "ledger_cap",
+        "settlements take the limit from the last threshold event instead of the settings",
+        "ledger_limit",
         (
             (
                 "RETURN (settings->>'limit')::numeric;",
-                "RETURN COALESCE((SELECT c.limit_usd FROM budget_crossing c ORDER BY c.crossed_at LIMIT 1),"
+                "RETURN COALESCE((SELECT t.limit_usd FROM budget_threshold_event t ORDER BY t.crossed_at LIMIT 1),"
                 " (settings->>'limit')::numeric);",
             ),
         ),
-        "integration/budget/test_crossings.py::test_a_raised_limit_lowers_the_state_and_crossing_again_is_a_new_event",
+        "integration/budget/test_threshold_events.py::test_a_raised_limit_lowers_the_state_and_crossing_again_is_a_new_event",
     ),
     # --- 6. Windows ---
     Mutation(
         "reset_loses_reservations",
         6,
         "a reset forgets what the closed window has reserved",
-        "ledger_turn_window",
+        "ledger_roll_over",
         (
             (
                 "UPDATE budget_window SET closed_at = at WHERE",
@@ -487,7 +675,7 @@ MUTATIONS: Final = (
         "settled_in_the_wrong_window",
         6,
         "a settlement goes to the open window instead of its own",
-        "ledger_end_entry",
+        "ledger_settle_entry",
         (
             (
                 "SELECT * INTO w FROM budget_window WHERE id = was.window_id FOR",
@@ -509,7 +697,7 @@ MUTATIONS: Final = (
         "rollup_not_taken_back",
         6,
         "a correction leaves the bound in the rollups",
-        "ledger_end_entry",
+        "ledger_settle_entry",
         (("IF was.status = 'settled' THEN PERFORM ledger_roll_up(was, -1); END IF;", ""),),
         "integration/budget/test_expiry.py::test_a_late_release_gives_the_bound_back",
     ),
@@ -525,7 +713,7 @@ MUTATIONS: Final = (
         "month_ends_in_utc",
         6,
         "the month ends in UTC whatever the time zone",
-        "ledger_month_end",
+        "ledger_period_end",
         (
             (
                 "(date_trunc('month', at AT TIME ZONE tz) + interval '1 month') AT TIME ZONE tz",
@@ -547,7 +735,7 @@ MUTATIONS: Final = (
         6,
         "a schedule that is delivered twice resets twice",
         "ledger_reset",
-        (("IF p->>'why' = 'schedule' AND (", "IF false AND ("),),
+        (("ELSIF p->>'opened_by' = 'schedule' AND (", "ELSIF false AND ("),),
         "integration/budget/test_windows.py::TestSchedule::test_twice_in_a_minute_resets_once",
     ),
     # --- 7. No ledger, no call ---
@@ -559,7 +747,7 @@ MUTATIONS: Final = (
         (
             (
                 "            self._keep(*unsent)\n            raise\n",
-                '            told = {"candidate": 0, "cooling": [], "key": None, "budget": {"id": 0,'
+                '            result = {"candidate": 0, "cooling": [], "key": None, "budget": {"id": 0,'
                 ' "budget": "global", "opened_by": "use", "opened_at": "2026-01-01T00:00:00Z",'
                 ' "resets_at": "2027-01-01T00:00:00Z",'
                 ' "closed_at": None, "spent": 0, "reserved": 0, "request_count": 0, "state": "CLOSED"}}\n',
@@ -572,7 +760,7 @@ MUTATIONS: Final = (
         "float_money_in_postgres",
         8,
         "a settlement is added in floating point",
-        "ledger_end_entry",
+        "ledger_settle_entry",
         (("SET spent = spent + spends,", "SET spent = (spent::float8 + spends::float8)::numeric,"),),
         "integration/budget/test_money.py::test_any_amounts_add_up_to_the_last_digit",
     ),
@@ -627,11 +815,227 @@ MUTATIONS: Final = (
     ),
     # --- 10. No price, no call ---
     Mutation(
+        "poorer_override_taken",
+        10,
+        "an override that leaves out what the known price has is taken as it is",
+        "fusewire.budget.pricing",
+        (("if known is not None and (dropped :=", "if known is None and (dropped :="),),
+        "unit/budget/test_pricing.py::TestWhatAnOverrideLeavesOut::test_nor_must_it_say_what_only_an_earlier_price_had",
+    ),
+    Mutation(
+        "price_of_another_region",
+        10,
+        "a Bedrock model costs what it costs in the US, wherever it is called",
+        "fusewire.budget.price_list",
+        (("if everywhere or region in _BEDROCK_HOME else None", "if True else None"),),
+        "unit/budget/test_price_list.py::test_the_refusal_holds_the_line_to_set"
+        "[aws-meta.llama3-1-8b-instruct-v1:0-eu-west-2-there is no price of it in eu-west-2]",
+    ),
+    Mutation(
+        "override_passed_by",
+        10,
+        "an override holds for its own spelling of the model's name only",
+        "fusewire.budget.model_names",
+        (("name = model.strip().casefold()", "name = model.strip()"),),
+        "unit/budget/test_pricing.py::TestNames::test_an_override_holds_however_the_caller_spells_it"
+        "[vllm/Org/Model-vllm/org/model]",
+    ),
+    Mutation(
+        "service_tier_left_to_the_vendor",
+        1,
+        "a call without a service tier is served in the vendor's project's own",
+        "fusewire.ai.providers.openai",
+        (('("default" if _TIERED_MODEL.match(model) else None)', "None"),),
+        "integration/ai/test_contract.py::test_the_default_service_tier_is_asked_for_by_name[openai-None-whole]",
+    ),
+    Mutation(
+        "unpriced_tier_sent",
+        1,
+        "a service tier without a price is asked for all the same, at a rate that nobody reserved",
+        "fusewire.ai.relaxing",
+        (("request.tier_asked is not None and target.service_tier is None", "False"),),
+        "integration/ai/test_contract.py::test_a_tier_without_a_price_is_dropped_by_name[openai-flex-whole]",
+    ),
+    Mutation(
+        "bound_of_the_tier_asked_for_alone",
+        1,
+        "a flex call's bound forgets that it may be served in the default tier",
+        "fusewire.budget.price",
+        (("served_in = {None, service_tier}", "served_in = {service_tier}"),),
+        "unit/budget/test_pricing.py::TestFactors::test_an_entrys_own_service_tiers",
+    ),
+    Mutation(
+        "served_tier_unread",
+        3,
+        "a call is booked at the default tier's price, whichever the answer names",
+        "fusewire.ai.usage_cost",
+        (("    tier = _TIER_BY_VENDOR_NAME[reported_tier]\n", "    tier = None\n"),),
+        "integration/ai/test_contract.py::test_a_call_is_booked_in_the_service_tier_that_the_answer_names"
+        "[openai-whole-None-priority-2]",
+    ),
+    Mutation(
         "unpriced_model_free",
         10,
         "a model without a price costs nothing",
         "fusewire.budget.pricing",
-        (("            raise ModelNotPricedError(provider, model)\n", "            return _FREE\n"),),
+        (
+            (
+                "            raise ModelNotPricedError(provider, model, self._why_not(provider))\n",
+                "            return _FREE\n",
+            ),
+        ),
         "integration/ai/test_limits.py::test_a_model_without_a_price_is_refused_before_a_byte_is_sent",
+    ),
+    # --- 14. Adjustments ---
+    Mutation(
+        "adjustment_beside_the_usage",
+        14,
+        "an adjustment is in the window and not in the usage that is rolled up",
+        "ledger_adjust",
+        (("        PERFORM ledger_roll_up(e, 1);\n", ""),),
+        "integration/budget/test_adjustments.py::test_an_adjustment_is_in_every_sum_and_is_no_request",
+    ),
+    Mutation(
+        "adjustment_booked_twice",
+        14,
+        "an adjustment that is sent again under its id is booked again under another",
+        "ledger_adjust",
+        (
+            ("WHERE a.id = entry_id;", "WHERE false;"),
+            ("    entry_id uuid := (p->>'id')::uuid;", "    entry_id uuid := gen_random_uuid();"),
+        ),
+        "integration/budget/test_adjustments.py::test_sent_twice_it_books_once_and_tells_its_threshold_again",
+    ),
+    Mutation(
+        "adjustment_below_zero",
+        14,
+        "an adjustment takes back more than is spent, and books what is there",
+        "ledger_adjust",
+        (
+            ("    ELSIF w.spent + amount < 0 THEN\n", "    ELSIF false THEN\n"),
+            ("SET spent = spent + amount", "SET spent = greatest(spent + amount, 0)"),
+        ),
+        "integration/budget/test_adjustments.py::test_it_takes_back_what_is_spent_and_no_more",
+    ),
+    Mutation(
+        "adjustment_without_the_breaker",
+        14,
+        "an adjustment that crosses a threshold tells nobody",
+        "ledger_adjust",
+        (("        IF w.closed_at IS NULL THEN\n", "        IF false THEN\n"),),
+        "integration/budget/test_adjustments.py::test_it_opens_the_breaker_once_and_one_that_takes_back_closes_it",
+    ),
+    Mutation(
+        "correction_below_zero",
+        14,
+        "a late settlement corrects a bound that an adjustment has taken back already",
+        "ledger_settle_entry",
+        (
+            (
+                "OR w.spent < was.cost - COALESCE(ledger_cost(settlement, was.bound), 0)",
+                "OR false",
+            ),
+        ),
+        "integration/budget/test_adjustments.py::"
+        "test_a_late_correction_of_what_was_taken_back_by_hand_leaves_the_books_equal",
+    ),
+    # --- 14. Prices, as Postgres has them ---
+    Mutation(
+        "reserved_at_stale_prices",
+        14,
+        "a reservation is made at prices that are in force no more",
+        "ledger_reserve_on_row",
+        (("    IF price_is_stale(p) AND NOT EXISTS", "    IF false AND NOT EXISTS"),),
+        "integration/budget/test_prices.py::test_a_stale_environment_reserves_nothing_and_is_told_the_prices",
+    ),
+    Mutation(
+        "prices_read_before_the_lock",
+        14,
+        "prices change beside a reservation that waits, which is then made at the old ones",
+        "price_change",
+        (
+            (
+                "    SELECT l.rolled_over INTO rolled_over FROM ledger_lock_window('global', settings, NULL) l;\n",
+                "",
+            ),
+        ),
+        "integration/budget/test_prices.py::"
+        "test_a_reservation_that_waits_for_a_price_change_is_not_made_at_the_old_price",
+    ),
+    Mutation(
+        "slot_at_stale_prices",
+        14,
+        "a slot reserves though a scheduled price has begun",
+        "ledger_reserve_in_slot",
+        ((" OR price_is_stale(p) THEN", " THEN"),),
+        "integration/budget/test_prices.py::test_a_slot_whose_scheduled_price_has_begun_reserves_nothing",
+    ),
+    Mutation(
+        "scheduled_price_begins_unseen",
+        14,
+        "a scheduled price begins and no environment is told",
+        "price_is_stale",
+        (("COALESCE((p->'prices'->>'until')::timestamptz <= clock_timestamp(), false)", "false"),),
+        "integration/budget/test_prices.py::test_a_scheduled_price_begins_by_postgres_clock_without_another_change",
+    ),
+    Mutation(
+        "price_in_the_past",
+        14,
+        "a price begins before it was made",
+        "price_add",
+        (("        IF starts < clock_timestamp() THEN\n", "        IF false THEN\n"),),
+        "integration/budget/test_prices.py::test_a_price_never_begins_in_the_past",
+    ),
+    Mutation(
+        "failover_at_stale_bounds",
+        14,
+        "a failover keeps the bounds that it computed before the prices changed",
+        "fusewire.ai.targets",
+        (("        self._targets, self._downgrade = targets, downgrade\n", ""),),
+        "integration/ai/test_prices.py::"
+        "test_a_failover_reserves_at_the_prices_of_its_own_moment_and_ends_the_failed_attempt",
+    ),
+    Mutation(
+        "failed_attempt_forgotten_at_stale_prices",
+        14,
+        "where nobody is left that has a price, the failed attempt isn't ended",
+        "fusewire.ai.attempts",
+        (
+            (
+                "                except FusewireError:\n                    if after is not None:\n",
+                "                except FusewireError:\n                    if False:\n",
+            ),
+        ),
+        "integration/ai/test_prices.py::test_a_failover_to_a_model_that_has_lost_its_price_ends_the_failed_attempt",
+    ),
+    Mutation(
+        "allowance_taken_back_unseen",
+        14,
+        "an environment that knows of a raised allowance keeps it once it is taken back",
+        "fusewire.ai.router",
+        (("            self._allowances.forget()\n", ""),),
+        "integration/ai/test_allowances.py::"
+        "test_taken_back_by_an_administrator_it_is_the_settings_again_in_every_environment",
+    ),
+    Mutation(
+        "allowance_taken_back_beside_reservations",
+        14,
+        "an allowance is taken back without another version of the prices",
+        "input_allowance_remove",
+        (("        rolled_over := price_change(p->'settings');\n", ""),),
+        "integration/budget/test_allowances.py::test_once_taken_back_no_environment_goes_on_with_what_it_knows[1]",
+    ),
+    Mutation(
+        "zero_without_the_word",
+        10,
+        "a cloud model's price of 0 is taken in numbers",
+        "fusewire.budget.pricing",
+        (
+            (
+                "        if entry.is_zero() and provider not in self._local:\n            raise PriceEntryError",
+                "        if False:\n            raise PriceEntryError",
+            ),
+        ),
+        "unit/budget/test_pricing.py::TestAPriceOfZero::test_the_table_wants_the_word_for_a_cloud_model",
     ),
 )

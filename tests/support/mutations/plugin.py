@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fusewire import migrations
+from fusewire.store import migrate as migrations
 from tests.support.mutations import Mutation, break_function, break_module
 from tests.support.mutations.catalogue import MUTATIONS
 

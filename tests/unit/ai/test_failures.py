@@ -7,18 +7,30 @@ from fusewire.ai.failures import CONSEQUENCES, Consequence, FailureKind, Health,
 K, S, H = FailureKind, Settle, Health
 
 # Once more, by hand and by rule, so that a changed row is a decision and not a slip.
-NOTHING_WAS_SENT = {K.CONNECT_FAILED, K.CONNECT_TIMEOUT}
-CALLERS_OWN = {K.REJECTED_REQUEST, K.CONTENT_POLICY, K.TOO_LARGE, K.INPUT_TOO_LONG}
+NOTHING_WAS_SENT = {K.CONNECT_FAILED, K.CONNECT_TIMEOUT, K.NOT_SENT}
+CALLERS_OWN = {
+    K.REJECTED_REQUEST,
+    K.FIELD_REFUSED,
+    K.UNKNOWN_REFUSAL,
+    K.OUTPUT_CAP_REACHED,
+    K.PROMPT_REFUSED,
+    K.CONTENT_POLICY,
+    K.TOO_LARGE,
+    K.INPUT_TOO_LONG,
+}
 OPERATORS_OWN = {K.CREDENTIAL_REJECTED, K.OUT_OF_CREDIT}
-REFUSED_TO_SERVE = {K.CONFLICT, K.RATE_LIMITED, K.SERVER_ERROR, K.OVERLOADED, K.MODEL_NOT_FOUND}
+REFUSED_TO_SERVE = {K.CONFLICT, K.RATE_LIMITED, K.SERVER_ERROR, K.OVERLOADED, K.MODEL_NOT_FOUND, K.MODEL_DENIED}
+NOTHING_WAS_GENERATED = {K.PROMPT_REFUSED, K.INPUT_TOO_LONG}
 NOBODY_KNOWS = {
     K.CONTENT_POLICY,
-    K.INPUT_TOO_LONG,
+    K.UNKNOWN_REFUSAL,
+    K.OUTPUT_CAP_REACHED,
     K.READ_TIMEOUT,
     K.CONNECTION_LOST,
     K.REQUEST_TIMEOUT,
     K.GATEWAY_ERROR,
     K.MALFORMED_ANSWER,
+    K.ANSWER_TOO_LARGE,
     K.STREAM_BROKEN,
     K.STREAM_ERROR,
     K.FIELD_IGNORED,
@@ -34,11 +46,12 @@ def test_every_kind_has_its_row() -> None:
 @pytest.mark.parametrize("kind", FailureKind)
 def test_money_is_released_only_where_the_provider_certainly_did_no_work(kind: FailureKind) -> None:
     assert (CONSEQUENCES[kind].settle is Settle.BOUND) == (kind in NOBODY_KNOWS)
+    assert (CONSEQUENCES[kind].settle is Settle.INPUT_BOUND) == (kind in NOTHING_WAS_GENERATED)
 
 
 @pytest.mark.parametrize("kind", FailureKind)
 def test_only_the_callers_mistakes_and_a_begun_stream_stay_where_they_are(kind: FailureKind) -> None:
-    assert CONSEQUENCES[kind].fail_over == (kind not in CALLERS_OWN | {K.STREAM_BROKEN_LATE})
+    assert CONSEQUENCES[kind].fail_over == (kind not in CALLERS_OWN - {K.FIELD_REFUSED} | {K.STREAM_BROKEN_LATE})
 
 
 @pytest.mark.parametrize("kind", FailureKind)
@@ -46,7 +59,7 @@ def test_a_caller_cannot_send_a_provider_into_a_cooldown(kind: FailureKind) -> N
     health = CONSEQUENCES[kind].health
     if kind in CALLERS_OWN:
         assert health is Health.UNTOUCHED
-    elif kind in {K.MODEL_NOT_FOUND, K.FIELD_IGNORED}:
+    elif kind in {K.MODEL_NOT_FOUND, K.MODEL_DENIED, K.FIELD_IGNORED, K.NOT_SENT, K.ANSWER_TOO_LARGE}:
         assert health is Health.NOTE
     elif kind in OPERATORS_OWN:
         assert health is Health.NOW

@@ -38,6 +38,6 @@ def test_exact_books_are_right() -> None:
     ],
 )
 def test_anything_else_is_told(changes: dict[str, object]) -> None:
-    told = books.mistake(3, _budget(**changes))
-    assert told is not None
-    assert told.startswith("The books are wrong: 3 calls cost 0.0015 USD")
+    result = books.mistake(3, _budget(**changes))
+    assert result is not None
+    assert result.startswith("The books are wrong: 3 calls cost 0.0015 USD")

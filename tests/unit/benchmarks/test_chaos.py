@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from benchmarks.trouble import DEAR, INPUT_USD, MOST_CALLS, OUTPUT_USD, Question, number_in, number_of_bound, usd
+from benchmarks.trouble import DEAR, INPUT_USD, MAX_CALLS, OUTPUT_USD, Question, number_in, number_of_bound, usd
 from benchmarks.trouble.callers import Outcome
 from benchmarks.trouble.verdict import Books, Entry, Verdict, Window, judge
 
@@ -17,7 +17,7 @@ CENT = Decimal("0.01")
 
 @pytest.mark.parametrize("factor", [1, DEAR])
 def test_a_calls_number_is_read_from_its_prompt_and_from_its_bound(factor: int) -> None:
-    for number in (0, 1, 99, 100, 101, 7_654, MOST_CALLS - 1):
+    for number in (0, 1, 99, 100, 101, 7_654, MAX_CALLS - 1):
         question = Question(number)
         size = len(question.prompt) + ALLOWANCE
         bound = (size * INPUT_USD + question.cap * OUTPUT_USD) * factor
@@ -27,7 +27,7 @@ def test_a_calls_number_is_read_from_its_prompt_and_from_its_bound(factor: int) 
 
 
 def test_no_two_calls_have_the_same_bound() -> None:
-    assert len({(len(Question(n).prompt), Question(n).cap) for n in range(MOST_CALLS)}) == MOST_CALLS
+    assert len({(len(Question(n).prompt), Question(n).cap) for n in range(MAX_CALLS)}) == MAX_CALLS
 
 
 ACTUAL = Entry(0, 1, "call-0", "azure", "settled", "success", "actual", 3 * CENT, CENT)
@@ -123,7 +123,7 @@ def a_password_in_a_log(found: Found) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "row"),
     [
         (billed_and_unbooked, "call 7 at vllm: billed 0.01, in no book"),
         (booked_and_not_billed, "settled at 0.01, billed 0"),
@@ -140,7 +140,7 @@ def a_password_in_a_log(found: Found) -> None:
         (a_password_in_a_log, "another log holds a database's password"),
     ],
 )
-def test_what_is_wrong_is_found(spoil: Callable[[Found], None], told: str) -> None:
+def test_what_is_wrong_is_found(spoil: Callable[[Found], None], row: str) -> None:
     found = Found()
     spoil(found)
-    assert any(told in wrong for wrong in found.verdict().wrong), found.verdict().wrong
+    assert any(row in wrong for wrong in found.verdict().wrong), found.verdict().wrong

@@ -8,7 +8,7 @@ from benchmarks.node import Packages
 
 def test_the_first_start_stands_alone() -> None:
     starts = _Starts([9.0, 2.0, 4.0, 3.0], [900.0, 20.0, 40.0, 30.0])
-    assert starts.told() == {
+    assert starts.as_json() == {
         "first start to ready, s": 9.0,
         "start to ready, s": 3.0,
         "first call after a start, ms": 30.0,

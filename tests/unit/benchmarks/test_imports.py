@@ -22,9 +22,9 @@ def test_every_function_is_a_subject_and_the_peer_runs_by_its_own_python() -> No
 
 @pytest.mark.parametrize("bytecode", [True, False])
 def test_a_sample_counts_what_an_import_brings(bytecode: bool) -> None:
-    told = sample(Subject("one", PYTHON, "import this; print('and what it prints is passed over')", bytecode))
-    assert told.modules == 1
-    assert told.milliseconds >= 0
+    result = sample(Subject("one", PYTHON, "import this; print('and what it prints is passed over')", bytecode))
+    assert result.modules == 1
+    assert result.milliseconds >= 0
 
 
 def test_what_cannot_be_imported_ends_the_run() -> None:

@@ -39,7 +39,7 @@ def test_within_a_tenth_or_not(ours: float, met: str) -> None:
 
 
 def test_the_tables_show_both_and_what_slots_bring() -> None:
-    told = ledger.report({"rates": _rates()})
-    assert "| 1 | 16 | 90 | 100 | 0.90 |" in told
-    assert "| 8 | 64 | 360 | 400 | 0.90 |" in told
-    assert told.endswith("| fusewire | 1.00 | 4.00 | 4.00 |\n| pgbench | 1.00 | 4.00 | 4.00 |")
+    result = ledger.report({"rates": _rates()})
+    assert "| 1 | 16 | 90 | 100 | 0.90 |" in result
+    assert "| 8 | 64 | 360 | 400 | 0.90 |" in result
+    assert result.endswith("| fusewire | 1.00 | 4.00 | 4.00 |\n| pgbench | 1.00 | 4.00 | 4.00 |")

@@ -30,7 +30,7 @@ def _billed(port: int) -> dict[str, int]:
 @pytest.mark.parametrize(("callers", "stream"), [(1, False), (16, False), (1, True), (4, True)])
 def test_every_call_is_timed_once_and_billed_once(vendor: int, callers: int, stream: bool) -> None:
     key = f"{callers}-{stream}"
-    timings = asyncio.run(offer(_target(vendor, key), callers=callers, stream=stream, seconds=60, most_calls=100))
+    timings = asyncio.run(offer(_target(vendor, key), callers=callers, stream=stream, seconds=60, max_calls=100))
     assert timings.calls == len(timings.first_tokens) == _billed(vendor)[key] == 100
     assert all(0 < first <= whole for first, whole in zip(timings.first_tokens, timings.latencies, strict=True))
     assert max(timings.latencies) <= timings.elapsed
@@ -105,7 +105,7 @@ def test_a_role_is_no_token() -> None:
     async def run() -> Timings:
         async with await asyncio.start_server(reply, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            return await offer(_target(port, "k"), callers=1, stream=True, seconds=10, most_calls=1)
+            return await offer(_target(port, "k"), callers=1, stream=True, seconds=10, max_calls=1)
 
     timings = asyncio.run(run())
     assert 49_000_000 <= timings.first_tokens[0] <= timings.latencies[0]

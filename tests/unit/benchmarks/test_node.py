@@ -10,7 +10,7 @@ from benchmarks.node import NotInstalledError, Packages, ready_packages
 
 _PORTKEY = Path(__file__).resolve().parents[3] / "benchmarks" / "requirements" / "portkey"
 _NPM = """#!/bin/sh
-echo "$@" > "{told}"
+echo "$@" > "{result}"
 [ -f package-lock.json ] || exit 1
 mkdir -p node_modules/one && cp package-lock.json node_modules/.package-lock.json
 echo '{{"version": "1.2.3"}}' > node_modules/one/package.json
@@ -52,16 +52,16 @@ def test_portkey_is_pinned_and_hashed_and_comes_from_whichever_registry_is_set()
 def test_packages_are_installed_once_for_each_lock_file(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = tmp_path / "told"
-    _programs(tmp_path / "bin", monkeypatch, node="#!/bin/sh\necho v20.1.0\n", npm=_NPM.format(told=told))
+    result = tmp_path / "told"
+    _programs(tmp_path / "bin", monkeypatch, node="#!/bin/sh\necho v20.1.0\n", npm=_NPM.format(result=result))
     packages = ready_packages(project, tmp_path / "made")
-    assert told.read_text().split()[:3] == ["ci", "--omit=dev", "--ignore-scripts"]
+    assert result.read_text().split()[:3] == ["ci", "--omit=dev", "--ignore-scripts"]
     assert packages.version("one") == "1.2.3"
     assert packages.node_version() == "20.1.0"
     assert packages.size() == (0.0, 1)
-    told.unlink()
+    result.unlink()
     assert ready_packages(project, tmp_path / "made") == packages
-    assert not told.exists()
+    assert not result.exists()
     (project / "package-lock.json").write_text('{"packages": {}}')
     assert ready_packages(project, tmp_path / "made").modules != packages.modules
     assert capsys.readouterr().out.count("Installing peer") == 2

@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks import BenchmarkError, overshoot, peers, upstream
 from benchmarks.overshoot import CALLERS, FITTING_CALLS, LIMIT_USD, Overshoot, burst
-from fusewire.ai.vocabulary import ChatRequest
-from fusewire.budget.bounds import chat_input_bound
+from fusewire.ai.bounds import chat_input_bound
+from fusewire.ai.schema import ChatRequest
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +21,9 @@ def vendor() -> Iterator[int]:
 
 
 def test_what_is_billed_beyond_the_limit_is_past_it() -> None:
-    told = Overshoot((64, 0, 0), 64).told()
-    assert (told["billed"], told["past_the_limit"], told["limit"]) == ("0.64", "0.555", "0.085")
-    assert json.loads(json.dumps(told))["served"] == [64, 0, 0]
+    result = Overshoot((64, 0, 0), 64).as_json()
+    assert (result["billed"], result["past_the_limit"], result["limit"]) == ("0.64", "0.555", "0.085")
+    assert json.loads(json.dumps(result))["served"] == [64, 0, 0]
 
 
 def test_a_budget_that_held_has_nothing_past_it() -> None:
@@ -38,9 +38,9 @@ def test_eight_calls_fit_and_nine_do_not() -> None:
 
 
 def test_a_calls_worst_case_is_its_price() -> None:
-    asked = ChatRequest.model_validate(overshoot.asked("sota"))
-    assert asked.max_tokens == upstream.OUTPUT_TOKENS
-    assert chat_input_bound(asked) > 0  # for which nothing is asked
+    request = ChatRequest.model_validate(overshoot.chat_request("sota"))
+    assert request.max_tokens == upstream.OUTPUT_TOKENS
+    assert chat_input_bound(request) > 0  # which costs nothing
     assert overshoot._OUTPUT_USD_PER_MTOK * upstream.OUTPUT_TOKENS / 1_000_000 == overshoot.CALL_USD
     # Whole, because a setting takes it as a number.
     assert math.isclose(int(overshoot._OUTPUT_USD_PER_MTOK), overshoot._OUTPUT_USD_PER_MTOK)

@@ -56,7 +56,7 @@ def _run(**changes: object) -> dict[str, Any]:
             "callers": 64,
             "seconds": 0.5,
             "fitting_calls": 8,
-            "subjects": {"fusewire": Overshoot((8, 0), 8).told(), "litellm": Overshoot((64, 0), 64).told()},
+            "subjects": {"fusewire": Overshoot((8, 0), 8).as_json(), "litellm": Overshoot((64, 0), 64).as_json()},
         },
         "ledger": {
             "rates": [
@@ -72,13 +72,13 @@ def _run(**changes: object) -> dict[str, Any]:
             },
         },
     }
-    told: dict[str, Any] = json.loads(json.dumps(report.document(about | changes, report.figures(rounds))))
-    return told
+    body: dict[str, Any] = json.loads(json.dumps(report.document(about | changes, report.figures(rounds))))
+    return body
 
 
 def test_every_figure_is_shown() -> None:
     run = _run()
-    told = page.figures(run, "some.json")
+    result = page.figures(run, "some.json")
     for expected in (
         "[every figure](../benchmarks/results/some.json)",
         "fusewire 0.1.0, litellm 1.2.3, portkey 3.2.1; LiteLLM with 1 worker process(es).",
@@ -101,8 +101,8 @@ def test_every_figure_is_shown() -> None:
         "| this machine, measured: pgbench, 16 sessions | 100 | 100 |  |",
         *(f"- {line}\n" for line in run["ratios"]),
     ):
-        assert expected in told
-    assert "Disturbed" not in told
+        assert expected in result
+    assert "Disturbed" not in result
 
 
 def test_every_table_is_one_and_every_chart_can_be_drawn() -> None:
@@ -118,9 +118,11 @@ def test_every_table_is_one_and_every_chart_can_be_drawn() -> None:
 
 
 def test_a_disturbed_run_and_a_missing_peer_are_said_so() -> None:
-    told = page.figures(_run(used_by_others_percent=10.1, missing=["Portkey's gateway took no part: x."]), "some.json")
-    assert "**Disturbed:** over 10 %" in told
-    assert "**Portkey's gateway took no part: x.**" in told
+    result = page.figures(
+        _run(used_by_others_percent=10.1, missing=["Portkey's gateway took no part: x."]), "some.json"
+    )
+    assert "**Disturbed:** over 10 %" in result
+    assert "**Portkey's gateway took no part: x.**" in result
 
 
 def test_what_is_written_by_hand_stays(tmp_path: Path) -> None:
@@ -128,11 +130,11 @@ def test_what_is_written_by_hand_stays(tmp_path: Path) -> None:
     file.write_text(f"# Head\n\n{page.BEGIN}\n\nof another run\n\n{page.END}\n\n## Foot\n")
     for _ in range(2):
         page.write(_run(), "some.json", file)
-    told = file.read_text()
-    assert told.startswith(f"# Head\n\n{page.BEGIN}\n\n2026-11-24")
-    assert told.endswith(f"{page.END}\n\n## Foot\n")
-    assert "another run" not in told
-    assert told.count("## Overshoot") == 1
+    result = file.read_text()
+    assert result.startswith(f"# Head\n\n{page.BEGIN}\n\n2026-11-24")
+    assert result.endswith(f"{page.END}\n\n## Foot\n")
+    assert "another run" not in result
+    assert result.count("## Overshoot") == 1
 
 
 def test_a_page_without_a_place_for_them_is_left_alone(tmp_path: Path) -> None:
@@ -149,9 +151,9 @@ def test_the_projects_page_has_a_place_for_them() -> None:
 
 
 def test_growth_is_drawn_from_the_decisions_own_table() -> None:
-    told = page.growth(page.GROWTH.read_text(encoding="utf-8"))
-    assert told.count("```mermaid") == 3
-    assert told.count('x-axis ["10,000 rows", "1,000,000 rows", "10,000,000 rows"]') == 3
+    result = page.growth(page.GROWTH.read_text(encoding="utf-8"))
+    assert result.count("```mermaid") == 3
+    assert result.count('x-axis ["10,000 rows", "1,000,000 rows", "10,000,000 rows"]') == 3
 
 
 def test_a_decision_without_its_table_is_told() -> None:

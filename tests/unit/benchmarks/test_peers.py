@@ -140,9 +140,9 @@ def test_bystanders_are_those_who_are_not_ours() -> None:
 
 
 def test_the_machine_is_described_without_its_name() -> None:
-    told = described()
-    assert told["cores"] == os.cpu_count()
-    assert os.uname().nodename not in str(told)
+    result = described()
+    assert result["cores"] == os.cpu_count()
+    assert os.uname().nodename not in str(result)
 
 
 def test_the_commit_is_told() -> None:

@@ -18,10 +18,10 @@ def test_its_rate_is_read() -> None:
     assert pgbench.rate(_TOLD.format(failed=0)) == 1234.56789
 
 
-@pytest.mark.parametrize("told", ["", "pgbench: error: aborted", _TOLD.format(failed=1)])
-def test_anything_else_is_no_rate(told: str) -> None:
+@pytest.mark.parametrize("row", ["", "pgbench: error: aborted", _TOLD.format(failed=1)])
+def test_anything_else_is_no_rate(row: str) -> None:
     with pytest.raises(BenchmarkError, match="no clean rate"):
-        pgbench.rate(told)
+        pgbench.rate(row)
 
 
 def test_an_argument_keeps_a_place_for_its_id() -> None:

@@ -101,8 +101,8 @@ def test_what_is_within_the_noise_makes_no_ratio() -> None:
     ("portkeys", "slots", "met"), [(2.5, 3.5, False), (3.0, 3.5, False), (3.1, 3.5, True), (2.5, 2.4, True)]
 )
 def test_portkey_adds_less_or_it_does_not(portkeys: float, slots: float, met: bool) -> None:
-    told = report.figures(_all(ours=3.0, theirs=9.0, portkeys=portkeys, slots=slots))
-    assert report.aims(told)[0] == {
+    result = report.figures(_all(ours=3.0, theirs=9.0, portkeys=portkeys, slots=slots))
+    assert report.aims(result)[0] == {
         "aim": "added p50 below Portkey's at 1 caller",
         "met": met,
         "found": f"2.00, with 8 slots {slots - 1:.2f}, against {portkeys - 1:.2f} ms; the shape alone 1.50",
@@ -111,9 +111,11 @@ def test_portkey_adds_less_or_it_does_not(portkeys: float, slots: float, met: bo
 
 @pytest.mark.parametrize(("calls", "met"), [(20, True), (19, False)])
 def test_five_times_litellms_calls_or_not(calls: int, met: bool) -> None:
-    told = report.figures(_all(ours=3.0, theirs=9.0, calls=calls))
-    assert report.aims(told)[1]["met"] is met
-    assert report.aims(told)[1]["found"] == f"{calls / 4:.1f} times, with 8 slots {calls / 4:.1f}; the shape alone 3.0"
+    result = report.figures(_all(ours=3.0, theirs=9.0, calls=calls))
+    assert report.aims(result)[1]["met"] is met
+    assert (
+        report.aims(result)[1]["found"] == f"{calls / 4:.1f} times, with 8 slots {calls / 4:.1f}; the shape alone 3.0"
+    )
 
 
 def test_a_peer_that_took_no_part_meets_and_misses_nothing() -> None:
@@ -124,8 +126,8 @@ def test_a_peer_that_took_no_part_meets_and_misses_nothing() -> None:
 
 
 def test_the_document_is_json_with_every_figure() -> None:
-    told = report.figures(_all(ours=3.0, theirs=9.0))
-    run = json.loads(json.dumps(report.document({"versions": {"fusewire": "0.1.0"}}, told)))
+    result = report.figures(_all(ours=3.0, theirs=9.0))
+    run = json.loads(json.dumps(report.document({"versions": {"fusewire": "0.1.0"}}, result)))
     assert run["versions"] == {"fusewire": "0.1.0"}
     assert run["scenarios"][_ONE]["portkey"]["calls_per_second"] == 10
-    assert (run["ratios"], run["aims"]) == (report.ratios(told), report.aims(told))
+    assert (run["ratios"], run["aims"]) == (report.ratios(result), report.aims(result))

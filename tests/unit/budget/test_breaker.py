@@ -2,20 +2,20 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fusewire import logs
-from fusewire.budget.breaker import Budget, Window, announce, announce_reset, ratio, sql_settings
+from fusewire.budget.breaker import Budget, Window, announce, announce_reset, ratio
+from fusewire.budget.wire import ExpiredRow, RolloverRow, WindowRow, sql_settings
 from fusewire.config import load_settings
 
-TOLD_WINDOW: dict[str, Any] = {
+ROW: WindowRow = {
     "id": 7,
     "opened_at": "2026-11-01T00:00:00.12345+00:00",
-    "opened_by": "month_end",
+    "opened_by": "period_end",
     "resets_at": "2026-12-01T09:00:00+09:00",
     "closed_at": None,
     "spent": Decimal("0.30"),
@@ -33,11 +33,11 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, object]
 
 
 def window(spent: str, reserved: str = "0") -> Window:
-    return Window.read(TOLD_WINDOW | {"spent": Decimal(spent), "reserved": Decimal(reserved)})
+    return Window.read({**ROW, "spent": Decimal(spent), "reserved": Decimal(reserved)})
 
 
 def test_a_window_is_read_exactly() -> None:
-    read = Window.read(TOLD_WINDOW)
+    read = Window.read(ROW)
     assert read.opened_at == datetime(2026, 11, 1, 0, 0, 0, 123450, tzinfo=UTC)
     assert read.resets_at == datetime(2026, 12, 1, tzinfo=UTC)
     assert (read.closed_at, read.spent, read.reserved) == (None, Decimal("0.3"), Decimal(0))
@@ -51,7 +51,7 @@ def test_a_window_is_read_exactly() -> None:
         "reserved_usd": Decimal(0),
         "request_count": 3,
     }
-    closed = Window.read(TOLD_WINDOW | {"closed_at": "2026-11-20T12:00:00+00:00"})
+    closed = Window.read({**ROW, "closed_at": "2026-11-20T12:00:00+00:00"})
     assert closed.public()["closed_at"] == "2026-11-20T12:00:00+00:00"
 
 
@@ -96,6 +96,7 @@ def test_the_statements_get_every_setting_of_the_budget_exactly() -> None:
             "AI_BUDGET_ALERT_THRESHOLD": "0.1",
             "AI_CIRCUIT_BREAKER_THRESHOLD": "0.2",
             "AI_BUDGET_TIMEZONE": "Asia/Tokyo",
+            "AI_REQUEST_TIMEOUT_SECONDS": "60",
             "AI_RESERVATION_TTL_SECONDS": "90",
         }
     )
@@ -110,19 +111,27 @@ def test_the_statements_get_every_setting_of_the_budget_exactly() -> None:
 
 
 def test_nothing_happened_is_no_event(events: list[tuple[str, dict[str, object]]]) -> None:
-    announce({"turned": None, "expired": None, "crossings": None})
+    announce({"rolled_over": None, "expired": None, "threshold_events": None})
     announce({})
     assert events == []
 
 
 def test_everything_that_happened_is_told_in_its_order(events: list[tuple[str, dict[str, object]]]) -> None:
-    entry = {"request_id": "r", "provider": "p", "model": "m", "tier": None, "key_id": "k", "attempt": 2, "cost": 1}
-    closed = TOLD_WINDOW | {"closed_at": "2026-12-01T00:00:00+00:00"}
+    entry: ExpiredRow = {
+        "request_id": "r",
+        "provider": "p",
+        "model": "m",
+        "tier": None,
+        "key_id": "k",
+        "attempt": 2,
+        "cost": 1,
+    }
+    closed: WindowRow = {**ROW, "closed_at": "2026-12-01T00:00:00+00:00"}
     announce(
         {
-            "turned": {"closed": closed, "opened": TOLD_WINDOW | {"id": 8}},
+            "rolled_over": {"closed": closed, "opened": {**ROW, "id": 8}},
             "expired": [entry],
-            "crossings": [
+            "threshold_events": [
                 {"state": "HALF_OPEN", "window_id": 8, "budget": "global", "spent": Decimal("0.8"), "limit": 1},
                 {"state": "OPEN", "window_id": 8, "budget": "global", "spent": Decimal("0.95"), "limit": 1},
             ],
@@ -141,8 +150,8 @@ def test_everything_that_happened_is_told_in_its_order(events: list[tuple[str, d
 
 
 def test_a_reset_says_who_from_where_and_why(events: list[tuple[str, dict[str, object]]]) -> None:
-    told = {"closed": TOLD_WINDOW, "opened": TOLD_WINDOW | {"id": 8}}
-    announce_reset("circuit_breaker.manual_reset", told, actor="key-1", source_ip="192.0.2.7", reason="because")
+    rollover: RolloverRow = {"closed": ROW, "opened": {**ROW, "id": 8}}
+    announce_reset("circuit_breaker.manual_reset", rollover, actor="key-1", source_ip="192.0.2.7", reason="because")
     assert [name for name, _ in events] == ["circuit_breaker.manual_reset", "audit"]
     assert events[0][1]["window_id"] == 8
     assert (events[1][1]["actor"], events[1][1]["source_ip"], events[1][1]["reason"]) == (

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fusewire.budget.breaker import Window
 from fusewire.budget.forecast import NONE_YET, DailySpend, Forecast, forecast
+from fusewire.budget.wire import DailySpendRow
 
 TODAY = date(2026, 11, 23)  # a Monday
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -21,7 +22,7 @@ amounts = st.decimals(0, 10**6, places=9)
 
 def window(spent: Decimal, resets_at: datetime = DECEMBER) -> Window:
     opened = datetime(2026, 11, 1, tzinfo=UTC)
-    return Window(1, opened, "month_end", resets_at, None, spent, Decimal(0), 0)
+    return Window(1, opened, "period_end", resets_at, None, spent, Decimal(0), 0)
 
 
 def history(*costs: Decimal, today: date = TODAY) -> DailySpend:
@@ -52,8 +53,8 @@ def test_fewer_than_seven_whole_days_say_nothing(days: int) -> None:
 @pytest.mark.parametrize("weeks", [1, 2, 3, 4])
 def test_a_week_like_the_last_ones_follows(weeks: int) -> None:
     # From Monday 23 November to Monday 30 November: a week and one Monday.
-    told = ahead(history(*WORKING_WEEK * weeks), spent=Decimal("400.25"))
-    assert told == Forecast(Decimal("400.25") + Decimal("150.5") + 10, None)
+    result = ahead(history(*WORKING_WEEK * weeks), spent=Decimal("400.25"))
+    assert result == Forecast(Decimal("400.25") + Decimal("150.5") + 10, None)
 
 
 def test_a_day_that_isnt_over_counts_by_what_is_left_of_it() -> None:
@@ -137,16 +138,16 @@ def test_it_runs_out_exactly_where_the_spending_meets_the_ceiling(
     costs: list[Decimal], spent: Decimal, limit: Decimal
 ) -> None:
     past, ceiling = history(*costs), limit * Decimal("0.95")
-    told = ahead(past, spent=spent, limit=limit)
-    assert told.month_end_usd is not None
+    result = ahead(past, spent=spent, limit=limit)
+    assert result.month_end_usd is not None
     slack = Decimal("0.001")  # a microsecond's spend, and the rounding
-    if told.exhausted_at is None:
-        assert told.month_end_usd <= ceiling + slack
-    elif told.exhausted_at == NOW:
+    if result.exhausted_at is None:
+        assert result.month_end_usd <= ceiling + slack
+    elif result.exhausted_at == NOW:
         assert spent >= ceiling - slack
     else:
-        assert NOW < told.exhausted_at < DECEMBER
-        met = ahead(past, spent=spent, end=told.exhausted_at).month_end_usd
+        assert NOW < result.exhausted_at < DECEMBER
+        met = ahead(past, spent=spent, end=result.exhausted_at).month_end_usd
         assert met is not None
         assert abs(met - ceiling) <= slack
 
@@ -158,8 +159,12 @@ def test_money_keeps_every_digit(whole: int, cents: int) -> None:
 
 
 def test_what_the_ledger_tells_is_read_exactly() -> None:
-    told = {"today": "2026-11-23", "since": "2026-11-01", "days": {"2026-11-22": Decimal("0.1"), "2026-11-23": 2}}
-    read = DailySpend.read(told)
+    row: DailySpendRow = {
+        "today": "2026-11-23",
+        "since": "2026-11-01",
+        "days": {"2026-11-22": Decimal("0.1"), "2026-11-23": 2},
+    }
+    read = DailySpend.read(row)
     assert read == DailySpend(TODAY, date(2026, 11, 1), {date(2026, 11, 22): Decimal("0.1"), TODAY: Decimal(2)})
     assert all(type(cost) is Decimal for cost in read.days.values())
-    assert DailySpend.read(told | {"since": None}).since is None
+    assert DailySpend.read({**row, "since": None}).since is None

@@ -1,76 +1,14 @@
 """What is sent to the gateway, and the one line for whatever may come back."""
 
 import json
-import threading
-from collections.abc import Iterator
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from cli.__main__ import main
 from cli.api import Api, ApiError, path_of
-
-Answer = tuple[int, dict[str, str], bytes]
-
-
-class Server(ThreadingHTTPServer):
-    """Answers what it is told to, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answers: list[Answer] = []
-        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def will(self, body: object, status: int = 200, **headers: str) -> None:
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.answers.append((status, {name.replace("_", "-"): value for name, value in headers.items()}, content))
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
-
-    def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        self.server.asked.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-        status, headers, content = self.server.answers.pop(0)
-        self.send_response(status)
-        for name, value in {"content-length": str(len(content)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST = do_PATCH = do_DELETE = _answer
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "FUSEWIRE_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    with Server() as made:
-        thread = threading.Thread(target=made.serve_forever, args=(0.01,))
-        thread.start()
-        monkeypatch.setenv("FUSEWIRE_URL", made.url)
-        yield made
-        made.shutdown()
-        thread.join()
-
-
-def refused(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """What a command that fails says: one line, and nothing on standard output."""
-    assert main(arguments) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("fusewire: ") and told.err.count("\n") == 1
-    return told.err
+from tests.unit.cli.conftest import Server, refused
 
 
 @pytest.mark.parametrize("end", ["", "/", "/api/v1", "/api/v1/"])
@@ -83,8 +21,8 @@ def test_the_url_may_have_the_bases_path_or_not(server: Server, end: str) -> Non
 def test_the_key_is_sent_and_money_goes_and_comes_with_every_digit(server: Server) -> None:
     server.will(b'{"cost_usd": 0.10000000000000000001}')
     api = Api({"FUSEWIRE_URL": server.url, "FUSEWIRE_KEY": "fw_secret"})
-    told = api.change("PATCH", "/admin/keys/k", {"monthly_budget_usd": Decimal("80.000001")})
-    assert told == {"cost_usd": Decimal("0.10000000000000000001")}
+    result = api.change("PATCH", "/admin/keys/k", {"monthly_budget_usd": Decimal("80.000001")})
+    assert result == {"cost_usd": Decimal("0.10000000000000000001")}
     [(method, _, headers, body)] = server.asked
     assert (method, headers["authorization"], body) == (
         "PATCH",
@@ -165,6 +103,21 @@ KEY = "key_1"
 Sent = tuple[str, str, Any]
 CASES: list[tuple[list[str], Sent]] = [
     (["budget"], ("GET", "/admin/budget", None)),
+    (["budget", "adjust", "--amount", "-0.10", "--reason", "r", "--yes"],
+     ("POST", "/admin/budget/adjustments", {"amount_usd": Decimal("-0.10"), "reason": "r"})),
+    (["budget", "adjust", "--amount", "7", "--reason", "r", "--window", "3", "--yes"],
+     ("POST", "/admin/budget/adjustments", {"amount_usd": 7, "reason": "r", "window_id": 3})),
+    (["budget", "adjustments", "--window", "3"], ("GET", "/admin/budget/adjustments?limit=20&window_id=3", None)),
+    (["prices", "list", "--status", "staged"], ("GET", "/admin/prices?limit=100&status=staged", None)),
+    (["prices", "add", "openai/a/b", '{"input_mtok": 0.10, "output_mtok": 1}', "--from", "2099-01-01T00:00:00Z",
+      "--yes"],
+     ("POST", "/admin/prices", {
+         "provider": "openai", "model": "a/b", "price": {"input_mtok": Decimal("0.10"), "output_mtok": 1},
+         "effective_from": "2099-01-01T00:00:00Z"})),
+    (["prices", "remove", "p", "--yes"], ("DELETE", "/admin/prices/p", None)),
+    (["prices", "apply", "p", "--yes"], ("POST", "/admin/prices/p", {})),
+    (["allowances", "list"], ("GET", "/admin/allowances?limit=100", None)),
+    (["allowances", "remove", "vllm/Org/a b", "--yes"], ("DELETE", "/admin/allowances/vllm/Org/a%20b", None)),
     (["reset", "--yes"], ("POST", "/admin/budget/reset", {})),
     (["reset", "--yes", "--reason", "r"], ("POST", "/admin/budget/reset", {"reason": "r"})),
     (["providers", "--probe"], ("GET", "/admin/providers?probe=true", None)),
@@ -200,14 +153,22 @@ def test_a_command_asks_for_just_this(
     server.will(answer)
     assert main([*arguments, "--json"]) == 0
     [(method, path, _, body)] = server.asked
-    told = json.loads(body, parse_float=Decimal) if body else None
-    assert (method, path, told) == (sent[0], f"/api/v1{sent[1]}", sent[2])
+    result = json.loads(body, parse_float=Decimal) if body else None
+    assert (method, path, result) == (sent[0], f"/api/v1{sent[1]}", sent[2])
     assert json.loads(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["reset"], ["keys", "revoke", KEY], ["keys", "reset", KEY]],
+    [
+        ["reset"],
+        ["keys", "revoke", KEY],
+        ["keys", "reset", KEY],
+        ["budget", "adjust", "--amount", "1", "--reason", "r"],
+        ["prices", "remove", "p"],
+        ["prices", "apply", "p"],
+        ["prices", "add", "openai/m", "{}"],
+    ],
 )
 def test_what_cant_be_taken_back_wants_a_yes_where_nobody_can_be_asked(
     server: Server, capsys: pytest.CaptureFixture[str], arguments: list[str], monkeypatch: pytest.MonkeyPatch
@@ -221,6 +182,15 @@ def test_what_cant_be_taken_back_wants_a_yes_where_nobody_can_be_asked(
     ("arguments", "named"),
     [
         (["keys", "create", "x", "--budget", "much"], "--budget"),
+        (["budget", "adjust", "--amount", "much", "--reason", "r"], "--amount"),
+        (["prices", "add", "gpt-4o", "{}"], "provider/model"),
+        (["prices", "add", "openai/gpt-4o", "5"], "JSON object"),
+        (["prices", "apply"], "--all"),
+        (["prices", "apply", "p", "--all"], "--all"),
+        (["prices", "pull"], "FUSEWIRE_PRICE_SOURCE"),
+        (["prices", "pull", "/nowhere"], "/nowhere"),
+        (["prices", "pull", "http://example.com/data.json"], "https"),
+        (["budget", "adjust", "--amount", "NaN", "--reason", "r"], "--amount"),
         (["keys", "create", "x", "--budget", "Infinity"], "--budget"),
         (["keys", "create", "x", "--requests", "1.5"], "--requests"),
         (["keys", "create", "x", "--tag", "a"], "--tag"),
@@ -243,16 +213,16 @@ def test_a_command_line_that_isnt_understood_is_told_in_one_line(
     capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     assert main(arguments) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1 and "--help" in told.err
+    message = capsys.readouterr()
+    assert message.out == ""
+    assert message.err.count("\n") == 1 and "--help" in message.err
 
 
 def test_help_is_what_is_shown_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
-    told = capsys.readouterr().out
+    message = capsys.readouterr().out
     for word in ("budget", "reset", "keys", "usage", "calls", "providers", "audit", "FUSEWIRE_URL", "FUSEWIRE_KEY"):
-        assert word in told
+        assert word in message
 
 
 def test_a_new_keys_secret_is_alone_on_its_line(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
@@ -261,3 +231,25 @@ def test_a_new_keys_secret_is_alone_on_its_line(server: Server, capsys: pytest.C
     first, *others = capsys.readouterr().out.splitlines()
     assert first == "fw_secret"
     assert not [line for line in others if "fw_secret" in line]
+
+
+def test_whatever_the_api_says_of_a_key_is_shown(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    server.will(
+        {
+            "id": KEY,
+            "an_attribute_of_tomorrow": 7,
+            "tags": {"team": "a"},
+            "secrets": [{"prefix": "fw_old"}],
+            "window": {"id": 1, "resets_at": "2026-12-01T00:00:00+00:00"},
+            "minute": None,
+        }
+    )
+    assert main(["keys", "show", KEY]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["id", KEY],
+        ["an_attribute_of_tomorrow", "7"],
+        ["tags", "team=a"],
+        ["window.id", "1"],
+        ["window.resets_at", "2026-12-01", "00:00:00+00:00"],
+        ["minute", "-"],
+    ]

@@ -80,5 +80,5 @@ def test_facts_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_is_one_document_with_every_digit(capsys: pytest.CaptureFixture[str]) -> None:
     show.as_json({"cost_usd": Decimal("0.10000000000000000001"), "name": "é"})
     printed = capsys.readouterr().out
-    told = json.loads(printed, parse_float=Decimal)
-    assert told == {"cost_usd": Decimal("0.10000000000000000001"), "name": "é"}
+    body = json.loads(printed, parse_float=Decimal)
+    assert body == {"cost_usd": Decimal("0.10000000000000000001"), "name": "é"}

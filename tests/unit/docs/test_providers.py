@@ -2,95 +2,50 @@
 
 import ast
 import io
-import re
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
 
-from fusewire.ai import vocabulary
 from fusewire.ai.failures import FailureKind
-from fusewire.ai.providers import anthropic_answers, aws_answers
-from fusewire.ai.registry import Registry
-from fusewire.ai.vocabulary import ChatRequest, shapes
+from fusewire.ai.providers.anthropic import response as anthropic_response
+from fusewire.ai.providers.bedrock import response as bedrock_response
+from fusewire.ai.schema import ChatRequest
 from fusewire.config import load_settings
 from fusewire.services import assemble
+from scripts.provider_docs.documents import made
+from scripts.provider_docs.examples import examples, request
+from scripts.provider_docs.mapping import ids, model_of, provider
 from tests.integration.ai.test_stranger import FILE
+from tests.support import documents
 from tests.support.documents import PROJECT, Block, blocks, code, prose, table
-from tests.unit.docs.mapping import FIELDS, MODELS, body, names, provider, request, verdict
 
 PROVIDERS = PROJECT / "docs/providers.md"
-VERDICTS = {"mapped", "refused", "dropped"}
-_MODEL = re.compile(r"(anthropic\.)?claude-[\w.-]+|(amazon|meta)\.[\w.:-]+|gemini-[\w.-]+")
-_OUR_OWN = {"model", "stream", "stream_options"}
-# What a row's own request can't do without, and what is empty in every request.
-_STRUCTURE = {
-    "type", "text", "url", "id", "index", "function", "arguments", "description", "parameters", "ttl", "json_schema",
-    "annotations", "audio", "function_call",
+NOT_SENT = {
+    "model", "stream", "stream_options", "store", "modalities", "audio", "moderation", "functions", "function_call",
 }  # fmt: skip
 
 
-def mapping_rows() -> Iterator[tuple[list[str], dict[str, str]]]:
-    """The fields of each row, and its cells by provider."""
-    head, *rows = table_with_head()
-    for row in rows:
-        fields = [name for name in code(row[0]) if not name.isupper()]
-        yield fields, dict(zip(head[1:], row[1:], strict=True))
+@pytest.mark.parametrize("file", list(made()), ids=lambda file: file.name)
+def test_what_is_made_from_the_providers_is_up_to_date(file: Path) -> None:
+    assert made()[file] == file.read_text(encoding="utf-8"), f"{file.name} is out of date: run `make docs`"
 
 
-def table_with_head() -> list[tuple[str, ...]]:
-    head = ("field", *MODELS)
-    assert f"| {' | '.join(head)} |" in PROVIDERS.read_text(encoding="utf-8")
-    return [head, *table(PROVIDERS, len(head), under="requests")]
+def test_the_table_has_a_row_for_every_field_and_a_column_for_every_provider() -> None:
+    head, *rows = [row for row in documents.rows(PROVIDERS.read_text(encoding="utf-8")) if len(row) == len(ids()) + 1]
+    assert head == ("field", *ids())
+    assert [code(row[0])[0] for row in rows] == [example.label for example in examples()]
 
 
-def cells() -> Iterator[tuple[str, str, str]]:
-    for fields, row in mapping_rows():
-        for name, cell in row.items():
-            for field in fields:
-                yield field, name, cell
+def test_the_fields_that_are_not_in_the_table_are_named() -> None:
+    shown = set(code(prose(PROVIDERS).partition("| field | azure")[0]))
+    assert shown >= NOT_SENT
+    labels = " ".join(example.label + example.note for example in examples())
+    assert {name for name in ChatRequest.model_fields if name not in labels} == NOT_SENT
 
 
-@pytest.mark.parametrize(("field", "name", "cell"), list(cells()))
-def test_a_cell_says_what_the_provider_does(field: str, name: str, cell: str) -> None:
-    clauses = re.findall(r"`(mapped|refused|dropped)`(.*?)(?=`(?:mapped|refused|dropped)`|$)", cell)
-    assert clauses and cell.startswith("`"), cell
-    for place, (said, how) in enumerate(clauses):
-        tokens = code(how)
-        settings = [token for token in tokens if token.isupper()]
-        models = [token for token in tokens if _MODEL.fullmatch(token)]
-        assert place == 0 or settings or models, f"{cell}: of what is the second verdict?"
-        asked = provider(name, settings[0] if settings else None)
-        for model in models or [MODELS[name]]:
-            assert verdict(asked, FIELDS[field], model) == said, model
-            if said == "mapped":
-                sent = set(names(body(asked, FIELDS[field].given, model)))
-                told = [token for token in tokens if token not in (*settings, *models)]
-                assert set(told) <= sent, f"{set(told) - sent} isn't in {sorted(sent)}"
-
-
-def test_every_field_of_a_request_has_its_row() -> None:
-    rows = [field for fields, _ in mapping_rows() for field in fields]
-    assert sorted(rows) == sorted(FIELDS)
-    roots = {re.split(r"[.:]", field)[0] for field in rows}
-    assert roots - {"cache_control"} == ChatRequest.model_fields.keys() - _OUR_OWN
-    told = set(code(prose(PROVIDERS).partition("| field | azure")[0]))
-    assert told >= _OUR_OWN
-
-
-def test_every_field_within_messages_and_tools_has_its_row() -> None:
-    rows = {part for fields, _ in mapping_rows() for field in fields for part in re.split(r"[.:] ?", field)}
-    elsewhere = {ChatRequest, vocabulary.EmbeddingRequest, vocabulary.StreamOptions}
-    asked = {*shapes.Asked.__subclasses__()} - elsewhere
-    assert len(asked) > 10
-    within = {name for kind in asked for name in kind.model_fields}
-    assert within - _STRUCTURE - {"schema_"} <= rows
-
-
-def test_the_columns_are_the_registered_providers() -> None:
-    assert tuple(MODELS) == Registry(load_settings({})).ids()
-    open_questions = [code(row[0])[0] for row in table(PROVIDERS, 2, under="what-is-proven-and-what-isnt")]
-    assert open_questions == list(MODELS)
+def test_the_open_questions_are_of_registered_providers() -> None:
+    assert {code(row[0])[0] for row in table(PROVIDERS, 2, under="what-is-proven-and-what-isnt")} <= {*ids()}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +59,7 @@ def test_the_columns_are_the_registered_providers() -> None:
 )
 def test_values_that_are_refused_where_the_field_is_mapped(fields: dict[str, object], refused_by: set[str]) -> None:
     asked = request({"messages": [{"role": "user", "content": "Hello"}], **fields})
-    refusals = {name for name, model in MODELS.items() if provider(name).unsupported(asked, model) == tuple(fields)}
+    refusals = {name for name in ids() if provider(name).unsupported(asked, model_of(name)) == tuple(fields)}
     assert refusals == refused_by
 
 
@@ -114,9 +69,9 @@ def test_values_that_are_refused_where_the_field_is_mapped(fields: dict[str, obj
 def test_finish_reasons() -> None:
     rows = table(PROVIDERS, 3, under="answers")
     aws = {theirs: code(row[0])[0] for row in rows for theirs in code(row[1])}
-    assert aws == aws_answers._FINISH
+    assert aws == bedrock_response._FINISH
     anthropic = {theirs: code(row[0])[0] for row in rows for theirs in code(row[2].partition(", with")[0])}
-    assert anthropic == anthropic_answers._FINISHED
+    assert anthropic == anthropic_response._FINISHED
 
 
 AWS_USAGE = {
@@ -137,17 +92,13 @@ ANTHROPIC_USAGE = {
 
 
 def test_usage() -> None:
-    aws = aws_answers._usage(
-        aws_answers._TokenUsage.model_validate(
-            AWS_USAGE | {"cacheDetails": [{"ttl": "1h", "inputTokens": 110}, {"ttl": "5m", "inputTokens": 590}]}
-        )
-    )
-    anthropic = anthropic_answers.usage_of(
-        anthropic_answers._Usage.model_validate(
-            ANTHROPIC_USAGE
-            | {"cache_creation": {"ephemeral_1h_input_tokens": 110, "ephemeral_5m_input_tokens": 590}}
-            | {"output_tokens_details": {"thinking_tokens": 13}}
-        )
+    by_age = [{"ttl": "1h", "inputTokens": 110}, {"ttl": "5m", "inputTokens": 590}]
+    aws = bedrock_response.usage_of({"usage": AWS_USAGE | {"cacheDetails": by_age}}, has_content=True)
+    anthropic = anthropic_response.usage_of(
+        ANTHROPIC_USAGE
+        | {"cache_creation": {"ephemeral_1h_input_tokens": 110, "ephemeral_5m_input_tokens": 590}}
+        | {"output_tokens_details": {"thinking_tokens": 13}},
+        has_content=True,
     )
     for column, read, theirs in ((1, aws, AWS_USAGE), (2, anthropic, ANTHROPIC_USAGE)):
         assert read is not None
@@ -168,7 +119,7 @@ def test_failures_are_of_kinds_that_exist() -> None:
 
 
 def table_of_failures() -> list[tuple[str, ...]]:
-    text = PROVIDERS.read_text(encoding="utf-8").partition("| what the vendor says | kind |")[2]
+    text = PROVIDERS.read_text(encoding="utf-8").partition("| the vendor's response | kind |")[2]
     lines = text.partition("\n\n")[0].splitlines()[2:]
     found = [tuple(cell.strip() for cell in line.strip("|").split(" | ")) for line in lines]
     assert len(found) > 10
@@ -183,20 +134,15 @@ def settings_blocks() -> list[Block]:
 
 
 def test_the_settings_that_are_shown_are_enough_for_each_provider() -> None:
-    shown = settings_blocks()
-    assert len(shown) == len(MODELS)
-    for name, block in zip(MODELS, shown, strict=True):
+    configured = []
+    for block in settings_blocks():
         given = {k: v for k, v in dotenv_values(stream=io.StringIO(block.text), interpolate=False).items() if v}
         core = assemble(load_settings(given))
-        registry = core.registry
-        assert list(registry.configured) == [name], block.place
-        assert core.prices.price(name, registry.get(name).tier_model("sota") or "")
-        assert [each for each in registry.ids() if given.keys() & variables_of(registry, each)] == [name]
-
-
-def variables_of(registry: Registry, name: str) -> set[str | None]:
-    declared = registry.get(name).variables
-    return {declared.endpoint, declared.credential, declared.sota, declared.embedding, *declared.required} - {None}
+        [name] = core.registry.configured
+        configured.append(name)
+        assert core.prices.price(name, core.registry.get(name).tier_model("sota") or "")
+        assert [each for each in ids() if given.keys() & set(provider(each).variables.names())] == [name]
+    assert sorted(configured) == sorted(ids())
 
 
 def test_the_provider_that_is_added_is_the_one_that_a_test_adds() -> None:

@@ -1,12 +1,13 @@
 """`events/`: one sample per route and trigger, in the shape in which AWS sends them."""
 
-import ast
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.routes import handled_by
 
 ROOT = Path(__file__).parents[3]
 SAMPLES: dict[str, dict[str, Any]] = {
@@ -22,19 +23,6 @@ REST_KEYS = {
 }  # fmt: skip
 
 
-def routes(function: str) -> set[tuple[str, str]]:
-    """(method, path) of every route decorator."""
-    found = set()
-    for node in ast.walk(ast.parse((ROOT / "functions" / function / "app.py").read_text())):
-        if isinstance(node, ast.FunctionDef):
-            for decorator in node.decorator_list:
-                if isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Attribute):
-                    route = decorator.args[0]
-                    assert isinstance(route, ast.Constant)
-                    found.add((decorator.func.attr.upper(), re.sub(r"<(\w+)>", r"{\1}", str(route.value))))
-    return found
-
-
 def samples_of(function: str) -> list[str]:
     """A sample is named after its function, with more words where the function has more than one."""
     owners = {name: max((f for f in FUNCTIONS if name.startswith(f)), key=len, default="") for name in SAMPLES}
@@ -43,8 +31,9 @@ def samples_of(function: str) -> list[str]:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_route_has_exactly_one_sample(function: str) -> None:
-    told = [(REST[name]["httpMethod"], REST[name]["resource"]) for name in samples_of(function) if name in REST]
-    assert sorted(told) == sorted(routes(function))
+    result = [(REST[name]["httpMethod"], REST[name]["resource"]) for name in samples_of(function) if name in REST]
+    handled = [(route.method, route.path) for route in handled_by(ROOT / "functions" / function / "app.py")]
+    assert sorted(result) == sorted(handled)
     assert samples_of(function), "another trigger has its sample too"
 
 
@@ -79,8 +68,8 @@ def test_the_authorizers_sample_is_a_request_without_its_body() -> None:
 
 def test_the_schedules_sample_is_what_the_template_sends() -> None:
     template = (ROOT / "infra/template.yaml").read_text()
-    (told,) = re.findall(r"Input: '(\{.*\})'", template)
-    sent = json.loads(told)
+    (result,) = re.findall(r"Input: '(\{.*\})'", template)
+    sent = json.loads(result)
     assert sent == {"time": "<aws.scheduler.scheduled-time>"}
     assert set(SAMPLES["monthly_reset"]) == set(sent)
     assert re.fullmatch(r"\d{4}-\d\d-01T00:00:00Z", SAMPLES["monthly_reset"]["time"])

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusewire.ai.vocabulary import AnsweredMessage, StreamChunk
+from fusewire.ai.schema import ResponseMessage, StreamChunk
 from fusewire.http.blocks import BlockReader, Step, blocks_of
 
 
@@ -107,7 +107,7 @@ def test_the_reader_keeps_how_it_ended_and_the_usage() -> None:
 
 
 def test_a_whole_answers_blocks() -> None:
-    message = AnsweredMessage.model_validate(
+    message = ResponseMessage.model_validate(
         {
             "content": "Paris",
             "reasoning_content": "hm",
@@ -121,7 +121,7 @@ def test_a_whole_answers_blocks() -> None:
         ("refusal", "", "", "no", None),
         ("tool", "c0", "f", "{}", {"a": 1}),
     ]
-    assert blocks_of(AnsweredMessage(content="")) == []
+    assert blocks_of(ResponseMessage(content="")) == []
 
 
 pieces = st.one_of(
@@ -139,7 +139,7 @@ pieces = st.one_of(
 def test_blocks_never_overlap_and_texts_arrive_whole(deltas: list[dict[str, Any]]) -> None:
     steps = read(*deltas)
     open_block = None
-    told: dict[str, str] = {}
+    result: dict[str, str] = {}
     for step in steps:
         if step.what == "begins":
             assert open_block is None
@@ -147,14 +147,14 @@ def test_blocks_never_overlap_and_texts_arrive_whole(deltas: list[dict[str, Any]
         assert step.block is open_block
         if step.what == "goes_on":
             kind = step.block.name or step.block.kind
-            told[kind] = told.get(kind, "") + step.text
+            result[kind] = result.get(kind, "") + step.text
         if step.what == "ends":
             open_block = None
     assert open_block is None
     for kind in ("content", "reasoning_content"):
         said = "".join(delta.get(kind) or "" for delta in deltas)
-        assert told.get({"content": "text", "reasoning_content": "thinking"}[kind], "") == said
-    calls = {name for name in told if name.startswith("f")}
+        assert result.get({"content": "text", "reasoning_content": "thinking"}[kind], "") == said
+    calls = {name for name in result if name.startswith("f")}
     sent = {
         f"f{tool['index']}"
         for delta in deltas
@@ -162,3 +162,37 @@ def test_blocks_never_overlap_and_texts_arrive_whole(deltas: list[dict[str, Any]
         if "arguments" in tool["function"]
     }
     assert calls == sent
+
+
+def test_a_signature_ends_a_thought() -> None:
+    signed = {"thinking_blocks": [{"type": "thinking", "signature": "c2ln"}]}
+    hidden = {"thinking_blocks": [{"type": "redacted_thinking", "data": "RXF6"}]}
+    steps = read({"reasoning_content": "hm"}, signed, hidden, signed, {"reasoning_content": "so"}, {"content": "Pa"})
+    blocks = [step.block for step in steps if step.what == "ends"]
+    assert [(b.kind, b.text, b.signature, b.encrypted) for b in blocks] == [
+        ("thinking", "hm", "c2ln", ""),
+        ("thinking", "", "", "RXF6"),
+        ("thinking", "", "c2ln", ""),
+        ("thinking", "so", "", ""),
+        ("text", "Pa", "", ""),
+    ]
+
+
+def test_a_whole_answers_thoughts_stand_at_their_places() -> None:
+    message = ResponseMessage.model_validate(
+        {
+            "content": "onetwo",
+            "texts": ["one", "two"],
+            "reasoning_content": "hm",
+            "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}],
+            "thinking_blocks": [
+                {"type": "thinking", "thinking": "hm", "signature": "c2ln", "place": 0},
+                {"type": "redacted_thinking", "data": "RXF6", "place": 2},
+            ],
+        }
+    )
+    assert [block.text or block.encrypted for block in blocks_of(message)] == ["hm", "one", "RXF6", "two", "{}"]
+    assert "texts" not in message.model_dump()
+    assert message.model_dump(exclude_none=True)["thinking_blocks"][0] == {
+        "type": "thinking", "thinking": "hm", "signature": "c2ln",
+    }  # fmt: skip

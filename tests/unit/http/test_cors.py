@@ -5,9 +5,9 @@ import httpx2
 import openai
 import pytest
 
-from fusewire.http.cors import ALLOWED_HEADERS
+from fusewire.http import headers
 
-ALLOWED = {name.lower() for name in ALLOWED_HEADERS}
+ALLOWED = {name.lower() for name in headers.ALLOWED}
 # Seen of the browser builds of openai 6.49.0 and @anthropic-ai/sdk 1.14.0: calls, streams, helpers, retries.
 FROM_BROWSERS = {
     "openai": "authorization content-type openai-organization openai-project user-agent x-stainless-arch "

@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from fusewire.errors import (
+    AllowanceNotFoundError,
     AllProvidersFailedError,
     AuthenticationError,
     BudgetExceededError,
@@ -20,21 +21,28 @@ from fusewire.errors import (
     InvalidRequestError,
     KeyNotFoundError,
     LedgerUnavailableError,
+    ModelNotBoundedError,
     ModelNotFoundError,
     ModelNotPricedError,
     NoEligibleProviderError,
     PermissionDeniedError,
+    PreviousResponseNotFoundError,
+    PriceNotFoundError,
     ProviderOutcome,
     RateLimitedError,
+    RepeatedRefusalError,
     RequestTooLargeError,
+    ResponseNotFoundError,
     SecretsUnavailableError,
     UnsupportedParameterError,
     usd,
 )
-from fusewire.http.errors import body_of, headers_of
+from fusewire.http.errors import error_body
+from fusewire.http.headers import error_headers
 
 RESETS = datetime(2027, 1, 1, tzinfo=UTC)
-SILENT = ProviderOutcome("azure", "gpt-4o", "read_timeout", "azure didn't answer in time")
+REFUSED = ProviderOutcome("azure", "gpt-4o", "credential_rejected", "azure rejected the credential")
+SILENT = ProviderOutcome("azure", "gpt-4o", "read_timeout", "azure didn't answer in time", is_passing=True)
 COMES_BACK = ProviderOutcome("openai", "gpt-4o", "rate_limited", "openai is throttling (HTTP 429)", 7.2)
 LATER = ProviderOutcome("ollama", "smol", "overloaded", "ollama is unavailable (HTTP 503)", 90)
 
@@ -44,9 +52,15 @@ ROWS: list[tuple[FusewireError, int, str, str, str | None, str | None]] = [
     (InvalidRequestError("?", param="n"), 400, "invalid_request_error", "invalid_request_error", "false", None),
     (UnsupportedParameterError("?", param="n"), 400, "unsupported_parameter", "invalid_request_error", "false", None),
     (ModelNotPricedError("azure", "x"), 400, "model_not_priced", "invalid_request_error", "false", None),
+    (ModelNotBoundedError("azure", "x"), 400, "model_not_bounded", "invalid_request_error", "false", None),
     (ContentPolicyError("?"), 400, "content_policy_violation", "invalid_request_error", "false", None),
+    (RepeatedRefusalError("azure", "m", 3, 42), 400, "repeated_refusal", "invalid_request_error", "false", "42"),
     (CallNotFoundError("?"), 404, "call_not_found", "invalid_request_error", "false", None),
     (KeyNotFoundError("?"), 404, "key_not_found", "invalid_request_error", "false", None),
+    (PriceNotFoundError("?"), 404, "price_not_found", "invalid_request_error", "false", None),
+    (AllowanceNotFoundError("?"), 404, "allowance_not_found", "invalid_request_error", "false", None),
+    (ResponseNotFoundError("?"), 404, "response_not_found", "invalid_request_error", "false", None),
+    (PreviousResponseNotFoundError("?"), 400, "previous_response_not_found", "invalid_request_error", "false", None),
     (ModelNotFoundError("?", param="model"), 404, "model_not_found", "invalid_request_error", "false", None),
     (RequestTooLargeError("?"), 413, "request_too_large", "invalid_request_error", "false", None),
     (AuthenticationError("?"), 401, "invalid_api_key", "authentication_error", "false", None),
@@ -69,8 +83,9 @@ ROWS: list[tuple[FusewireError, int, str, str, str | None, str | None]] = [
         "42",
     ),
     (NoEligibleProviderError("?"), 503, "no_eligible_provider", "server_error", "false", None),
-    (AllProvidersFailedError([SILENT]), 503, "all_providers_failed", "server_error", "false", None),
-    (AllProvidersFailedError([SILENT, COMES_BACK, LATER]), 503, "all_providers_failed", "server_error", None, "8"),
+    (AllProvidersFailedError([REFUSED]), 503, "all_providers_failed", "server_error", "false", None),
+    (AllProvidersFailedError([REFUSED, SILENT]), 503, "all_providers_failed", "server_error", "true", None),
+    (AllProvidersFailedError([SILENT, COMES_BACK, LATER]), 503, "all_providers_failed", "server_error", "true", "8"),
     (SecretsUnavailableError("AccessDenied"), 503, "secrets_unavailable", "server_error", "true", "1"),
     (LedgerUnavailableError("?"), 503, "ledger_unavailable", "server_error", "true", "1"),
     (DeadlineExceededError("?"), 504, "deadline_exceeded", "server_error", "false", None),
@@ -101,22 +116,27 @@ def test_an_error_becomes_its_status_body_and_headers(
 ) -> None:
     error, status, code, kind, should_retry, retry_after = row
     assert error.status == status
-    told: Any = body_of(error)["error"]
-    assert (told["code"], told["type"], told["message"], told["param"]) == (code, kind, error.message, error.param)
-    headers = headers_of(error)
+    result: Any = error_body(error)["error"]
+    assert (result["code"], result["type"], result["message"], result["param"]) == (
+        code,
+        kind,
+        error.message,
+        error.param,
+    )
+    headers = error_headers(error)
     assert headers.get("x-should-retry") == should_retry
     assert headers.get("Retry-After") == retry_after
 
 
 def test_a_used_up_budget_says_which_and_until_when() -> None:
-    told: Any = body_of(BudgetExceededError("?", budget="key_1", resets_at=RESETS))["error"]
-    assert (told["budget"], told["resets_at"]) == ("key_1", "2027-01-01T00:00:00+00:00")
+    result: Any = error_body(BudgetExceededError("?", budget="key_1", resets_at=RESETS))["error"]
+    assert (result["budget"], result["resets_at"]) == ("key_1", "2027-01-01T00:00:00+00:00")
 
 
 def test_an_exhausted_chain_tells_each_outcome() -> None:
     error = AllProvidersFailedError([SILENT, COMES_BACK])
-    told: Any = body_of(error)["error"]
-    assert told["providers"] == [
+    result: Any = error_body(error)["error"]
+    assert result["providers"] == [
         {"provider": "azure", "model": "gpt-4o", "kind": "read_timeout", "message": SILENT.message},
         {"provider": "openai", "model": "gpt-4o", "kind": "rate_limited", "message": COMES_BACK.message},
     ]
@@ -126,7 +146,7 @@ def test_an_exhausted_chain_tells_each_outcome() -> None:
 
 @pytest.mark.parametrize(("seconds", "header"), [(0, "1"), (0.2, "1"), (1, "1"), (1.01, "2"), (59.5, "60")])
 def test_retry_after_is_whole_seconds_rounded_up(seconds: float, header: str) -> None:
-    assert headers_of(FusewireError("?", retry_after=seconds))["Retry-After"] == header
+    assert error_headers(FusewireError("?", retry_after=seconds))["Retry-After"] == header
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{type(row[0]).__name__}")
@@ -137,7 +157,7 @@ def test_openais_sdk_raises_its_own_exception_and_retries_as_told(
 
     error, status, code, _, should_retry, _ = row
     response = httpx2.Response(
-        status, json=body_of(error), headers=headers_of(error), request=httpx2.Request("POST", "http://x.invalid")
+        status, json=error_body(error), headers=error_headers(error), request=httpx2.Request("POST", "http://x.invalid")
     )
     with openai.OpenAI(api_key="k", base_url="http://x.invalid") as client:
         raised = client._make_status_error_from_response(response)

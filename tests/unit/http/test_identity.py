@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from fusewire.ai.tiers import EVERYTHING, Allowance
+from fusewire.ai.permissions import EVERYTHING, Permissions
 from fusewire.config import load_settings
 from fusewire.errors import AuthenticationError, PermissionDeniedError
-from fusewire.http.identity import OPEN, Identity, identity_of, refuse_strange_page
+from fusewire.http.identity import OPEN, Identity, identity_of, refuse_unknown_page
 
 KEYS = load_settings({"AUTH_MODE": "keys"})
-SOME = Identity("key_1", frozenset({"complete"}), Allowance(("sota", "openai/*"), ("public",)))
+SOME = Identity("key_1", frozenset({"complete"}), Permissions(("sota", "openai/*"), ("public",)))
 
 
 def event(authorizer: object) -> dict[str, Any]:
@@ -41,13 +41,17 @@ def test_a_context_without_scopes_is_a_bug_and_lets_nobody_in() -> None:
         identity_of(event({"key_id": "key_1"}), KEYS)
 
 
-def test_in_open_mode_everybody_is_an_admin_whatever_the_event_says() -> None:
+def test_in_open_mode_whoever_sends_no_key_is_an_admin() -> None:
     settings = load_settings({"AUTH_MODE": "open"})
-    for told in ({}, event(SOME.context())):
-        identity = identity_of(told, settings)
+    for result in ({}, event(None), event({}), {"requestContext": None}):
+        identity = identity_of(result, settings)
         assert identity is OPEN
         assert (identity.actor, identity.key_id, identity.is_admin) == ("open", None, True)
-        assert identity.allowance == EVERYTHING
+        assert identity.permissions == EVERYTHING
+
+
+def test_in_open_mode_a_key_that_was_checked_counts() -> None:
+    assert identity_of(event(SOME.context()), load_settings({"AUTH_MODE": "open"})) == SOME
 
 
 STRANGE = ["https://evil.example", "null", "http://localhost.evil.example", "http://127.0.0.1.evil.example:8000", "x:["]
@@ -58,24 +62,24 @@ def test_in_open_mode_a_page_that_nobody_knows_changes_nothing(origin: str) -> N
     settings = load_settings({"AUTH_MODE": "open", "CORS_ORIGINS": "https://app.example"})
     for site in ("cross-site", None):
         with pytest.raises(PermissionDeniedError, match="CORS_ORIGINS"):
-            refuse_strange_page(origin, site, settings)
-    refuse_strange_page(origin, "cross-site", KEYS)  # no page has a key by itself
-    refuse_strange_page(origin, "cross-site", load_settings({"AUTH_MODE": "open", "CORS_ORIGINS": "*"}))
+            refuse_unknown_page(origin, site, settings)
+    refuse_unknown_page(origin, "cross-site", KEYS)  # no page has a key by itself
+    refuse_unknown_page(origin, "cross-site", load_settings({"AUTH_MODE": "open", "CORS_ORIGINS": "*"}))
 
 
 def test_in_open_mode_another_sites_image_changes_nothing() -> None:
     """A browser names no origin for it."""
     settings = load_settings({"AUTH_MODE": "open", "CORS_ORIGINS": "https://app.example"})
     with pytest.raises(PermissionDeniedError, match="CORS_ORIGINS"):
-        refuse_strange_page(None, "cross-site", settings)
+        refuse_unknown_page(None, "cross-site", settings)
     for site in (None, "none", "same-origin", "same-site"):
-        refuse_strange_page(None, site, settings)
-    refuse_strange_page(None, "cross-site", KEYS)
+        refuse_unknown_page(None, site, settings)
+    refuse_unknown_page(None, "cross-site", KEYS)
 
 
 @pytest.mark.parametrize("origin", [None, "https://app.example", "http://localhost:3000", "http://[::1]:8000"])
 def test_known_pages_and_whatever_is_no_browser_may(origin: str | None) -> None:
-    refuse_strange_page(origin, None, load_settings({"AUTH_MODE": "open", "CORS_ORIGINS": "https://app.example"}))
+    refuse_unknown_page(origin, None, load_settings({"AUTH_MODE": "open", "CORS_ORIGINS": "https://app.example"}))
 
 
 def test_a_scope_is_its_own_and_no_other() -> None:

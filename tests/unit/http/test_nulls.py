@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fusewire.ai.vocabulary import ChatRequest, EmbeddingRequest
-from fusewire.http.messages_request import CustomTool, MessagesRequest
-from fusewire.http.responses_request import FunctionTool, ResponsesRequest
+from fusewire.ai.schema import ChatRequest, EmbeddingRequest
+from fusewire.http.messages.request import MessagesRequest
+from fusewire.http.messages.tools import CustomTool
+from fusewire.http.responses.declared_tools import FunctionTool
+from fusewire.http.responses.request import ResponsesRequest
 
 MESSAGES = {"messages": [{"role": "user", "content": "hi"}]}
-LEAST: list[tuple[type[BaseModel], dict[str, Any]]] = [
+MINIMAL: list[tuple[type[BaseModel], dict[str, Any]]] = [
     (ChatRequest, {"model": "m", **MESSAGES}),
     (EmbeddingRequest, {"model": "m", "input": "hi"}),
     (MessagesRequest, {"model": "m", "max_tokens": 5, **MESSAGES}),
@@ -20,10 +22,10 @@ LEAST: list[tuple[type[BaseModel], dict[str, Any]]] = [
     (FunctionTool, {"type": "function", "name": "f"}),
 ]
 FIELDS = [
-    (model, least, told.alias or name)
-    for model, least in LEAST
-    for name, told in model.model_fields.items()
-    if told.default is None
+    (model, least, result.alias or name)
+    for model, least in MINIMAL
+    for name, result in model.model_fields.items()
+    if result.default is None
 ]
 
 

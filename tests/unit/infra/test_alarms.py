@@ -51,8 +51,8 @@ def of_alarm(alarm: dict[str, Any]) -> Iterator[Metric]:
 def widgets() -> list[dict[str, Any]]:
     body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Sub"]
     bare_numbers = re.sub(r'(?<!["\w/:{])\$\{(\w+)\}(?=[,}])', r'"${\1}"', body)
-    told: list[dict[str, Any]] = json.loads(bare_numbers)["widgets"]
-    return [widget["properties"] for widget in told]
+    result: list[dict[str, Any]] = json.loads(bare_numbers)["widgets"]
+    return [widget["properties"] for widget in result]
 
 
 def of_widget(widget: dict[str, Any]) -> Iterator[Metric]:
@@ -97,10 +97,10 @@ def test_the_dashboard_shows_metrics_that_are_emitted() -> None:
 def test_the_dashboard_searches_for_what_is_known_by_provider() -> None:
     found = []
     for search in searches():
-        told = re.fullmatch(r"SEARCH\('\{(.+)\} MetricName=\"(\w+)\"', '(Sum|Maximum)', 300\)", search)
-        assert told, search
-        assert told[1] == f"{OWN},service,provider"
-        found.append(told[2])
+        result = re.fullmatch(r"SEARCH\('\{(.+)\} MetricName=\"(\w+)\"', '(Sum|Maximum)', 300\)", search)
+        assert result, search
+        assert result[1] == f"{OWN},service,provider"
+        found.append(result[2])
     assert sorted(found) == sorted(BY_PROVIDER)
 
 
@@ -119,7 +119,7 @@ def test_a_widget_lies_on_no_other_and_within_the_board() -> None:
 def test_what_the_template_refers_to_exists() -> None:
     body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Sub"]
     named = {name.partition(".")[0] for name in re.findall(r"\$\{([\w.]+)\}", body)}
-    for name in named - {"Stage", "AiBudgetAlertThreshold", "AiCircuitBreakerThreshold"}:
+    for name in named - {"Stage", "AiBudgetAlertThreshold", "AiCircuitBreakerThreshold", "DatabaseInstanceId"}:
         assert name in RESOURCES, name
 
 

@@ -10,9 +10,8 @@ import yaml
 
 from fusewire import logs
 from fusewire.ai.failures import FailureKind
-from local.insights import parse
-from local.template import saved_queries
 from tests.support.documents import OPERATIONS, PROJECT, code, table
+from tests.support.insights import parse, saved_queries
 from tests.unit.docs import source
 
 TEMPLATE = PROJECT / "infra/template.yaml"
@@ -37,8 +36,8 @@ def resources() -> dict[str, Any]:
         return {suffix: None}
 
     Loader.add_multi_constructor("!", tagged)
-    told: dict[str, Any] = yaml.load(TEMPLATE.read_text(), Loader)["Resources"]  # noqa: S506 - a SafeLoader
-    return told
+    result: dict[str, Any] = yaml.load(TEMPLATE.read_text(), Loader)["Resources"]  # noqa: S506 - a SafeLoader
+    return result
 
 
 def access_fields() -> set[str]:
@@ -73,9 +72,9 @@ def test_a_query_asks_for_events_levels_and_kinds_that_there_are(name: str, even
 
 
 @EACH
-def test_a_query_begins_with_its_question_and_ends(name: str) -> None:
+def test_a_query_begins_with_what_it_shows_and_ends(name: str) -> None:
     text = QUERIES[name]
-    assert re.match(r"# [A-Z].*[?.]\n", text)
+    assert re.match(r"# [A-Z].*\.\n", text)
     assert len(text) < 10_000
     query = parse(text)
     assert query.columns
@@ -107,5 +106,5 @@ def test_every_log_group_forgets_after_a_time_that_is_set() -> None:
 
 @pytest.mark.parametrize("manual", OPERATIONS, ids=["en", "ja"])
 def test_the_manual_has_every_query(manual: Path) -> None:
-    under = dict(zip(OPERATIONS, ("questions-to-the-log", "ログへの質問"), strict=True))
+    under = dict(zip(OPERATIONS, ("saved-log-queries", "保存済みのログ検索クエリ"), strict=True))
     assert [code(row[0])[0] for row in table(manual, 2, under=under[manual])] == list(QUERIES)

@@ -17,14 +17,14 @@ from local.processors import Processors
 from local.worker import Worker
 
 
-class Told:
+class Answer:
     """In the place of a worker: starts and ends what it does when the test says so."""
 
     def __init__(self) -> None:
         self.starts = 0
         self.at: Invocation | None = None
-        self.on_ready: Callable[[Told, bool], None]
-        self.on_exit: Callable[[Told, str | None], None]
+        self.on_ready: Callable[[Answer, bool], None]
+        self.on_exit: Callable[[Answer, str | None], None]
 
     def start(self) -> None:
         self.starts += 1
@@ -62,7 +62,7 @@ class Scene:
 
     def __init__(self, *, room: bool) -> None:
         self.room = Room(left=room)
-        self.workers = [Told() for _ in range(8)]
+        self.workers = [Answer() for _ in range(8)]
         self.pool = Pool(cast(list[Worker], self.workers), cast(Processors, self.room))
         self._asked = 0
 
@@ -72,12 +72,12 @@ class Scene:
             self._asked += 1
 
     @property
-    def starting(self) -> list[Told]:
+    def starting(self) -> list[Answer]:
         return [each for each in self.workers if each.starts]
 
     def start(self) -> None:
         """Whoever was told to gets ready, and whom that brings, until nobody is left."""
-        begun: set[Told] = set()
+        begun: set[Answer] = set()
         while left := [each for each in self.starting if each not in begun]:
             for each in left:
                 begun.add(each)
@@ -88,7 +88,7 @@ class Scene:
         """The ids of what is under way."""
         return sorted(each.at.id for each in self.workers if each.at)
 
-    def worker_at(self, number: int) -> Told:
+    def worker_at(self, number: int) -> Answer:
         return next(each for each in self.workers if each.at and each.at.id == str(number))
 
 

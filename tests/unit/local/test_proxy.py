@@ -9,7 +9,7 @@ import pytest
 from aws_lambda_powertools.utilities.parser.models import APIGatewayProxyEventModel
 
 from local.invocation import Invocation, InvocationError
-from local.proxy import Answer, answer_of, request_event
+from local.proxy import Answer, answer_of, request_event, with_body
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
 _DOCUMENTED = {
@@ -39,7 +39,7 @@ def event_of(
         "http_version": "1.1",
         "client": ("127.0.0.9", 4711),
     }
-    event = request_event(scope, body, resource, parameters or {}, "the-id")
+    event = with_body(request_event(scope, resource, parameters or {}, "the-id"), body)
     json.dumps(event)
     return event
 
@@ -85,7 +85,7 @@ def test_repeated_headers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told", "encoded"),
+    ("body", "row", "encoded"),
     [
         (b"", None, False),
         (b'{"a": 1}', '{"a": 1}', False),
@@ -94,9 +94,9 @@ def test_repeated_headers() -> None:
         (b"\xff\x00\xfe", base64.b64encode(b"\xff\x00\xfe").decode(), True),
     ],
 )
-def test_bodies(body: bytes, told: str | None, encoded: bool) -> None:
+def test_bodies(body: bytes, row: str | None, encoded: bool) -> None:
     event = event_of(body=body)
-    assert (event["body"], event["isBase64Encoded"]) == (told, encoded)
+    assert (event["body"], event["isBase64Encoded"]) == (row, encoded)
 
 
 def test_paths_and_their_parameters() -> None:
@@ -128,8 +128,8 @@ def answered(*parts: bytes, streamed: bool = False, error: InvocationError | Non
     return asyncio.run(read())
 
 
-def buffered(**told: object) -> tuple[Answer, bytes]:
-    return answered(json.dumps(told).encode())
+def buffered(**row: object) -> tuple[Answer, bytes]:
+    return answered(json.dumps(row).encode())
 
 
 def test_a_buffered_answer() -> None:

@@ -10,7 +10,7 @@ def scope(path: bytes = b"/a", query: bytes = b"", hosts: int = 1, version: str 
 
 
 @pytest.mark.parametrize(
-    ("head", "told"),
+    ("head", "row"),
     [
         (scope(b"/a%"), "path has a %"),
         (scope(b"/a%zz"), "path has a %"),
@@ -27,8 +27,8 @@ def scope(path: bytes = b"/a", query: bytes = b"", hosts: int = 1, version: str 
         (scope(hosts=2), "more than one Host"),
     ],
 )
-def test_what_nobody_should_have_to_guess_at_is_named(head: dict[str, object], told: str) -> None:
-    assert told in (fault_of(head) or "")
+def test_what_nobody_should_have_to_guess_at_is_named(head: dict[str, object], row: str) -> None:
+    assert row in (fault_of(head) or "")
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from fusewire.http.openapi_keys import FOR_EVERYBODY
+from fusewire.http.routes import OTHER_PATHS, ROUTES
 from local.schedule import next_time
 from local.template import Template, read_template
+from tests.support.routes import handled_by
 
 _PROJECT = Path(__file__).resolve().parents[3]
 _FILE = _PROJECT / "infra" / "template.yaml"
@@ -28,8 +29,8 @@ def document() -> dict[str, Any]:
         """Takes CloudFormation's short functions for their text."""
 
     Loader.add_multi_constructor("!", lambda loader, suffix, node: f"!{suffix} {node.value}")
-    told: dict[str, Any] = yaml.load(_FILE.read_text(), Loader)  # noqa: S506 - a SafeLoader
-    return told
+    result: dict[str, Any] = yaml.load(_FILE.read_text(), Loader)  # noqa: S506 - a SafeLoader
+    return result
 
 
 def events(document: dict[str, Any], kind: str) -> list[dict[str, Any]]:
@@ -49,17 +50,45 @@ def test_every_folder_is_a_function_and_every_function_a_folder(template: Templa
 
 
 def test_every_route_is_served(template: Template, document: dict[str, Any]) -> None:
-    wanted = [(event["Method"], event["Path"]) for event in events(document, "Api")]
+    served = [(event["Method"], event["Path"]) for event in events(document, "Api")]
+    wanted = [each for each in served if each[1] not in OTHER_PATHS]
+    assert {("ANY", path) for path in OTHER_PATHS} == {*served} - {*wanted}
     assert sorted((route.method, route.path) for route in template.routes) == sorted(wanted)
     assert len(set(wanted)) == len(wanted)
     assert {route.function for route in template.routes} <= {function.name for function in template.functions}
-    assert all(route.path.startswith("/api/v1/") for route in template.routes)
+    assert all(route.path.startswith(("/api/v1/", "/v1/")) for route in template.routes)
 
 
 @pytest.mark.parametrize("mode", ["open", "keys"])
 def test_what_is_for_everybody_is_known_whether_or_not_keys_are_asked_for(mode: str) -> None:
     routes = read_template(_FILE, {"AUTH_MODE": mode}).routes
-    assert {route.path for route in routes if route.for_everybody} == set(FOR_EVERYBODY)
+    for_everybody = {route.path for route in ROUTES if route.access == "everybody"}
+    assert {route.path for route in routes if route.for_everybody} == for_everybody
+    assert {route.path for route in routes if route.authorizer is None} == for_everybody
+    assert {route.authorizer for route in routes} == {None, "authorizer"}
+
+
+def test_the_template_has_the_routes_of_the_code_each_at_the_function_that_handles_it(template: Template) -> None:
+    """`functions/*/app.py` register a handler for each of `fusewire.http.routes`."""
+    handled = {
+        (route.method, path, file.parent.name)
+        for file in (_PROJECT / "functions").glob("*/app.py")
+        for route in handled_by(file)
+        for path in route.paths
+    }
+    assert {(route.method, route.path, route.function) for route in template.routes} == handled
+    assert {(method, path) for method, path, _ in handled} == {
+        (route.method, path) for route in ROUTES for path in route.paths
+    }
+
+
+def test_nothing_is_served_without_an_authorizer(tmp_path: Path) -> None:
+    file = tmp_path / "template.yaml"
+    text = _FILE.read_text()
+    assert text.count("DefaultAuthorizer: ApiKey") == 1
+    file.write_text(text.replace("DefaultAuthorizer: ApiKey", ""))
+    with pytest.raises(KeyError, match="DefaultAuthorizer"):
+        read_template(file, {})
 
 
 def test_what_streams_on_aws_streams_here(template: Template, document: dict[str, Any]) -> None:
@@ -116,6 +145,10 @@ def test_path_parameters_and_other_events(tmp_path: Path) -> None:
         """
         Resources:
           Table: {Type: AWS::DynamoDB::Table, Properties: {}}
+          Api:
+            Type: AWS::Serverless::Api
+            Properties:
+              Auth: {DefaultAuthorizer: Key, Authorizers: {Key: {FunctionArn: !Ref F.Alias}}}
           F:
             Type: AWS::Serverless::Function
             Properties:

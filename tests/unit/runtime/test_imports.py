@@ -15,7 +15,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - b
 
 
 def test_it_needs_the_standard_library_only() -> None:
-    told = subprocess.run(  # noqa: S603 - our own words
+    output = subprocess.run(  # noqa: S603 - our own words
         [sys.executable, "-c", _PROGRAM], env={"PYTHONPATH": str(_PYTHON)}, capture_output=True, text=True, check=True
     )
-    assert set(json.loads(told.stdout)) - sys.stdlib_module_names == {"fusewire"}
+    assert set(json.loads(output.stdout)) - sys.stdlib_module_names == {"fusewire"}

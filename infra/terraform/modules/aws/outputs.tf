@@ -1,5 +1,5 @@
-# What infra/template.yaml reads. The names are listed in infra/terraform/README.md and don't change lightly: a parameter
-# that goes away breaks the next deployment of the functions.
+# What infra/template.yaml is given: database_host as DatabaseHost. The names are listed in infra/terraform/README.md and
+# don't change lightly: a parameter that goes away breaks the next deployment of the functions.
 
 locals {
   # arn:PARTITION:rds:REGION:ACCOUNT:db-proxy:prx-... or ...:db:NAME; an IAM token is good for one host and one role.

@@ -205,3 +205,27 @@ variable "app_password_rotation_days" {
     error_message = "Where the app role comes to the instance itself with IAM tokens, Postgres takes no password from it: there is nothing to rotate."
   }
 }
+
+# --- Pipeline --------------------------------------------------------------------------------------------------------
+
+variable "github_repository" {
+  description = "The repository as GitHub's tokens name it: owner/name, or owner@id/name@id where their subjects are immutable (new repositories since July 2026). Null makes no roles for its workflows."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.github_repository == null ? true : can(regex("^[A-Za-z0-9-]+(@[0-9]+)?/[A-Za-z0-9._-]+(@[0-9]+)?$", var.github_repository))
+    error_message = "github_repository is owner/name or owner@id/name@id, such as our-organisation/fusewire."
+  }
+}
+
+variable "github_provider_arn" {
+  description = "The account's identity provider for GitHub's tokens, if it has one: there can be one only. Null makes it."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.github_provider_arn == null ? true : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:oidc-provider/token\\.actions\\.githubusercontent\\.com$", var.github_provider_arn))
+    error_message = "github_provider_arn is an ARN that ends with :oidc-provider/token.actions.githubusercontent.com."
+  }
+}

@@ -26,20 +26,31 @@ from pydantic import (
     model_validator,
 )
 
-from fusewire.budget.pricing import PriceOverride
+from fusewire.price_overrides import FLAT, TIERED, PriceOverride
 
-VENDORS: Final = ("azure", "aws", "gcp", "openai", "anthropic", "ollama", "vllm")
-_DEFAULT_CHAIN: Final = ("azure", "aws", "gcp", "ollama")
+_DEFAULT_CHAIN: Final = ("azure", "aws", "gcp", "openai", "anthropic", "vllm", "ollama")
 _SECRET_NAME: Final = re.compile(r"KEY|SECRET|TOKEN(?!S)|PASSWORD|DATABASE_URL|ENDPOINT|BASE_URL")
-_LARGEST_BUDGET: Final = 10**12
-_SHORTEST_KEY: Final = 24
-_LONGEST_SILENCE_ON_AWS: Final = 285.0  # of 300, less what a start takes before it and settling after it
-_NOT_PUBLIC: Final = {"environment", "database_url", "admin_api_key", "log_level", "cors_origins"}
-_VENDOR_PREFIXES: Final = tuple(f"{vendor.upper()}_" for vendor in VENDORS)
+_MAX_BUDGET: Final = 10**12
+_MIN_KEY: Final = 24
+_PLACEHOLDER: Final = re.compile(r"(?i)^(put|insert|paste|replace|your)[-_]|change[-_]?(me|this)|^[<{].*[>}]$")
+"""What manuals write in a key's place, ours among them."""
+_MAX_SILENCE_ON_AWS: Final = 285.0  # of 300, less what a start takes before it and settling after it
+_NOT_PUBLIC: Final = {"environment", "database_url", "admin_api_key", "ai_responses_key", "log_level", "cors_origins"}
+_KEY_EXPIRY: Final = "_KEY_EXPIRES_ON"
+_MODEL_VARIABLE: Final = re.compile(r"(?!AI_)[A-Z]\w*_(?:MODEL|DEPLOYMENT)")
 
 
 class ConfigurationError(Exception):
     """A setting that can't be used; `str()` is one line for the operator."""
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    # The last one would win in silence.
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
+        raise ValueError(f"{_one_line(twice)!r} stands there twice")
+    return found
 
 
 def _json_object(text: object) -> object:
@@ -47,7 +58,7 @@ def _json_object(text: object) -> object:
         return text
     try:
         # Decimal from the text itself: a price never passes through a float.
-        value = json.loads(text, parse_float=Decimal)
+        value = json.loads(text, parse_float=Decimal, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it must be a JSON object ({error})") from error
     if not isinstance(value, dict):
@@ -70,8 +81,8 @@ def _time_zone(name: str) -> str:
 
 
 def _budget(amount: Decimal) -> Decimal:
-    if not 0 <= amount <= _LARGEST_BUDGET:
-        raise ValueError(f"it must be a number of USD, from 0 to {_LARGEST_BUDGET}")
+    if not 0 <= amount <= _MAX_BUDGET:
+        raise ValueError(f"it must be a number of USD, from 0 to {_MAX_BUDGET}")
     return amount
 
 
@@ -89,8 +100,10 @@ def _connection_string(url: SecretStr) -> SecretStr:
 
 def _api_key(key: SecretStr) -> SecretStr:
     text = key.get_secret_value()
-    if len(text) < _SHORTEST_KEY or not all("!" <= character <= "~" for character in text):
-        raise ValueError(f"it must be {_SHORTEST_KEY} or more printable ASCII characters without spaces")
+    if len(text) < _MIN_KEY or not all("!" <= character <= "~" for character in text):
+        raise ValueError(f"it must be {_MIN_KEY} or more printable ASCII characters without spaces")
+    if _PLACEHOLDER.search(text):
+        raise ValueError("it is an example's placeholder, which everybody knows: `make -s key` makes one")
     return key
 
 
@@ -106,7 +119,8 @@ class Settings(BaseModel):
     ai_mode: Literal["cloud", "local", "hybrid"] = "cloud"
     ai_default_provider: str | None = None
     ai_fallback_chain: Names = _DEFAULT_CHAIN
-    ai_request_timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 60
+    ai_request_timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 900
+    ai_silence_timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 300
     ai_max_output_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 1024
 
     ai_monthly_budget_usd: Annotated[Decimal, AfterValidator(_budget)] = Decimal(500)
@@ -114,10 +128,23 @@ class Settings(BaseModel):
     ai_circuit_breaker_threshold: Share = Decimal("0.95")
     ai_half_open_policy: Literal["warn", "downgrade"] = "warn"
     ai_budget_timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
-    ai_reservation_ttl_seconds: Annotated[float, Field(gt=0, le=86_400)] = 180
+    ai_reservation_ttl_seconds: Annotated[float, Field(gt=0, le=86_400)] = 960
     ai_ledger_slots: Annotated[int, Field(ge=1, le=64)] = 1
     ai_price_overrides: Annotated[dict[str, PriceOverride], BeforeValidator(_json_object)] = {}
+    ai_model_aliases: Annotated[dict[str, str], BeforeValidator(_json_object)] = {}
+    """What a model's name in a client's configuration stands for; one that ends with `*` covers all that begin so."""
     ai_price_aliases: Annotated[dict[str, str], BeforeValidator(_json_object)] = {}
+    ai_output_bounds: Annotated[
+        dict[str, Annotated[int, Field(ge=1, le=10_000_000)]], BeforeValidator(_json_object)
+    ] = {}
+    """The most output tokens that a call of a model may be billed for, where its reasoning isn't under the cap."""
+
+    ai_embedding_encoding: Literal["cl100k_base"] | None = None
+    """The encoding of the token ids that clients send for embeddings to models that don't take token ids."""
+    ai_responses_retention_hours: Annotated[int, Field(ge=0, le=720)] = 0
+    """How long `POST /responses` keeps an answer with its conversation; 0 keeps none."""
+    ai_responses_key: Annotated[SecretStr, AfterValidator(_api_key)] | None = None
+    """What the kept ones are encrypted with."""
 
     database_url: Annotated[SecretStr, AfterValidator(_connection_string)] | None = None
     cors_origins: Names = ()
@@ -160,7 +187,17 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _known_price_names(self) -> "Settings":
+    def _kept_under_a_key(self) -> "Settings":
+        # On AWS the key comes from Secrets Manager, after the start.
+        if self.ai_responses_retention_hours and self.ai_responses_key is None and not self.fusewire_secret_arns:
+            raise ConfigurationError(
+                f"AI_RESPONSES_RETENTION_HOURS={self.ai_responses_retention_hours} needs AI_RESPONSES_KEY, to encrypt "
+                f"what is kept: {_MIN_KEY} or more printable ASCII characters, such as `openssl rand -hex 24` prints."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _known_model_names(self) -> "Settings":
         for variable, names in (
             ("AI_PRICE_OVERRIDES", self.ai_price_overrides),
             ("AI_PRICE_ALIASES", self.ai_price_aliases),
@@ -168,6 +205,9 @@ class Settings(BaseModel):
             for name in names:
                 if not all(name.partition("/")):
                     raise ConfigurationError(f"{variable}: {name!r} must be provider/model or provider/*.")
+        for name in self.ai_output_bounds:
+            if not all(name.partition("/")) or name.endswith("/*"):
+                raise ConfigurationError(f"AI_OUTPUT_BOUNDS: {name!r} must be provider/model.")
         return self
 
     @model_validator(mode="after")
@@ -183,9 +223,9 @@ class Settings(BaseModel):
         return named or "AWS_LAMBDA_INITIALIZATION_TYPE" in self.environment
 
     @property
-    def longest_silence_seconds(self) -> float:
+    def max_silence_seconds(self) -> float:
         """How long a caller may wait for the first byte: API Gateway gives up on what is silent for 5 minutes."""
-        return _LONGEST_SILENCE_ON_AWS if self.on_lambda else inf
+        return _MAX_SILENCE_ON_AWS if self.on_lambda else inf
 
     def variable(self, name: str) -> str | None:
         """The value of a provider's variable, None where it is unset or blank."""
@@ -193,13 +233,9 @@ class Settings(BaseModel):
 
     def public(self) -> dict[str, object]:
         """What these settings decide, without a secret or an address, for the audit."""
-        told = self.model_dump(mode="json", exclude=_NOT_PUBLIC)
-        models = {
-            name.lower(): value
-            for name, value in self.environment.items()
-            if name.startswith(_VENDOR_PREFIXES) and name.endswith(("_MODEL", "_DEPLOYMENT"))
-        }
-        return told | models
+        result = self.model_dump(mode="json", exclude=_NOT_PUBLIC)
+        models = {name.lower(): value for name, value in self.environment.items() if _MODEL_VARIABLE.fullmatch(name)}
+        return result | models
 
     def secret(self, name: str) -> SecretStr | None:
         """The same for a credential, wrapped so that it can't be printed by accident."""
@@ -208,7 +244,7 @@ class Settings(BaseModel):
 
     def key_expiry(self, provider: str) -> date | None:
         """`<PROVIDER>_KEY_EXPIRES_ON`; :raises ConfigurationError: when it isn't a date."""
-        name = f"{provider.upper()}_KEY_EXPIRES_ON"
+        name = f"{provider.upper()}{_KEY_EXPIRY}"
         value = self.environment.get(name)
         try:
             return date.fromisoformat(value) if value else None
@@ -228,7 +264,7 @@ def _one_line(text: str) -> str:
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
     name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
-    within = ".".join(str(part) for part in problem["loc"][1:])
+    within = ".".join(str(part) for part in problem["loc"][1:] if part not in (FLAT, TIERED))
     what = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
     shown = _shown(name, json.dumps(value, default=str) if isinstance(value, dict) else value)
@@ -236,11 +272,16 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Settings from environment variables; blank ones count as unset.
+    """Settings from environment variables; blank ones count as unset, but for DATABASE_URL.
 
     :raises ConfigurationError: with one line that names the variable, the value and what is allowed
     """
     given = {name: value.strip() for name, value in environ.items() if value.strip()}
+    if "DATABASE_URL" in environ and "DATABASE_URL" not in given:
+        raise ConfigurationError(
+            "DATABASE_URL is set but empty: it must be a libpq connection string such as postgresql://user@host/name, "
+            "or unset."
+        )
     fields: dict[str, Any] = {name: given[name.upper()] for name in Settings.model_fields if name.upper() in given}
     if "log_level" in fields:
         fields["log_level"] = fields["log_level"].upper()
@@ -248,17 +289,10 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         settings = Settings(**fields | {"environment": given})
     except ValidationError as error:
         raise ConfigurationError(_first_problem(error)) from None
-    for vendor in VENDORS:
-        settings.key_expiry(vendor)
+    for name in given:
+        if name.endswith(_KEY_EXPIRY):
+            settings.key_expiry(name.removesuffix(_KEY_EXPIRY))
     return settings
-
-
-def invocations_trace() -> tuple[str, str]:
-    """X-Ray's header of the invocation that is under way, and its daemon's address; blank where there is none.
-
-    No settings: Lambda's runtime sets them anew for each invocation.
-    """
-    return os.environ.get("_X_AMZN_TRACE_ID", ""), os.environ.get("AWS_XRAY_DAEMON_ADDRESS", "")
 
 
 @cache

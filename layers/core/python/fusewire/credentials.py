@@ -1,7 +1,8 @@
 """What Secrets Manager keeps for the functions: settings that are secret, and the database's password.
 
-Fetched on first use, so after a snapshot was restored and never before one is taken; fetched anew every few minutes, as
-soon as a vendor or Postgres has refused what is known, and never for each call. AWS's SDK is imported where it is used.
+Fetched on first use, so after a snapshot was restored and never before one is taken; fetched again every few minutes,
+and as soon as a vendor or Postgres has refused what is known, and never for each call. AWS's SDK is imported where it
+is used.
 """
 
 import logging
@@ -11,17 +12,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from fusewire import logs
-from fusewire.ai import failures
 from fusewire.config import Settings
-from fusewire.db import Credentials
 from fusewire.errors import LedgerUnavailableError, SecretsUnavailableError
+from fusewire.store.db import Credentials
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.parameters import SecretsProvider
 
 _MAX_AGE_SECONDS: Final = 300
 """How long a rotated key goes on to be used where nobody refuses it."""
-_LEAST_AGE_SECONDS: Final = 15
+_MIN_AGE_SECONDS: Final = 15
 """However often a wrong key is refused, it is looked up no more often than this."""
 
 
@@ -42,10 +42,10 @@ class _Vault:
 
         :raises TransformParameterError: when it isn't JSON; :raises TypeError: when that is no object
         """
-        told = self._provider.get(arn, transform="json", max_age=_MAX_AGE_SECONDS, force_fetch=fresh)
-        if not isinstance(told, dict):
+        secret = self._provider.get(arn, transform="json", max_age=_MAX_AGE_SECONDS, force_fetch=fresh)
+        if not isinstance(secret, dict):
             raise TypeError("a secret must be a JSON object")
-        return told
+        return secret
 
 
 class SecretSettings:
@@ -56,7 +56,7 @@ class SecretSettings:
         self._vault = _Vault()
         self._known: dict[str, str] | None = None
         self._before: dict[str, str] | None = None
-        self._fetched_at = 0.0
+        self._fetched_at = self._rejected_at = 0.0
 
     def changed(self) -> dict[str, str] | None:
         """All of them where some are new since the last time, None where none is.
@@ -64,12 +64,16 @@ class SecretSettings:
         :raises SecretsUnavailableError: when they have never been read and can't be now
         """
         age = time.monotonic() - self._fetched_at
-        refused = failures.credential_refused_at() > self._fetched_at and age > _LEAST_AGE_SECONDS
-        if self._known is not None and age < _MAX_AGE_SECONDS and not refused:
+        rejected = self._rejected_at > self._fetched_at and age > _MIN_AGE_SECONDS
+        if self._known is not None and age < _MAX_AGE_SECONDS and not rejected:
             return None
         self._before, self._fetched_at = self._known, time.monotonic()
         self._known = self._fetched()
         return self._known if self._known != self._before else None
+
+    def credential_rejected(self) -> None:
+        """A vendor refused a credential that is known: the next `changed` reads them anew, unless it just did."""
+        self._rejected_at = time.monotonic()
 
     def refuse(self, why: str) -> None:
         """What `changed` gave last can't be used: what was known before serves on.
@@ -125,8 +129,8 @@ class _Password:
 
     def __call__(self, fresh: bool) -> Mapping[str, str]:
         try:
-            told = self._vault.read(self._arn, fresh=fresh)
-            return {"user": told["username"], "password": told["password"]}
+            secret = self._vault.read(self._arn, fresh=fresh)
+            return {"user": secret["username"], "password": secret["password"]}
         except Exception as error:  # noqa: BLE001 - without its text and its cause's: they may quote the secret
             raise LedgerUnavailableError(f"the database's secret: {type(error).__name__}") from None
 
@@ -138,8 +142,12 @@ class _IamToken:
         from psycopg.conninfo import conninfo_to_dict
 
         url = settings.database_url
-        told = conninfo_to_dict(url.get_secret_value()) if url else {}
-        self._where = {"DBHostname": told.get("host"), "Port": told.get("port", 5432), "DBUsername": told.get("user")}
+        parameters = conninfo_to_dict(url.get_secret_value()) if url else {}
+        self._token_arguments = {
+            "DBHostname": parameters.get("host"),
+            "Port": parameters.get("port", 5432),
+            "DBUsername": parameters.get("user"),
+        }
 
     @cached_property
     def _client(self) -> Any:  # noqa: ANN401 - boto3 has no types
@@ -149,7 +157,7 @@ class _IamToken:
 
     def __call__(self, fresh: bool) -> Mapping[str, str]:
         try:
-            return {"password": self._client.generate_db_auth_token(**self._where)}
+            return {"password": self._client.generate_db_auth_token(**self._token_arguments)}
         except Exception as error:  # noqa: BLE001 - as above
             raise LedgerUnavailableError(f"the database's token: {type(error).__name__}") from None
 
@@ -163,5 +171,5 @@ def _text(value: object) -> str:
 def _is_empty(error: Exception) -> bool:
     """Whether Secrets Manager has no value for it."""
     cause = error.__context__
-    told = getattr(cause, "response", {})
-    return bool(told.get("Error", {}).get("Code") == "ResourceNotFoundException")
+    response = getattr(cause, "response", {})
+    return bool(response.get("Error", {}).get("Code") == "ResourceNotFoundException")

@@ -4,16 +4,22 @@
     ├── InvalidRequestError             400  the caller's mistake; `param` names the field
     │   ├── UnsupportedParameterError   400  no provider of the chain can honour a field
     │   ├── ModelNotPricedError         400  a model without a price is refused, never free
+    │   ├── ModelNotBoundedError        400  a model whose most output nobody knows can't be reserved for
     │   ├── ContentPolicyError          400  a vendor's policy refused the content
+    │   ├── RepeatedRefusalError        400  a vendor refused the key's last requests to the model
     │   ├── ModelNotFoundError          404
     │   ├── CallNotFoundError           404  the ledger has no such call
     │   ├── KeyNotFoundError            404  there is no such key
+    │   ├── PriceNotFoundError          404  no administrator set such a price
+    │   ├── AllowanceNotFoundError      404  no usage has raised the allowance of such a model
+    │   ├── ResponseNotFoundError       404  the key has no such response, or no such item of one
+    │   ├── PreviousResponseNotFoundError  400  the key has no response to go on from; the status is OpenAI's
     │   └── RequestTooLargeError        413
     ├── AuthenticationError             401
     ├── PermissionDeniedError           403
     ├── BudgetExceededError             402  stop: it can't fit what is left of the window
     ├── BudgetReservedError             429  wait: calls in flight hold the headroom
-    ├── RateLimitedError                429  wait: the key's minute is used up
+    ├── RateLimitedError                429  wait: the key's rate limit is used up
     ├── NoEligibleProviderError         503  classification or mode leaves nobody; never widened
     ├── AllProvidersFailedError         503  with each provider's outcome
     ├── LedgerUnavailableError          503  no ledger, no call
@@ -25,14 +31,14 @@ retry 408, 409, 429 and 5xx unless `x-should-retry: false` says otherwise; each 
 `fusewire.http.errors` turns the tree into HTTP; nothing else does.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from fusewire.budget.breaker import Minute
+from fusewire.rate_limit import RateLimitState
 
 
 class FusewireError(Exception):
@@ -50,8 +56,10 @@ class FusewireError(Exception):
         self.param = param
         self.retry_after = retry_after
         """Seconds until a retry can help, sent as `Retry-After`; None when nobody knows."""
-        self.minute: Minute | None = None
-        """What is left of the minute of the key that was refused, where that is known."""
+        self.rate_limit: RateLimitState | None = None
+        """What is left of the rate limit of the key that was refused, where that is known."""
+        self.counted = False
+        """Whether the key's rate limit has counted the request, because something was reserved for it."""
 
 
 class InvalidRequestError(FusewireError):
@@ -68,19 +76,49 @@ class UnsupportedParameterError(InvalidRequestError):
 class ModelNotPricedError(InvalidRequestError):
     code = "model_not_priced"
 
-    def __init__(self, provider: str, model: str) -> None:
+    def __init__(self, provider: str, model: str, why: str = "there is no price of it") -> None:
+        """:param why: what is missing, as the words after `can't be budgeted, since`"""
+        name = f"{provider}/{model}"
+        price = {"input_mtok": 1, "output_mtok": 2}
         super().__init__(
-            f"{provider}/{model} has no price, so it can't be budgeted. Set AI_PRICE_OVERRIDES "
-            f'(\'{{"{provider}/{model}": {{"input_mtok": 1, "output_mtok": 2}}}}\', USD per million tokens) '
-            "or AI_PRICE_ALIASES.",
+            f"{name} can't be budgeted, since {why}. Set its price, in USD per million tokens: AI_PRICE_OVERRIDES="
+            f"'{json.dumps({name: price})}'. Or, where it is a priced model under another name: AI_PRICE_ALIASES="
+            f"'{json.dumps({name: 'gpt-4o'})}'.",
             param="model",
         )
         self.provider = provider
         self.model = model
 
 
+class ModelNotBoundedError(InvalidRequestError):
+    code = "model_not_bounded"
+
+    def __init__(self, provider: str, model: str) -> None:
+        super().__init__(
+            f"{provider}/{model} reasons beyond the output cap, and the most that it can be billed for isn't known, so "
+            f"it can't be budgeted. Set AI_OUTPUT_BOUNDS ('{{\"{provider}/{model}\": 262144}}', output tokens with "
+            "reasoning; the model's context window is enough), or name the model in AI_PRICE_ALIASES.",
+            param="model",
+        )
+
+
 class ContentPolicyError(InvalidRequestError):
     code = "content_policy_violation"
+
+
+class RepeatedRefusalError(InvalidRequestError):
+    """A vendor refused the key's last requests to a model, and each was booked at its bound: no more for a while."""
+
+    code = "repeated_refusal"
+
+    def __init__(self, provider: str, model: str, refusals: int, seconds: int) -> None:
+        """:param seconds: until the model may be asked again"""
+        super().__init__(
+            f"{provider} refused this key's last {refusals} requests to {model!r} and may bill for them, so each was "
+            f"booked at its worst case. This one was not sent and costs nothing. Change the request, or ask for "
+            f"another model; {provider}/{model} may be asked again in {seconds} s.",
+            retry_after=seconds,
+        )
 
 
 class ModelNotFoundError(InvalidRequestError):
@@ -96,6 +134,25 @@ class CallNotFoundError(InvalidRequestError):
 class KeyNotFoundError(InvalidRequestError):
     status = 404
     code = "key_not_found"
+
+
+class PriceNotFoundError(InvalidRequestError):
+    status = 404
+    code = "price_not_found"
+
+
+class AllowanceNotFoundError(InvalidRequestError):
+    status = 404
+    code = "allowance_not_found"
+
+
+class ResponseNotFoundError(InvalidRequestError):
+    status = 404
+    code = "response_not_found"
+
+
+class PreviousResponseNotFoundError(InvalidRequestError):
+    code = "previous_response_not_found"
 
 
 class RequestTooLargeError(InvalidRequestError):
@@ -140,12 +197,13 @@ class BudgetReservedError(FusewireError):
     type = "rate_limit_error"
     should_retry = True
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, retry_after=1)
+    def __init__(self, message: str, *, retry_after: float = 1) -> None:
+        """:param retry_after: seconds, by how long calls in flight usually take"""
+        super().__init__(message, retry_after=retry_after)
 
 
 class RateLimitedError(FusewireError):
-    """A key's limit of requests or tokens per minute; `retry_after` is what is left of the minute."""
+    """A key's limit of requests or tokens per minute; `retry_after` is the rest of the minute."""
 
     status = 429
     code = "rate_limit_exceeded"
@@ -176,21 +234,30 @@ class ProviderOutcome:
     message: str
     retry_after: float | None = None
     """Seconds, when the provider (or its cooldown) said when to come back."""
+    is_passing: bool = False
+    """Whether it is of the sort that passes by itself: throttling, an overload, a time-out, a broken connection."""
 
 
 class AllProvidersFailedError(FusewireError):
+    """Retryable where one of the failures was of the sort that passes, as it would be at the vendor itself."""
+
     status = 503
     code = "all_providers_failed"
 
     def __init__(self, outcomes: Sequence[ProviderOutcome]) -> None:
-        told = "; ".join(f"{o.provider}/{o.model}: {o.message}" for o in outcomes)
+        causes = "; ".join(f"{o.provider}/{o.model}: {o.message}" for o in outcomes)
         # One provider that comes back is enough for the chain, so the earliest counts.
         waits = [o.retry_after for o in outcomes if o.retry_after is not None]
         super().__init__(
-            f"Every provider failed. {told}. See GET /api/v1/admin/providers.",
+            f"Every provider failed. {causes}. See GET /api/v1/admin/providers.",
             retry_after=min(waits) if waits else None,
         )
         self.outcomes = tuple(outcomes)
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether a retry can help."""
+        return any(outcome.is_passing or outcome.retry_after is not None for outcome in self.outcomes)
 
 
 class LedgerUnavailableError(FusewireError):

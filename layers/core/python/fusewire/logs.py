@@ -1,12 +1,11 @@
-"""JSON logs with exactly the contract's keys: one object a line, one event each.
+"""JSON logs with the keys that docs/operations.md lists, by Powertools' Logger: one object a line, one event each.
 
 Prompts, answers, keys and connection strings never get here: `event` takes only the fields named in `_FIELDS`. What
-libraries say below a warning, vendors' addresses among it, is printed nowhere.
+libraries log below a warning, vendors' addresses among it, isn't printed.
 """
 
 import logging
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
@@ -14,8 +13,12 @@ from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from fusewire import metrics, tracing
 from fusewire.json import dumps
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools.logging.types import LogRecord
+
 SERVICE: Final = "fusewire"
 
+_ALWAYS: Final = ("timestamp", "level", "event", "request_id", "service")
 # The contract's own first, in the order in which they are printed; the others explain a single event.
 _FIELDS: Final = (
     "provider", "model", "tier", "cost_usd", "cost_basis", "input_tokens", "output_tokens", "latency_ms", "attempt",
@@ -25,62 +28,61 @@ _FIELDS: Final = (
 )  # fmt: skip
 _KNOWN: Final = frozenset(_FIELDS) | {"request_id"}
 
+# The formatter keeps `message`, which is our event's name, and `location` for itself.
+_PASSED_AS: Final = {"message": "event_message", "location": "event_location"}
+_PRINTED_AS: Final = {"message": "event", **{passed: name for name, passed in _PASSED_AS.items()}}
+
 
 class _ContractFormatter(LambdaPowertoolsFormatter):
-    """Powertools' formatter, less its own keys (`location`, `message`, `xray_trace_id`, ...)."""
+    """Powertools' formatter, with the manual's names."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "timestamp": datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "event": record.getMessage(),
-            "request_id": _request_id,
-            "service": SERVICE,
-        }
-        line |= getattr(record, "fields", {})
-        return self.serialize(line)
+    def serialize(self, log: "LogRecord") -> str:
+        line: dict[str, Any] = dict.fromkeys(_ALWAYS)
+        line |= {_PRINTED_AS.get(key, key): value for key, value in log.items()}
+        return self.json_serializer(cast("LogRecord", line))
 
 
 logger = Logger(
     service=SERVICE,
     level="INFO",
-    logger_formatter=_ContractFormatter(json_serializer=dumps),
+    logger_formatter=_ContractFormatter(
+        json_serializer=dumps, utc=True, use_rfc3339=True, location=None, xray_trace_id=None
+    ),
 )
 
-# AWS's runtime has set this to AWS_LAMBDA_LOG_LEVEL by now, which is INFO unless it is told otherwise: the vendors'
-# HTTP client then writes down every address that it calls. Our own logger has its own level.
+# AWS's runtime has set this to AWS_LAMBDA_LOG_LEVEL by now, which is INFO unless it is configured otherwise: the
+# vendors' HTTP client then logs every address that it calls. Our own logger has its own level.
 logging.getLogger().setLevel(logging.WARNING)
 
-
-_own: Final = logging.getLogger(SERVICE)
-"""What Powertools' logger writes to. It is handed whole records: the line of code that logs, which Powertools would
-look for each time, is told to nobody."""
-
-_request_id: str | None = None
+_events: Final = logging.getLogger(SERVICE)
+"""The standard library's logger behind Powertools'."""
+_metrics: Final = _events.getChild("metrics")
+"""Prints by the same handler, whatever the level of the other: alarms depend on these lines."""
+_metrics.setLevel(logging.INFO)
 
 
 def set_level(level: str) -> None:
-    """The least level that is printed: LOG_LEVEL, whatever AWS_LAMBDA_LOG_LEVEL says.
+    """The lowest level that is printed: LOG_LEVEL, whatever AWS_LAMBDA_LOG_LEVEL says.
 
     Powertools' own `setLevel` takes the latter for both.
     """
-    if logging.getLevelName(_own.level) != level:  # setting it clears the caches of every logger there is
-        _own.setLevel(level)
+    if logging.getLevelName(_events.level) != level:  # setting it clears the caches of every logger there is
+        _events.setLevel(level)
 
 
 def start_request(request_id: str, level: str) -> None:
     """Begin the lines of one call: nothing of the call before stays, and every line carries this id."""
-    global _request_id
-    _request_id = request_id
+    logger.clear_state()
+    logger.append_keys(request_id=request_id)
     set_level(level)
     metrics.begin()
     tracing.begin(request_id)
 
 
 def end_request() -> None:
-    """Print the call's metrics, if any are wanted; at every level, because alarms stand on them."""
+    """Print the call's metrics, if any are wanted."""
     for document in metrics.end():
-        _print_line("metrics", logging.INFO, document)
+        _metrics.info("metrics", extra=document)
 
 
 def event(name: str, level: int = logging.INFO, **fields: object) -> None:
@@ -91,13 +93,6 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
     if unknown := fields.keys() - _KNOWN:
         raise TypeError(f"unknown log fields: {', '.join(sorted(unknown))}")
     metrics.observe(name, fields)
-    if _own.isEnabledFor(level):
-        _print_line(name, level, {key: fields[key] for key in ("request_id", *_FIELDS) if fields.get(key) is not None})
-
-
-def _print_line(name: str, level: int, fields: dict[str, object]) -> None:
-    _own.handle(
-        logging.makeLogRecord(
-            {"name": SERVICE, "msg": name, "levelno": level, "levelname": logging.getLevelName(level), "fields": fields}
-        )
-    )
+    if _events.isEnabledFor(level):
+        names = (key for key in ("request_id", *_FIELDS) if fields.get(key) is not None)
+        _events.log(level, name, extra={_PASSED_AS.get(key, key): fields[key] for key in names})

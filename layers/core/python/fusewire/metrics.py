@@ -1,4 +1,4 @@
-"""CloudWatch metrics in the embedded metric format: what one request did, as one line of the log at its end.
+"""CloudWatch metrics in the embedded metric format: one line of the log at a request's end.
 
 Counts and amounts come from the log's own events (`logs.event` passes each on, whatever the level), so a metric can't
 say anything else than the log. Written by hand: Powertools' Metrics would turn money into floats, print lines without
@@ -42,10 +42,13 @@ _COUNTED: Final = {
     "function.error": "FunctionErrors",
 }
 _BOOKING: Final = {"router.success", "router.provider_failed"}
-# For these the line that says so is the only one with the cost; for the others it repeats the attempt's.
-_BOOKED_BY_NOBODY_ELSE: Final = {"expired", "abandoned"}
-# The caller's doing, which says nothing of the provider.
-_CALLERS: Final = {"rejected_request", "content_policy", "too_large", "input_too_long", "model_not_priced"}
+# For these kinds that line is the only one with the cost; for the others it repeats the attempt's.
+_BOOKED_IN_NO_OTHER_LINE: Final = {"expired", "abandoned"}
+# Caused by the caller, so it says nothing about the provider.
+_CAUSED_BY_CALLER: Final = {
+    *("rejected_request", "field_refused", "unknown_refusal", "output_cap_reached", "prompt_refused", "content_policy"),
+    *("too_large", "input_too_long", "model_not_priced", "model_not_bounded"),
+}
 
 
 @dataclass(slots=True)
@@ -53,8 +56,7 @@ class _Request:
     """What is known of the request so far."""
 
     started: float
-    waited: float = 0.0
-    """Seconds spent in providers."""
+    provider_seconds: float = 0.0
     values: dict[str, int | Decimal] = field(default_factory=dict)
     spend: dict[str, Decimal] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
@@ -67,14 +69,14 @@ _namespace: str | None = None
 _request: _Request | None = None
 
 
-def into(namespace: str | None) -> None:
+def configure(namespace: str | None) -> None:
     """Name the CloudWatch namespace for this process's metrics; None for no metrics."""
     global _namespace
     _namespace = namespace
 
 
 def begin() -> None:
-    """A request starts; what the one before left unsaid is forgotten."""
+    """A request starts; what the one before didn't print is dropped."""
     global _request
     _request = _Request(time.perf_counter()) if _namespace else None
 
@@ -86,64 +88,65 @@ def count(name: str) -> None:
 
 
 def budget(usage_ratio: Callable[[], Decimal], reserved: Decimal) -> None:
-    """How the company's budget stands; the request's last word counts. `reserved` in USD.
+    """The state of the company's budget; the last call within a request counts.
 
-    :param usage_ratio: not asked where no metrics are kept
+    :param usage_ratio: not called where no metrics are kept
+    :param reserved: in USD
     """
     if _request is not None:
         _request.values |= {"UsageRatio": usage_ratio(), "Reserved": reserved}
 
 
 @contextmanager
-def waiting() -> Iterator[None]:
-    """While a provider has its turn: that time isn't overhead."""
+def provider_time() -> Iterator[None]:
+    """Measure a provider's time: it isn't overhead."""
     started = time.perf_counter()
     try:
         yield
     finally:
         if _request is not None:
-            _request.waited += time.perf_counter() - started
+            _request.provider_seconds += time.perf_counter() - started
 
 
-def answering(*, streamed: bool) -> None:
-    """The first byte of the answer can leave: what it took until here, less the providers' time, is overhead."""
+def mark_first_byte(*, streamed: bool) -> None:
+    """The first byte of the response is ready: the time until now, less the providers', is overhead."""
     if _request is not None and "Requests" in _request.values:
         elapsed = time.perf_counter() - _request.started
-        _request.values["Overhead"] = _milliseconds(elapsed - _request.waited)
+        _request.values["Overhead"] = _milliseconds(elapsed - _request.provider_seconds)
         if streamed:
             _request.values["TimeToFirstToken"] = _milliseconds(elapsed)
 
 
 def observe(event: str, fields: Mapping[str, Any]) -> None:
-    """Take from a log event what is measured."""
+    """Count and add up what a log event reports."""
     if _request is None:
         return
     if event in _COUNTED and fields.get("code") != "model_not_found":  # a caller who makes up a model is no outage
         _request.add(_COUNTED[event])
     kind = fields.get("kind")
-    if event in _BOOKING or (event == "ledger.settled_at_bound" and kind in _BOOKED_BY_NOBODY_ELSE):
+    if event in _BOOKING or (event == "ledger.settled_at_bound" and kind in _BOOKED_IN_NO_OTHER_LINE):
         provider, cost = str(fields["provider"]), Decimal(fields.get("cost_usd") or 0)
         _request.add("Spend", cost)
         _request.spend[provider] = _request.spend.get(provider, Decimal(0)) + cost
-        if event == "router.provider_failed" and kind not in _CALLERS:
+        if event == "router.provider_failed" and kind not in _CAUSED_BY_CALLER:
             _request.failures[provider] = _request.failures.get(provider, 0) + 1
     if event == "router.success":
         _request.values["Latency"] = fields["latency_ms"]
 
 
 def end() -> list[dict[str, object]]:
-    """The request is over: its documents, without what every log line has. Nothing to tell: none."""
+    """The request is over: its documents, without what every log line has. None where nothing was measured."""
     global _request
     ended, _request = _request, None
     if ended is None or not ended.values:
         return []
-    told = [_document(ended.values, METRICS)]
+    documents = [_document(ended.values, METRICS)]
     for provider in dict.fromkeys((*ended.spend, *ended.failures)):
         values: dict[str, int | Decimal] = {"Spend": ended.spend.get(provider, Decimal(0))}
         if provider in ended.failures:
             values["Failures"] = ended.failures[provider]
-        told.append(_document(values, BY_PROVIDER, provider=provider))
-    return told
+        documents.append(_document(values, BY_PROVIDER, provider=provider))
+    return documents
 
 
 def _document(values: Mapping[str, int | Decimal], units: Mapping[str, str], **dimensions: str) -> dict[str, object]:

@@ -1,7 +1,7 @@
-"""The composition root: what a function gets when it asks for the core, made once per execution environment.
+"""The composition root: the core and its providers, made once per execution environment.
 
-Everything here is cheap: no connection is opened, no secret read and no SDK imported before a request needs it, so a
-snapshot that is taken after INIT holds none of them, but for the SDKs' modules, which a hook imports just before it.
+No SDK is imported before a request needs it, but for a snapshot, which holds the SDKs' modules: a hook imports them
+just before it is taken.
 """
 
 import logging
@@ -11,21 +11,15 @@ from functools import cache
 from importlib import import_module
 from typing import Final
 
-from pydantic import SecretStr
 from snapshot_restore_py import register_before_snapshot  # type: ignore[import-untyped]
 
-from fusewire import logs, metrics, tracing
+from fusewire import logs
 from fusewire.ai.registry import Registry
 from fusewire.ai.router import Router
 from fusewire.ai.tiers import Tiers
-from fusewire.audit import Audit
-from fusewire.budget.books import Books
-from fusewire.budget.ledger import Ledger
 from fusewire.budget.pricing import PriceBook
-from fusewire.config import ConfigurationError, Settings, current_settings, load_settings
-from fusewire.credentials import SecretSettings, database_credentials
-from fusewire.db import Database
-from fusewire.keys import Keys
+from fusewire.config import Settings, current_settings
+from fusewire.core import Core, observe
 
 _WARN_BEFORE_EXPIRY: Final = timedelta(days=14)
 
@@ -34,41 +28,19 @@ _WARN_BEFORE_EXPIRY: Final = timedelta(days=14)
 class _Vendors:
     """What depends on the vendors' keys."""
 
-    settings: Settings
     registry: Registry
     tiers: Tiers
     prices: PriceBook
     router: Router
 
 
-class Services:
-    """The core under one set of settings, and under the secrets of the moment where Secrets Manager keeps some.
-
-    The ledger and its connection outlive every change of a key: what they keep is money.
-    """
+class Services(Core):
+    """The core, and the providers under the secrets of the moment."""
 
     def __init__(self, settings: Settings) -> None:
         """:raises ConfigurationError: when the settings name what doesn't exist"""
-        self.database = Database(settings.database_url, database_credentials(settings))
-        self.ledger = Ledger(self.database, settings)
-        self.books = Books(self.database, settings)
-        self.audit = Audit(self.database)
-        self.keys = Keys(self.database, settings)
-        self._given = settings
-        self._vendors = self._assembled(settings)
-        self._secrets = SecretSettings(settings.fusewire_secret_arns) if settings.fusewire_secret_arns else None
-
-    @property
-    def settings(self) -> Settings:
-        """As they are known by now: before the first call without what Secrets Manager keeps."""
-        return self._vendors.settings
-
-    def secret(self, name: str) -> SecretStr | None:
-        """A credential of the settings, read from Secrets Manager where it isn't known yet or may have changed.
-
-        :raises SecretsUnavailableError: when it can't be read
-        """
-        return self._current().settings.secret(name)
+        super().__init__(settings)
+        self._vendors = self._assembled(settings, secrets_pending=self._secrets is not None)
 
     @property
     def registry(self) -> Registry:
@@ -89,33 +61,47 @@ class Services:
     def import_sdks(self) -> None:
         """Have a snapshot hold the SDKs that calls will need: their modules, nothing that they make."""
         registry = self._vendors.registry
-        for provider in map(registry.get, registry.ids()):
+        for provider in registry.mentioned:
             if provider.has_model():
                 for module in provider.sdk:
                     import_module(module)
-        if self._secrets is not None or self._vendors.settings.fusewire_database_secret_arn:
+        if self.settings.ai_responses_retention_hours:
+            import_module("cryptography.hazmat.primitives.ciphers.aead")
+        if self._secrets is not None or self.settings.fusewire_database_secret_arn:
             import_module("aws_lambda_powertools.utilities.parameters")
 
-    def _assembled(self, settings: Settings) -> _Vendors:
+    def use(self, settings: Settings) -> None:
+        self._vendors = self._assembled(settings)
+        warn_of_expiring_keys(self._vendors.registry)
+
+    def _assembled(self, settings: Settings, *, secrets_pending: bool = False) -> _Vendors:
+        """:param secrets_pending: which providers are configured isn't known yet"""
         registry = Registry(settings)
         tiers = Tiers(settings, registry)
-        prices = PriceBook(
-            overrides=settings.ai_price_overrides,
-            aliases=settings.ai_price_aliases,
-            local_providers={name for name in registry.ids() if registry.get(name).local},
-        )
-        return _Vendors(settings, registry, tiers, prices, Router(settings, tiers, prices, self.ledger))
+        prices = price_book(settings, registry)
+        if settings.ai_price_overrides and not secrets_pending:
+            # Only then, since it reads the price list.
+            prices.check({name: provider.models() for name, provider in registry.configured.items()})
+        on_credential_rejected = self._secrets.credential_rejected if self._secrets is not None else None
+        router = Router(settings, tiers, prices, self.ledger, on_credential_rejected)
+        return _Vendors(registry, tiers, prices, router)
 
     def _current(self) -> _Vendors:
-        """:raises SecretsUnavailableError: when there are secrets, and none could be read and used yet"""
-        if self._secrets is not None and (found := self._secrets.changed()) is not None:
-            try:
-                self._vendors = self._assembled(load_settings({**self._given.environment, **found}))
-            except ConfigurationError as error:
-                self._secrets.refuse(str(error))
-            else:
-                warn_of_expiring_keys(self._vendors.registry)
+        self.refresh()
         return self._vendors
+
+
+def price_book(settings: Settings, registry: Registry) -> PriceBook:
+    """What models cost by these settings. The vendors' keys have no part in it, so a function without them has it too.
+
+    :raises ConfigurationError: for two overrides or aliases of one model
+    """
+    return PriceBook(
+        overrides=settings.ai_price_overrides,
+        aliases=settings.ai_price_aliases,
+        local_providers={provider.id for provider in registry.mentioned if provider.local},
+        places={p.id: place for p in registry.mentioned if (place := p.place()) is not None},
+    )
 
 
 def assemble(settings: Settings) -> Services:
@@ -137,9 +123,7 @@ def services() -> Services:
     """This process's core, from its environment."""
     settings = current_settings()
     made = assemble(settings)
-    logs.set_level(settings.log_level)
-    metrics.into(settings.fusewire_metrics_namespace)
-    tracing.switch(settings.fusewire_tracing == "on")
+    observe(settings)
     if not settings.fusewire_secret_arns:
         warn_of_expiring_keys(made.registry)
     register_before_snapshot(made.import_sdks)

@@ -16,14 +16,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from typing import Final, Literal, LiteralString
 
-from fusewire.config import invocations_trace
 from fusewire.json import dumps
 
 Flag = Literal["fault", "error", "throttle"]
-"""X-Ray's words for what failed: the other side, the caller's request, or too many requests at once."""
+"""X-Ray's flags for what failed: the server, the caller's request, or too many requests at once."""
 
 _HEADER: Final = b'{"format": "json", "version": 1}\n'
-_LONGEST_VALUE: Final = 250
+_MAX_VALUE: Final = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class _Trace:
 
 
 class Subsegment:
-    """Work that is under way; `end` sends it, once. Without a trace it does nothing."""
+    """Work that is in progress; `end` sends it, once. Without a trace it does nothing."""
 
     __slots__ = ("_annotations", "_began", "_clock", "_name", "_sql", "_trace")
 
@@ -53,7 +52,7 @@ class Subsegment:
         self._began, self._clock = time.time(), time.perf_counter()
 
     def end(self, outcome: str | None = None, flag: Flag = "fault") -> None:
-        """:param outcome: what went wrong, None for nothing; `flag` says whose doing it was"""
+        """:param outcome: what went wrong, None for nothing; `flag` says who caused it"""
         trace, self._trace = self._trace, None
         if trace is None:
             return
@@ -80,31 +79,31 @@ class Subsegment:
             out.sendto(_HEADER + dumps(document).encode(), trace.daemon)
 
 
-_on = False
+_enabled = False
 _trace: _Trace | None = None
 
 
-def switch(on: bool) -> None:
+def set_enabled(enabled: bool) -> None:
     """Whether this process traces what is sampled."""
-    global _on
-    _on = on
+    global _enabled
+    _enabled = enabled
 
 
 def begin(request_id: str) -> None:
-    """A request starts, and may be sampled; what the one before left unended is forgotten."""
+    """A request starts, and may be sampled; what the one before left open is dropped."""
     global _trace
-    _trace = _sampled(request_id, *invocations_trace()) if _on else None
+    _trace = _sampled(request_id) if _enabled else None
 
 
 def attempt(provider: str, model: str, number: int) -> Subsegment:
-    """From here on it is the provider's time."""
+    """Begin the subsegment of an attempt at a provider."""
     if _trace is None:
         return _NONE
-    return Subsegment(_trace, provider, {"model": model[:_LONGEST_VALUE], "attempt": number})
+    return Subsegment(_trace, provider, {"model": model[:_MAX_VALUE], "attempt": number})
 
 
 def statement(sql: LiteralString) -> AbstractContextManager[None]:
-    """While the ledger's Postgres is asked; connecting is in it, where that has to be done."""
+    """A subsegment around a statement of the ledger, with connecting where that has to be done."""
     return _NOTHING if _trace is None else _traced_statement(_trace, sql)
 
 
@@ -119,14 +118,18 @@ def _traced_statement(trace: _Trace, sql: LiteralString) -> Iterator[None]:
     traced.end()
 
 
-def _sampled(request_id: str, header: str, daemon: str) -> _Trace | None:
-    """The trace that `Root=...;Parent=...;Sampled=1` names; None where nobody wants to know."""
-    told = dict(part.partition("=")[::2] for part in header.split(";"))
+def _sampled(request_id: str) -> _Trace | None:
+    """The trace of the invocation, `Root=...;Parent=...;Sampled=1`; None where it isn't sampled.
+
+    These variables aren't settings: Lambda's runtime sets them for each invocation.
+    """
+    header = dict(part.partition("=")[::2] for part in os.environ.get("_X_AMZN_TRACE_ID", "").split(";"))
+    daemon = os.environ.get("AWS_XRAY_DAEMON_ADDRESS", "")
     addresses = [each.removeprefix("udp:") for each in daemon.split() if not each.startswith("tcp:")]
-    if told.get("Sampled") != "1" or not (told.get("Root") and told.get("Parent") and addresses):
+    if header.get("Sampled") != "1" or not (header.get("Root") and header.get("Parent") and addresses):
         return None
     host, _, port = addresses[0].rpartition(":")
-    return _Trace(told["Root"], told["Parent"], request_id, (host, int(port))) if port.isdigit() else None
+    return _Trace(header["Root"], header["Parent"], request_id, (host, int(port))) if port.isdigit() else None
 
 
 _NONE: Final = Subsegment(None, "", {})

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fusewire.ai.providers.aws import AwsProvider
-from fusewire.ai.providers.gcp import GcpProvider
+from fusewire.ai.providers.bedrock.provider import AwsProvider
+from fusewire.ai.providers.vertex.provider import GcpProvider
 from fusewire.config import load_settings
-from tests.integration.ai.providers.aws_cases import made
-from tests.integration.ai.providers.gcp_cases import variables
+from tests.integration.ai.providers.bedrock.cases import made
+from tests.integration.ai.providers.vertex.cases import variables
 from tests.support.bedrock_vendor import Bedrock, running_bedrock
 from tests.support.google_tokens import TokenServer, running_token_server, service_account_file
 from tests.support.upstream import Upstream

@@ -9,8 +9,7 @@ import pytest
 from fusewire.ai.failures import FailureKind, ProviderFailure
 from fusewire.ai.provider import AIProvider
 from tests.integration.ai.contract import CAP, EMBEDDING, ROWS, SOTA, TIMES, Row, chat, embedding
-from tests.support.upstream import Reply, Upstream
-from tests.support.upstream import _Handler as Handler
+from tests.support.upstream import Handler, Reply, Upstream
 from tests.support.wires import OpenAIWire
 
 PARAMETERS = {
@@ -66,6 +65,7 @@ def test_chat(row: Row, provider: AIProvider, upstream: Upstream) -> None:
             "temperature": 0.5,
             "stop": ["."],
             CAP_FIELD.get(row.name, "max_completion_tokens"): CAP,
+            **({"service_tier": "default"} if row.name == "azure" else {}),
         }
     ]
     assert list(upstream.paths) == [paths(row)[0]]

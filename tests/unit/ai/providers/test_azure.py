@@ -9,7 +9,7 @@ import pytest
 
 from fusewire.ai.failures import FailureKind
 from fusewire.ai.providers.azure import AzureProvider
-from fusewire.ai.vocabulary import ChatRequest
+from fusewire.ai.schema import ChatRequest
 from fusewire.config import ConfigurationError, load_settings
 
 KEY = {"AZURE_AI_API_KEY": "k"}
@@ -89,8 +89,8 @@ def test_developers_messages_are_systems() -> None:
         {"role": "developer", "content": "b"},
         {"role": "user", "content": "c"},
     ]
-    told = AzureProvider(load_settings(PLACE)).body(asked(messages=messages), "d", 1)["messages"]
-    assert [message["role"] for message in told] == ["system", "system", "user"]
+    body = AzureProvider(load_settings(PLACE)).body(asked(messages=messages), "d", 1)["messages"]
+    assert [message["role"] for message in body] == ["system", "system", "user"]
 
 
 NEWER = {"safety_identifier": "s", "prompt_cache_key": "p", "verbosity": "low", "metadata": {"a": "b"}}
@@ -99,28 +99,31 @@ NEWER = {"safety_identifier": "s", "prompt_cache_key": "p", "verbosity": "low", 
 @pytest.mark.parametrize(("variables", "is_dated"), [(PLACE, False), (DATED, True)])
 def test_fields_that_came_after_the_dated_versions(variables: dict[str, str], is_dated: bool) -> None:
     provider, request = AzureProvider(load_settings(variables)), asked(user="u", seed=7, **NEWER)
-    told = provider.body(request, "d", 1)
+    body = provider.body(request, "d", 1)
     assert provider.dropped(request) == (tuple(sorted(NEWER)) if is_dated else ())
-    assert {name for name in NEWER if name in told} == (set() if is_dated else set(NEWER))
-    assert (told["user"], told["seed"], told["max_completion_tokens"]) == ("u", 7, 1)
+    assert {name for name in NEWER if name in body} == (set() if is_dated else set(NEWER))
+    assert (body["user"], body["seed"], body["max_completion_tokens"]) == ("u", 7, 1)
 
 
-FILTERED = {"code": "content_filter", "message": "filtered", "param": "prompt", "innererror": {"code": "x"}}
+BY_PROMPT = "The response was filtered due to the prompt triggering Azure OpenAI's content management policy."
+FILTERED = {"code": "content_filter", "message": BY_PROMPT, "param": "prompt", "innererror": {"code": "x"}}
 TOO_LONG = {"code": None, "message": "This model's maximum context length is 8192 tokens, however you asked for more."}
 INNER = {"code": "400", "message": "filtered", "innererror": {"code": "ResponsibleAIPolicyViolation"}}
+FIREWALL = {"code": "403", "message": "Access denied due to Virtual Network/Firewall rules."}
 
 
 @pytest.mark.parametrize(
     ("status", "error", "kind", "see"),
     [
-        (400, FILTERED, FailureKind.CONTENT_POLICY, ""),
+        (400, FILTERED, FailureKind.PROMPT_REFUSED, ""),
         (400, INNER, FailureKind.CONTENT_POLICY, ""),
         (400, {"code": "context_length_exceeded", "param": "messages"}, FailureKind.INPUT_TOO_LONG, ""),
         (400, {"code": "string_above_max_length"}, FailureKind.INPUT_TOO_LONG, ""),
         (400, TOO_LONG, FailureKind.INPUT_TOO_LONG, ""),
-        (400, {"code": "unsupported_value", "param": "temperature"}, FailureKind.REJECTED_REQUEST, ""),
+        (400, {"code": "unsupported_value", "param": "temperature"}, FailureKind.FIELD_REFUSED, ""),
         (401, {"code": "401"}, FailureKind.CREDENTIAL_REJECTED, "AZURE_AI_API_KEY"),
-        (403, {"code": "AccessDenied"}, FailureKind.CREDENTIAL_REJECTED, "network rules"),
+        (403, FIREWALL, FailureKind.CREDENTIAL_REJECTED, "network rules"),
+        (403, {"code": "AccessDenied"}, FailureKind.MODEL_DENIED, "AZURE_*_DEPLOYMENT"),
         (404, {"code": "DeploymentNotFound"}, FailureKind.MODEL_NOT_FOUND, "AZURE_*_DEPLOYMENT"),
         (404, {"code": "404", "message": "Resource not found"}, FailureKind.MODEL_NOT_FOUND, "AZURE_AI_API_VERSION"),
         (429, {"code": "insufficient_quota"}, FailureKind.OUT_OF_CREDIT, ""),
@@ -130,9 +133,50 @@ INNER = {"code": "400", "message": "filtered", "innererror": {"code": "Responsib
 def test_errors_name_the_setting_to_look_at(status: int, error: dict[str, Any], kind: FailureKind, see: str) -> None:
     request = httpx2.Request("POST", "https://r.invalid/")
     response = httpx2.Response(status, json={"error": error}, request=request)
-    told = AzureProvider(load_settings(PLACE))._status_failure(
+    result = AzureProvider(load_settings(PLACE))._status_failure(
         openai.APIStatusError("told", response=response, body=error)
     )
-    assert told.kind is kind
-    assert see in told.message
-    assert told.message.startswith("azure ") and f"HTTP {status}" in told.message
+    assert result.kind is kind
+    assert see in result.message
+    assert result.message.startswith("azure ") and f"HTTP {status}" in result.message
+
+
+@pytest.mark.parametrize(
+    ("version", "deployment", "asked_for", "sent"),
+    [
+        (None, "gpt-4o", None, "default"),
+        ("preview", "our-deployment", "auto", "default"),
+        ("2025-12-01", "gpt-4o", None, "default"),
+        ("2025-10-01-preview", "gpt-4o", "priority", "priority"),
+        (None, "gpt-4o", "fast", "priority"),
+        (None, "gpt-4o", "flex", "flex"),
+        # Neither older versions nor other vendors' models are known to take the field.
+        ("2024-10-21", "gpt-4o", None, None),
+        (None, "grok-4", None, None),
+        (None, "DeepSeek-V3.2", "auto", None),
+        (None, "gpt-oss-120b", None, None),
+    ],
+)
+def test_the_default_service_tier_is_asked_for_where_it_is_known(
+    version: str | None, deployment: str, asked_for: str | None, sent: str | None
+) -> None:
+    provider = AzureProvider(load_settings(PLACE | ({"AZURE_AI_API_VERSION": version} if version else {})))
+    request = asked(**({"service_tier": asked_for} if asked_for else {}))
+    assert provider.body(request, deployment, 64).get("service_tier") == sent
+
+
+def test_an_older_version_has_no_other_tier() -> None:
+    provider = AzureProvider(load_settings(DATED))
+    assert provider.dropped(asked(service_tier="priority"), "gpt-4o") == ("service_tier",)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "place"),
+    [
+        ("https://r.openai.azure.com", None),
+        ("https://r.openai.azure.us/openai/v1", "Azure Government"),
+        ("https://r.openai.azure.cn", "Azure China"),
+    ],
+)
+def test_its_place_is_the_cloud_of_the_endpoint(endpoint: str, place: str | None) -> None:
+    assert AzureProvider(load_settings({**KEY, "AZURE_AI_ENDPOINT": endpoint})).place() == place

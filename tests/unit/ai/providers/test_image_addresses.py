@@ -3,13 +3,14 @@
 import pytest
 
 from fusewire.ai.registry import Registry
-from fusewire.ai.vocabulary import ChatRequest
+from fusewire.ai.schema import ChatRequest
 from fusewire.config import load_settings
 
 VENDORS_OWN = [
     ("openai", {}),
     ("openai", {"OPENAI_BASE_URL": "https://api.openai.com/v1"}),
     ("azure", {"AZURE_AI_ENDPOINT": "https://our.openai.azure.com"}),
+    ("azure", {"AZURE_AI_ENDPOINT": "https://our.openai.azure.com", "AZURE_AI_API_VERSION": "2024-10-21"}),
     ("anthropic", {}),
 ]
 OPERATORS_OWN = [
@@ -31,6 +32,34 @@ def refused(provider: str, settings: dict[str, str], url: str) -> tuple[str, ...
 @pytest.mark.parametrize(("provider", "settings"), VENDORS_OWN)
 def test_a_vendors_own_server_gets_the_address(provider: str, settings: dict[str, str]) -> None:
     assert refused(provider, settings, ADDRESSES[0]) == ()
+
+
+NOT_PUBLIC = [
+    *ADDRESSES[1:],
+    " ",
+    "a.png",
+    "ftp://example.com/a.png",
+    "gs://bucket/a.png",
+    "http://example.com/a.png",
+    "https://169.254.169.254/latest/meta-data",
+    "https://[fd00:ec2::254]/latest",
+    "https://2852039166/",
+    "https://0xa9.0xfe.0xa9.0xfe/",
+    "https://localhost/a.png",
+    "https://intranet/a.png",
+    "https://metadata.google.internal/computeMetadata/v1/",
+    "https://db.local/a.png",
+    "https://user:password@example.com/a.png",
+    "https://example.com@169.254.169.254/a.png",
+    "https://example.com\n.internal/a.png",
+    "https://example.com/a b.png",
+]
+
+
+@pytest.mark.parametrize("url", NOT_PUBLIC)
+@pytest.mark.parametrize(("provider", "settings"), VENDORS_OWN)
+def test_no_vendor_gets_an_address_that_is_not_public(provider: str, settings: dict[str, str], url: str) -> None:
+    assert refused(provider, settings, url) == ("messages",)
 
 
 @pytest.mark.parametrize("url", ADDRESSES)

@@ -1,20 +1,13 @@
-"""Addresses, credentials, bodies and `Retry-After`: what needs no server to be seen."""
-
-import time
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+"""Addresses, credentials and bodies: what needs no server to be seen."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fusewire.ai.providers.azure import AzureProvider
-from fusewire.ai.providers.faults import retry_after_seconds
 from fusewire.ai.providers.ollama import OllamaProvider
 from fusewire.ai.providers.openai import OpenAIProvider
 from fusewire.ai.providers.openai_compatible import OpenAICompatibleProvider
 from fusewire.ai.providers.vllm import VllmProvider
-from fusewire.ai.vocabulary import ChatRequest
+from fusewire.ai.schema import ChatRequest
 from fusewire.config import load_settings
 
 
@@ -79,41 +72,3 @@ def test_ignored_fields_do_not_travel() -> None:
     )
     assert "user" not in OllamaProvider(load_settings({})).body(request, "m", 1)
     assert OpenAIProvider(load_settings({})).body(request, "m", 1)["metadata"] == {"a": "b"}
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, None),
-        ({"retry-after": "7"}, 7),
-        ({"retry-after": " 7 "}, 7),
-        ({"retry-after": "0"}, 0),
-        ({"retry-after": "1.5"}, 1.5),
-        ({"retry-after-ms": "250"}, 0.25),
-        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
-        ({"retry-after": "-3"}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "NaN"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": "9" * 400}, None),
-        ({"retry-after-ms": "nan"}, None),
-        ({"retry-after": "²"}, None),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, None),
-        ({"retry-after": "Wed, 99 Oct 2099 07:28:00 GMT"}, None),
-    ],
-)
-def test_retry_after_is_read_or_left(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after_seconds(headers) == seconds
-
-
-def test_retry_after_may_be_a_date() -> None:
-    there = datetime.now(UTC) + timedelta(minutes=5)
-    seconds = retry_after_seconds({"retry-after": format_datetime(there, usegmt=True)})
-    assert seconds is not None
-    assert abs(seconds - (there.timestamp() - time.time())) < 2
-
-
-@given(text=st.text(max_size=40), name=st.sampled_from(["retry-after", "retry-after-ms"]))
-def test_retry_after_never_crashes(text: str, name: str) -> None:
-    seconds = retry_after_seconds({name: text})
-    assert seconds is None or 0 <= seconds < float("inf")

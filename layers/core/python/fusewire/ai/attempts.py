@@ -5,192 +5,197 @@ This is where providers and the ledger meet. It owns no wire format and no HTTP;
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from fusewire import logs, tracing
+from fusewire.ai.allowances import raised
 from fusewire.ai.failures import FailureKind, Health, ProviderFailure, Settle
-from fusewire.ai.provider import AIProvider, Timeouts
-from fusewire.ai.verdicts import callers_error, cooling_down, verdict_on
-from fusewire.ai.vocabulary import PromptTokensDetails, Usage
+from fusewire.ai.outcomes import caller_error, cooling_down, health_update_of, refusal_of
+from fusewire.ai.provider import Timeouts
+from fusewire.ai.schema import Usage
+from fusewire.ai.targets import BoundedTarget, TargetsLeft
+from fusewire.ai.time_left import TimeLeft
+from fusewire.ai.usage_cost import usage_cost
 from fusewire.budget.breaker import Budget, KeyBudget
-from fusewire.budget.ledger import (
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.price import TokenCounts
+from fusewire.budget.price_table import StalePricesError
+from fusewire.budget.reservation import (
     AllCoolingError,
+    AllowanceRaisedError,
     Booked,
     Call,
-    Candidate,
-    Downgrade,
-    Ending,
-    Ledger,
+    HealthUpdate,
     Reservation,
-    Verdict,
+    Settlement,
 )
-from fusewire.budget.pricing import Price, TokenCounts
 from fusewire.errors import (
     AllProvidersFailedError,
     DeadlineExceededError,
     FusewireError,
+    LedgerUnavailableError,
     ModelNotFoundError,
     NoEligibleProviderError,
     ProviderOutcome,
 )
 
-_CONNECT_SECONDS: Final = 5
-_SHORTEST_ATTEMPT_SECONDS: Final = 0.25
-_UNREACHABLE_IS_FINAL: Final = {
+_MAX_PRICE_CHANGES: Final = 4
+"""During one reservation. Each costs a round trip."""
+_TIMEOUTS: Final = {
     FailureKind.READ_TIMEOUT,
     FailureKind.CONNECT_TIMEOUT,
     FailureKind.REQUEST_TIMEOUT,
 }
 
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """A provider that may serve the call, at what price and worst case."""
-
-    provider: AIProvider
-    model: str
-    price: Price
-    bound: Decimal
-    tokens: int
-    """The worst case in tokens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """When the call must be over, by `time.monotonic()`; what settling takes is already kept back."""
-
-    at: float
-
-    def left(self) -> float:
-        """Seconds."""
-        return self.at - time.monotonic()
+_MODELS_OWN: Final = {FailureKind.MODEL_NOT_FOUND, FailureKind.MODEL_DENIED}
 
 
 class Attempts:
-    """The attempts of one call. `begin`, then for each failure `after`, then one of `succeeded` and `broke_late`."""
+    """The attempts of one call. `begin`, for each failure `go_on_after`, then `succeeded` or `fail_mid_stream`."""
 
     def __init__(
         self,
         ledger: Ledger,
         call: Call,
-        options: Sequence[Option],
-        deadline: Deadline,
-        silence: Deadline,
+        targets: TargetsLeft,
+        time_left: TimeLeft,
         *,
         pinned: bool,
         confidential: bool,
-        downgrade: tuple[str, Sequence[Option]] | None = None,
+        on_credential_rejected: Callable[[], None] | None = None,
     ) -> None:
         """
-        :param silence: until when the caller must hear something: a stream's first content, or the whole answer
-        :param downgrade: the tier, and who serves it, that takes over while a budget is HALF_OPEN
+        :param pinned: whether one provider's model was asked for
+        :param confidential: whether only local providers may serve the call
+        :param on_credential_rejected: called when a vendor refuses this process's credential
         """
         self._ledger = ledger
         self._call = call
-        self._left = list(options)
-        self._downgrade = downgrade
+        self._left = targets
+        self._time_left = time_left
         self.downgraded_from: str | None = None
         """The tier that was asked for, where another one serves it."""
-        self._deadline = deadline
-        self._silence = silence
         self._pinned = pinned
         self._confidential = confidential
+        self._on_credential_rejected = on_credential_rejected
         self._outcomes: list[ProviderOutcome] = []
         self._reservation: Reservation | None = None
+        self._target: BoundedTarget | None = None
         self._budget: Budget | None = None
         self.key: KeyBudget | None = None
         """The budget of the caller's key, as `budget`; None without one."""
         self._traced: tracing.Subsegment | None = None
         self._started = time.monotonic()
-        self.option = options[0]
         self.number = 0
 
-    def begin(self) -> Option:
+    def begin(self) -> BoundedTarget:
         """Reserve for the first provider that isn't cooling down.
 
         :raises FusewireError: budget, ledger, deadline, or nobody left to try
         """
-        if self._silence.left() < _SHORTEST_ATTEMPT_SECONDS:
+        if self._time_left.is_too_short:
             raise DeadlineExceededError(
                 "There was no time left to ask a provider. Retry, or raise AI_REQUEST_TIMEOUT_SECONDS."
             )
         return self._reserve(None)
 
-    def after(self, failure: ProviderFailure) -> Option:
+    def go_on_after(self, failure: ProviderFailure, *, same_provider: bool = False) -> BoundedTarget:
         """End the failed attempt as its kind demands, and reserve for the next provider in the same statement.
 
-        :raises FusewireError: the caller's own mistake, or nobody left to try
+        :param same_provider: ask the provider that failed once more, before the others: the request asks for less now
+        :raises FusewireError: where nobody else may be asked: the caller's own mistake, or nobody left to try
         """
-        ending = self._ended_by(failure)
-        self._log_failure(failure, ending)
-        if not failure.consequence.fail_over:
-            self._ledger.end(ending)
-            raise callers_error(failure)
+        if same_provider:
+            self._left.put_back(self.target)
+        settlement = self._settlement_for(failure)
+        self._log_failure(failure, settlement)
+        if failure.kind is FailureKind.CREDENTIAL_REJECTED and self._on_credential_rejected is not None:
+            self._on_credential_rejected()
+        # A field that this model refuses is the caller's own mistake where no other model is left that may take it.
+        kinds = {failure.kind.value, *(outcome.kind for outcome in self._outcomes)}
+        last_refusal = kinds == {FailureKind.FIELD_REFUSED.value} and not self._left
+        if not failure.consequence.fail_over or last_refusal:
+            self._ledger.settle(settlement)
+            raise caller_error(failure)
         self._outcomes.append(
             ProviderOutcome(
-                self.option.provider.id,
-                self.option.model,
+                self.target.provider.id,
+                self.target.model,
                 failure.kind.value,
                 failure.message,
                 failure.retry_after,
+                is_passing=failure.consequence.health is Health.COUNT,
             )
         )
-        if not self._left or self._silence.left() < _SHORTEST_ATTEMPT_SECONDS:
-            self._ledger.end(ending)
+        if not self._left or self._time_left.is_too_short:
+            self._ledger.settle(settlement)
             raise self._nobody_left(failure.kind)
-        return self._reserve(ending)
+        return self._reserve(settlement)
+
+    @property
+    def others_left(self) -> bool:
+        """Whether somebody else would be asked next."""
+        return bool(self._left)
+
+    @property
+    def target(self) -> BoundedTarget:
+        """Who is being asked, or answered."""
+        if self._target is None:
+            raise RuntimeError("no attempt has been reserved")
+        return self._target
 
     @property
     def budget(self) -> Budget:
-        """The budget as the ledger last told it: when the answer was settled, or else when the attempt was reserved."""
+        """The budget as the ledger last reported it: at the settlement of the response, or else at the reservation."""
         if self._budget is None:
             raise RuntimeError("no attempt has been reserved")
         return self._budget
 
     def timeouts(self) -> Timeouts:
-        """What is left until something must be heard, divided evenly over this attempt and those that may follow."""
-        share = max(self._silence.left(), _SHORTEST_ATTEMPT_SECONDS) / (1 + len(self._left))
-        return Timeouts(
-            min(_CONNECT_SECONDS, share), first=share, total=max(self._deadline.left(), _SHORTEST_ATTEMPT_SECONDS)
-        )
+        """Of this attempt."""
+        return self._time_left.timeouts(len(self._left))
 
-    def succeeded(self, usage: Usage | None, *, limit_output: int, dropped: Sequence[str] = ()) -> Booked:
-        """Settle at what the usage costs; an answer without usage is settled at its bound."""
-        # Half a usage prices half an answer: without its output tokens it is no better than none.
-        whole = usage is not None and (limit_output == 0 or "completion_tokens" in usage.model_fields_set)
-        counts = token_counts(usage) if usage and whole else None
-        cost = self.option.price.cost(counts) if counts else None
-        reservation = self._held(None)
-        booked = self._ledger.end(
-            Ending(
+    def succeeded(self, usage: Usage | None, *, expects_output: bool, dropped: Sequence[str] = ()) -> Booked:
+        """Settle at what the usage costs. Where input or output wasn't reported, that part costs its bound.
+
+        :param expects_output: whether the call has output: embeddings have none
+        :param dropped: the fields that this provider wasn't sent, for the log
+        """
+        cost = usage_cost(self.target, usage, expects_output=expects_output)
+        reservation = self._take_reservation(None)
+        allowance = self._raised_by(cost.counts)
+        booked = self._ledger.settle(
+            Settlement(
                 reservation,
-                "actual" if counts else "bound",
+                "actual" if cost.is_actual else "bound",
                 "success",
-                cost=cost,
-                counts=counts,
-                reasoning_tokens=_reasoning(usage),
-                verdict=Verdict(self.option.provider.id, "ok"),
+                cost=cost.usd,
+                counts=cost.counts,
+                reasoning_tokens=cost.reasoning_tokens,
+                health_update=HealthUpdate(self.target.provider.id, "ok"),
+                allowance=allowance,
             )
         )
         if booked.budget is not None:
             self._budget, self.key = booked.budget, booked.key
-        if cost is not None and cost > reservation.candidate.bound:
+        if allowance is not None or (cost.usd is not None and cost.usd > reservation.candidate.bound):
             # The provider reports more than it was asked for. It is booked as reported: books follow the bill.
+            more = f"; {allowance} are allowed for what its server adds from now on" if allowance is not None else ""
             self._log(
                 "ledger.bound_exceeded",
                 logging.ERROR,
-                cost_usd=cost,
-                message=f"{limit_output} tokens were allowed",
+                cost_usd=cost.usd,
+                message=f"its bound was for {self.target.max_input_tokens} tokens of input and "
+                f"{self.target.max_output_tokens} of output{more}",
             )
         self._log(
             "router.success",
             cost_usd=booked.cost,
             cost_basis=booked.basis,
-            input_tokens=counts.input_tokens if counts else None,
-            output_tokens=counts.output_tokens if counts else None,
+            input_tokens=cost.counts.input_tokens if cost.counts else None,
+            output_tokens=cost.counts.output_tokens if cost.counts else None,
             latency_ms=round((time.monotonic() - self._started) * 1000),
             usage_ratio=booked.budget.usage_ratio if booked.budget else None,
             dropped=", ".join(dropped) or None,
@@ -202,78 +207,111 @@ class Attempts:
                 logging.WARNING,
                 cost_usd=booked.cost,
                 cost_basis="bound",
-                kind="no_usage",
+                kind=cost.bound_reason,
             )
         return booked
 
-    def broke_late(self, failure: ProviderFailure) -> None:
-        """A stream that had sent content broke: settle at the bound; nobody else may answer."""
+    def fail_mid_stream(self, failure: ProviderFailure) -> None:
+        """A stream that had sent content broke: settle at the bound; nobody else may answer.
+
+        The log has the cause; the ledger has what follows from it, that the stream broke late.
+        """
         late = ProviderFailure(FailureKind.STREAM_BROKEN_LATE, failure.message)
-        ending = self._ended_by(late)
-        self._log_failure(failure, ending)
-        self._ledger.end(ending)
+        settlement = self._settlement_for(late)
+        self._log_failure(failure, settlement)
+        self._ledger.settle(settlement)
 
     def abandon(self) -> None:
         """Something of our own failed in mid-call: what the provider did is unknown, so it is settled at its bound."""
         if self._reservation is not None:
-            ending = Ending(self._held("abandoned"), "bound", "abandoned")
+            settlement = Settlement(self._take_reservation("abandoned"), "bound", "abandoned")
             self._log(
                 "ledger.settled_at_bound",
                 logging.WARNING,
-                cost_usd=self.option.bound,
+                cost_usd=self.target.bound_usd,
                 cost_basis="bound",
                 kind="abandoned",
             )
-            self._ledger.end(ending)
+            self._ledger.settle(settlement)
 
     # --- below: what those are made of ---
 
-    def _reserve(self, after: Ending | None) -> Option:
-        candidates = _candidates(self._left)
+    def _reserve(self, after: Settlement | None) -> BoundedTarget:
         try:
-            reservation = self._ledger.reserve(
-                self._call,
-                candidates,
-                attempt=self.number + 1,
-                after=after,
-                downgrade=self._downgrade and Downgrade(self._downgrade[0], _candidates(self._downgrade[1])),
-            )
+            reservation = self._reserve_at_current_prices(after)
         except AllCoolingError as error:
             self._outcomes += map(cooling_down, error.cooling)
             raise self._nobody_left(None) from None
-        if reservation.downgraded and self._downgrade is not None:
+        if reservation.downgraded and (tier := self._left.switch_to_downgrade()) is not None:
             self.downgraded_from = self._call.tier
-            self._call = replace(self._call, tier=self._downgrade[0])
-            self._left, self._downgrade = list(self._downgrade[1]), None
-            candidates = _candidates(self._left)
-        self._outcomes += map(cooling_down, reservation.passed_over)
+            self._call = replace(self._call, tier=tier)
+        self._outcomes += map(cooling_down, reservation.skipped)
         self._reservation = reservation
         self._budget, self.key = reservation.budget, reservation.key
         self.number += 1
-        place = candidates.index(reservation.candidate)
-        self.option = self._left[place]
-        del self._left[: place + 1]
-        self._traced = tracing.attempt(self.option.provider.id, self.option.model, self.number)
-        return self.option
+        self._target = self._left.take(reservation.candidate)
+        self._traced = tracing.attempt(self._target.provider.id, self._target.model, self.number)
+        return self._target
+
+    def _reserve_at_current_prices(self, after: Settlement | None) -> Reservation:
+        """Compute the bounds anew, and ask again, where other prices or a larger allowance have come into force."""
+        price_changes = 0
+        while price_changes < _MAX_PRICE_CHANGES:
+            try:
+                return self._ledger.reserve(
+                    self._call,
+                    self._left.candidates,
+                    attempt=self.number + 1,
+                    after=after,
+                    downgrade=self._left.downgrade_candidates,
+                    prices=self._left.prices,
+                )
+            except AllowanceRaisedError as error:
+                self._left.allow(error.provider, error.model, error.tokens)
+            except StalePricesError as stale:
+                price_changes += 1
+                try:
+                    self._left.use_prices(stale.table)
+                    if not self._left:
+                        raise self._nobody_left(None)
+                except FusewireError:
+                    if after is not None:
+                        self._ledger.settle(after)
+                    raise
+        if after is not None:
+            self._ledger.settle(after)
+        raise LedgerUnavailableError("the prices change faster than a call can be reserved")
+
+    def _raised_by(self, counts: TokenCounts | None) -> int | None:
+        """The allowance that the model needs from now on, where its usage is more than the input bound."""
+        target = self.target
+        tokens = raised(target.allowance, target.max_input_tokens, counts.input_tokens) if counts else None
+        if tokens is not None:
+            self._left.allow(target.provider.id, target.model, tokens)
+        return tokens
 
     def _nobody_left(self, last: FailureKind | None) -> FusewireError:
         if self._confidential:
-            told = "; ".join(f"{o.provider}/{o.model}: {o.message}" for o in self._outcomes)
+            outcomes = "; ".join(f"{o.provider}/{o.model}: {o.message}" for o in self._outcomes)
             error: FusewireError = NoEligibleProviderError(
-                f"No provider that may see confidential data can be reached. {told}. It is never sent elsewhere."
+                f"No provider that may see confidential data can be reached. {outcomes}. It is never sent elsewhere."
             )
-        elif last in _UNREACHABLE_IS_FINAL and self._silence.left() < _SHORTEST_ATTEMPT_SECONDS:
-            error = DeadlineExceededError(
-                "The providers didn't answer in time. Retry, or raise AI_REQUEST_TIMEOUT_SECONDS."
-                if self._silence.at == self._deadline.at
-                else "The providers said nothing for as long as API Gateway waits, 5 minutes. Ask for less at once."
+        elif last in _TIMEOUTS and (
+            timeout := self._time_left.timeout_error(
+                self.target.provider.id, is_read_timeout=last is FailureKind.READ_TIMEOUT
             )
-        elif last is FailureKind.MODEL_NOT_FOUND and self._pinned and len(self._outcomes) == 1:
+        ):
+            error = timeout
+        elif last in _MODELS_OWN and self._pinned and len(self._outcomes) == 1:
+            lacks = (
+                "knows no model" if last is FailureKind.MODEL_NOT_FOUND else "gives this gateway no access to the model"
+            )
             error = ModelNotFoundError(
-                f"{self.option.provider.id} knows no model {self.option.model!r}. GET /api/v1/models lists those that "
-                "are configured.",
+                f"{self.target.provider.id} {lacks} {self.target.model!r}. GET /api/v1/models lists those that are "
+                "configured.",
                 param="model",
             )
+            error.counted = True
         else:
             error = AllProvidersFailedError(self._outcomes)
         # An operator who asks one dead provider is no outage: the alarm counts these.
@@ -288,18 +326,23 @@ class Attempts:
             )
         return error
 
-    def _ended_by(self, failure: ProviderFailure) -> Ending:
-        release = failure.consequence.settle is Settle.RELEASE
+    def _settlement_for(self, failure: ProviderFailure) -> Settlement:
+        """How the failed attempt is ended. With a cost, mode `bound` means: a part of it is at its bound."""
+        settle = failure.consequence.settle
         flag: tracing.Flag = "error" if failure.consequence.health is Health.UNTOUCHED else "fault"
-        return Ending(
-            self._held(failure.kind.value, "throttle" if failure.kind is FailureKind.RATE_LIMITED else flag),
-            "release" if release else "bound",
+        return Settlement(
+            self._take_reservation(
+                failure.kind.value, "throttle" if failure.kind is FailureKind.RATE_LIMITED else flag
+            ),
+            "release" if settle is Settle.RELEASE else "bound",
             failure.kind.value,
-            verdict=verdict_on(self.option.provider.id, failure),
+            cost=self.target.input_bound_usd if settle is Settle.INPUT_BOUND else None,
+            health_update=health_update_of(self.target.provider.id, failure),
+            refusal=refusal_of(failure),
         )
 
-    def _held(self, outcome: str | None, flag: tracing.Flag = "fault") -> Reservation:
-        """The reservation, to be ended; the attempt itself is over.
+    def _take_reservation(self, outcome: str | None, flag: tracing.Flag = "fault") -> Reservation:
+        """Take the reservation, so that it is ended once, and end the attempt's trace.
 
         :param outcome: what went wrong, None for nothing
         """
@@ -309,21 +352,21 @@ class Attempts:
         reservation, self._reservation = self._reservation, None
         return reservation
 
-    def _log_failure(self, failure: ProviderFailure, ending: Ending) -> None:
-        at_bound = ending.how == "bound"
+    def _log_failure(self, failure: ProviderFailure, settlement: Settlement) -> None:
+        at_bound = settlement.mode == "bound"
         self._log(
             "router.provider_failed",
             logging.WARNING,
             kind=failure.kind.value,
             message=failure.message,
-            cost_usd=self.option.bound if at_bound else Decimal(0),
+            cost_usd=settlement.booked,
             cost_basis="bound" if at_bound else None,
         )
         if at_bound:
             self._log(
                 "ledger.settled_at_bound",
                 logging.WARNING,
-                cost_usd=self.option.bound,
+                cost_usd=settlement.booked,
                 cost_basis="bound",
                 kind=failure.kind.value,
             )
@@ -332,32 +375,10 @@ class Attempts:
         logs.event(
             event,
             level,
-            provider=self.option.provider.id,
-            model=self.option.model,
+            provider=self.target.provider.id,
+            model=self.target.model,
             tier=self._call.tier,
             key_id=self._call.key_id,
             attempt=self.number,
             **fields,
         )
-
-
-def _candidates(options: Sequence[Option]) -> list[Candidate]:
-    return [Candidate(o.provider.id, o.model, o.bound, o.tokens) for o in options]
-
-
-def token_counts(usage: Usage) -> TokenCounts:
-    """Usage as the price list counts it; details beyond the totals are clipped, so that nothing goes below zero."""
-    details = usage.prompt_tokens_details or PromptTokensDetails()
-    cached = _within(details.cached_tokens, usage.prompt_tokens)
-    written = _within(details.cache_write_tokens, usage.prompt_tokens - cached)
-    for_an_hour = _within(details.cache_write_1h_tokens, written)
-    return TokenCounts(usage.prompt_tokens, usage.completion_tokens, cached, written, for_an_hour)
-
-
-def _within(part: int | None, whole: int) -> int:
-    return max(min(part or 0, whole), 0)
-
-
-def _reasoning(usage: Usage | None) -> int:
-    details = usage.completion_tokens_details if usage else None
-    return _within(details.reasoning_tokens, usage.completion_tokens) if usage and details else 0

@@ -1,62 +1,114 @@
 """What a caller can ask for: tiers and models, with the prices that they are booked at."""
 
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Literal
 
+from fusewire.ai.permissions import EVERYTHING, Permissions
 from fusewire.ai.provider import TIERS, AIProvider
 from fusewire.ai.registry import Registry
-from fusewire.ai.tiers import EVERYTHING, Allowance, Tiers
-from fusewire.budget.pricing import PriceBook
+from fusewire.ai.tiers import Tiers
+from fusewire.budget.pricing import PriceBook, PriceSource
 from fusewire.errors import ModelNotPricedError
 
-_CREATED: Final = 0  # nobody tells when a deployment was made; OpenAI's SDKs want a number
+Kind = Literal["chat", "embedding", "chat, embedding"]
 
 
-def models(
-    registry: Registry, tiers: Tiers, prices: PriceBook, allowance: Allowance = EVERYTHING
-) -> list[dict[str, object]]:
-    """OpenAI's model objects: the tiers first, each with its providers in the order in which they are tried.
+@dataclass(frozen=True, slots=True)
+class ListedTier:
+    """A tier that a caller can ask for."""
 
-    `price` is in USD per million tokens, null where a model has none (it is refused until it gets one).
+    tier: str
+    served_by: tuple[str, ...]
+    """`provider/model`, in the order in which they are tried."""
 
-    :param allowance: of the caller's key, which is shown nothing that it would be refused
+
+@dataclass(frozen=True, slots=True)
+class ListedAlias:
+    """A name that stands for a tier or a model."""
+
+    name: str
+    stands_for: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A model that a caller can ask for, as `provider/model`."""
+
+    provider: str
+    model: str
+    kind: Kind
+    price: dict[str, Decimal] | None
+    """USD per million tokens; None where a model has no price: it is refused until it gets one."""
+    price_source: PriceSource | None = None
+    price_in_full: dict[str, object] | None = None
+    """With the long-context tiers and every kind of token."""
+
+
+Listed = ListedTier | ListedModel | ListedAlias
+
+
+def catalogue(
+    registry: Registry, tiers: Tiers, prices: PriceBook, permissions: Permissions = EVERYTHING
+) -> Iterator[Listed]:
+    """The tiers first, then each provider's models, then the aliases of what is listed.
+
+    :param permissions: of the caller's key, which is shown nothing that it would be refused
     """
-    confidential = allowance.only_confidential
-    listed: list[dict[str, object]] = []
+    listed = list(_tiers_and_models(registry, tiers, prices, permissions))
+    yield from listed
+    names = {name for each in listed for name in _names(each)}
+    yield from (ListedAlias(name, target) for name, target in registry.aliases.items() if target in names)
+
+
+def find(listed: Iterable[Listed], name: str) -> Listed | None:
+    """The one with this name; a model goes by its own too, where no other has that."""
+    found = [each for each in listed if name in _names(each)]
+    exact = [each for each in found if name == _names(each)[0]]
+    return exact[0] if exact else found[0] if len(found) == 1 else None
+
+
+def _names(listed: Listed) -> tuple[str, ...]:
+    if isinstance(listed, ListedModel):
+        return f"{listed.provider}/{listed.model}", listed.model
+    return (listed.tier if isinstance(listed, ListedTier) else listed.name,)
+
+
+def _tiers_and_models(
+    registry: Registry, tiers: Tiers, prices: PriceBook, permissions: Permissions
+) -> Iterator[ListedTier | ListedModel]:
+    confidential = permissions.only_confidential
     for tier in TIERS:
-        serving = [
+        served_by = tuple(
             f"{p.id}/{m}"
             for p in registry.chain
             if tiers.permits(p, confidential=confidential)
             and (m := p.tier_model(tier))
-            and allowance.permits_model(tier, p.id, m)
-        ]
-        if serving:
-            listed.append(_model(tier, "fusewire", {"kind": "tier", "served_by": serving}))
+            and permissions.permits_model(tier, p.id, m)
+        )
+        if served_by:
+            yield ListedTier(tier, served_by)
     for provider in registry.configured.values():
         if tiers.permits(provider, confidential=confidential):
-            listed += _models_of(provider, prices, allowance)
-    return listed
+            for model, kind in _kinds(provider).items():
+                if permissions.permits_model(f"{provider.id}/{model}", provider.id, model):
+                    yield ListedModel(provider.id, model, kind, *_price(prices, provider.id, model))
 
 
-def _models_of(provider: AIProvider, prices: PriceBook, allowance: Allowance) -> list[dict[str, object]]:
-    chat = dict.fromkeys(m for tier in TIERS if (m := provider.tier_model(tier)))
-    kinds = {m: "chat" for m in chat}
+def _kinds(provider: AIProvider) -> Mapping[str, Kind]:
+    """The provider's models, and what each is for."""
+    kinds: dict[str, Kind] = {model: "chat" for tier in TIERS if (model := provider.tier_model(tier))}
     if (embedding := provider.embedding_model()) is not None:
         kinds[embedding] = "chat, embedding" if embedding in kinds else "embedding"
-    return [
-        _model(f"{provider.id}/{m}", provider.id, {"kind": kind, "price": _price(prices, provider.id, m)})
-        for m, kind in kinds.items()
-        if allowance.permits_model(f"{provider.id}/{m}", provider.id, m)
-    ]
+    return kinds
 
 
-def _model(name: str, owner: str, more: dict[str, object]) -> dict[str, object]:
-    return {"id": name, "object": "model", "created": _CREATED, "owned_by": owner, **more}
-
-
-def _price(prices: PriceBook, provider: str, model: str) -> dict[str, Decimal] | None:
+def _price(
+    prices: PriceBook, provider: str, model: str
+) -> tuple[dict[str, Decimal] | None, PriceSource | None, dict[str, object] | None]:
     try:
-        return prices.price(provider, model).per_mtok()
+        price = prices.price(provider, model)
     except ModelNotPricedError:
-        return None
+        return None, None, None
+    return price.per_mtok(), prices.source(provider, model), price.as_entry()

@@ -2,81 +2,97 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal
 
 from fusewire.ai.failures import FailureKind
-from fusewire.ai.provider import TIERS, AIProvider
-from fusewire.ai.router import Caller
+from fusewire.ai.provider import AIProvider
+from fusewire.ai.registry import Registry
+from fusewire.ai.router import Caller, Router
+from fusewire.ai.tiers import Tiers
+from fusewire.budget.wire import PROVIDER_HEALTH, HealthRow
 
 if TYPE_CHECKING:
-    from fusewire.services import Services
+    from fusewire.store.db import Database
 
 Status = Literal["ok", "unknown", "cooling_down", "credential_rejected", "unconfigured"]
 
 
-def providers_report(core: "Services", *, probe_for: Caller | None) -> dict[str, object]:
-    """The body of `GET /admin/providers`.
+@dataclass(frozen=True, slots=True)
+class LastFailure:
+    """What went wrong last; times are ISO 8601."""
 
-    :param probe_for: who wants each provider called live; None where nobody does
-    :raises LedgerUnavailableError: health is kept in Postgres
+    at: str
+    kind: str | None
+    message: str
+    """With the settings to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderHealth:
+    """How a provider is doing; times are ISO 8601."""
+
+    status: Status
+    cooldown_until: str | None
+    """None for a cooldown that is over."""
+    last_success_at: str | None
+    last_failure: LastFailure | None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """How a provider answered just now, at what cost in USD."""
+
+    answered: bool
+    message: str
+    cost: Decimal
+
+
+def stored_health(database: "Database") -> Mapping[str, HealthRow]:
+    """By each provider that was called the row that the ledger keeps of it.
+
+    :raises LedgerUnavailableError: when Postgres can't be reached
     """
-    probes = _probes(core, probe_for) if probe_for else {}
-    noted = core.database.call("SELECT provider_health_json($1::jsonb)", {})
-    providers = []
-    for name in core.registry.ids():
-        described = _describe(core.registry.get(name), noted.get(name, {}))
-        providers.append(described | ({"probe": probes.get(name)} if probe_for else {}))
-    chain = [p.id for p in core.registry.chain if core.tiers.permits(p)]
-    return {"mode": core.settings.ai_mode, "chain": chain, "providers": providers}
+    return database.call(PROVIDER_HEALTH, {})
 
 
-def _probes(core: "Services", caller: Caller) -> dict[str, dict[str, object]]:
-    """Probes one after the other, each metered, with an even share of the caller's time."""
+def health_of(provider: AIProvider, row: HealthRow) -> ProviderHealth:
+    """:param row: of `stored_health`; empty for a provider that nobody has called yet"""
+    cooling, failed_at = _is_future(row.get("cooldown_until")), row.get("last_failure_at")
+    return ProviderHealth(
+        status="unconfigured" if provider.missing() else _status(row, cooling=cooling),
+        cooldown_until=row["cooldown_until"] if cooling else None,
+        last_success_at=row.get("last_success_at"),
+        last_failure=LastFailure(failed_at, row.get("last_failure_kind"), _with_settings(provider, row))
+        if failed_at
+        else None,
+    )
+
+
+def probe_all(router: Router, registry: Registry, tiers: Tiers, caller: Caller) -> dict[str, Probe]:
+    """Probe one provider after the other, each metered, with an even share of the caller's time.
+
+    :return: by the id of each provider that is configured and that AI_MODE permits
+    """
     end = time.monotonic() + caller.remaining_seconds
-    asked = {name: p for name, p in core.registry.configured.items() if core.tiers.permits(p)}
-    told: dict[str, dict[str, object]] = {}
-    for name, provider in asked.items():
-        share = (end - time.monotonic()) / (len(asked) - len(told))
-        answered, message, cost = core.router.probe(provider, replace(caller, remaining_seconds=share))
-        told[name] = {"ok": answered, "message": message, "cost_usd": cost}
-    return told
+    permitted = {name: p for name, p in registry.configured.items() if tiers.permits(p)}
+    probes: dict[str, Probe] = {}
+    for name, provider in permitted.items():
+        share = (end - time.monotonic()) / (len(permitted) - len(probes))
+        probes[name] = Probe(*router.probe(provider, replace(caller, remaining_seconds=share)))
+    return probes
 
 
-def _describe(provider: AIProvider, noted: Mapping[str, Any]) -> dict[str, object]:
-    missing = provider.missing()
-    expires = provider.key_expires_on()
-    failed_at = noted.get("last_failure_at")
-    cooling = _is_future(noted.get("cooldown_until"))
-    return {
-        "id": provider.id,
-        "local": provider.local,
-        "configured": not missing,
-        "missing": list(missing),
-        "tiers": {tier: provider.tier_model(tier) for tier in TIERS},
-        "embedding_model": provider.embedding_model(),
-        "status": "unconfigured" if missing else _status(noted, cooling=cooling),
-        "cooldown_until": noted["cooldown_until"] if cooling else None,
-        "last_success_at": noted.get("last_success_at"),
-        "last_failure": failed_at
-        and {
-            "at": failed_at,
-            "kind": noted.get("last_failure_kind"),
-            "message": _with_settings(provider, noted),
-        },
-        "key_expires_on": expires.isoformat() if expires else None,
-    }
-
-
-def _with_settings(provider: AIProvider, noted: Mapping[str, Any]) -> str:
+def _with_settings(provider: AIProvider, row: HealthRow) -> str:
     """What went wrong, and the settings to look at, unless the provider named them itself."""
-    kind, message = noted.get("last_failure_kind"), str(noted.get("last_failure_message"))
+    kind, message = row.get("last_failure_kind"), str(row.get("last_failure_message"))
     v = provider.variables
     found: tuple[str | None, ...] = ()
     if kind in (FailureKind.CREDENTIAL_REJECTED, FailureKind.OUT_OF_CREDIT):
         found = (v.credential,)
-    elif kind == FailureKind.MODEL_NOT_FOUND:
+    elif kind in (FailureKind.MODEL_NOT_FOUND, FailureKind.MODEL_DENIED):
         found = (v.sota, v.cost_effective, v.embedding)
     elif kind in (FailureKind.CONNECT_FAILED, FailureKind.CONNECT_TIMEOUT):
         found = (v.endpoint,)
@@ -84,11 +100,11 @@ def _with_settings(provider: AIProvider, noted: Mapping[str, Any]) -> str:
     return message if not names or "; see " in message else f"{message}; see {', '.join(names)}"
 
 
-def _status(noted: Mapping[str, Any], *, cooling: bool) -> Status:
-    succeeded, failed = noted.get("last_success_at"), noted.get("last_failure_at")
+def _status(row: HealthRow, *, cooling: bool) -> Status:
+    succeeded, failed = row.get("last_success_at"), row.get("last_failure_at")
     # The last success is kept to within seconds, so a failure that no cooldown followed says little.
     last_word_is_failure = failed is not None and (succeeded is None or _time(failed) > _time(succeeded))
-    if last_word_is_failure and noted.get("last_failure_kind") == FailureKind.CREDENTIAL_REJECTED:
+    if last_word_is_failure and row.get("last_failure_kind") == FailureKind.CREDENTIAL_REJECTED:
         return "credential_rejected"
     if cooling:
         return "cooling_down"

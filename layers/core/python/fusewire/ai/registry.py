@@ -9,8 +9,8 @@ from functools import cached_property
 from importlib import import_module
 from typing import Final, cast
 
-from fusewire.ai.provider import AIProvider
-from fusewire.config import VENDORS, ConfigurationError, Settings
+from fusewire.ai.provider import TIERS, AIProvider
+from fusewire.config import ConfigurationError, Settings
 
 Factory = Callable[[Settings], AIProvider]
 
@@ -24,10 +24,10 @@ def _in(module: str, name: str) -> Factory:
 
 _PROVIDER_FACTORIES: Final[dict[str, Factory]] = {
     "azure": _in("fusewire.ai.providers.azure", "AzureProvider"),
-    "aws": _in("fusewire.ai.providers.aws", "AwsProvider"),
-    "gcp": _in("fusewire.ai.providers.gcp", "GcpProvider"),
+    "aws": _in("fusewire.ai.providers.bedrock.provider", "AwsProvider"),
+    "gcp": _in("fusewire.ai.providers.vertex.provider", "GcpProvider"),
     "openai": _in("fusewire.ai.providers.openai", "OpenAIProvider"),
-    "anthropic": _in("fusewire.ai.providers.anthropic", "AnthropicProvider"),
+    "anthropic": _in("fusewire.ai.providers.anthropic.provider", "AnthropicProvider"),
     "ollama": _in("fusewire.ai.providers.ollama", "OllamaProvider"),
     "vllm": _in("fusewire.ai.providers.vllm", "VllmProvider"),
 }
@@ -39,14 +39,29 @@ class Registry:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._made: dict[str, AIProvider] = {}
-        known = dict.fromkeys((*_PROVIDER_FACTORIES, *VENDORS))
         for variable, names in (
             ("AI_DEFAULT_PROVIDER", (settings.ai_default_provider,)),
             ("AI_FALLBACK_CHAIN", settings.ai_fallback_chain),
         ):
             for name in filter(None, names):
-                if name not in known:
-                    raise ConfigurationError(f"{variable}: {name!r} is no provider; allowed: {', '.join(known)}.")
+                if name not in _PROVIDER_FACTORIES:
+                    known = ", ".join(_PROVIDER_FACTORIES)
+                    raise ConfigurationError(f"{variable}: {name!r} is no provider; allowed: {known}.")
+
+        self.aliases = settings.ai_model_aliases
+        for alias, target in self.aliases.items():
+            if not alias.strip("*") or alias in TIERS or not target or target in self.aliases:
+                raise ConfigurationError(
+                    f"AI_MODEL_ALIASES: {alias!r} can't stand for {target!r}: a name, which isn't a tier's, stands for "
+                    "a tier, a model or provider/model, and for no other alias."
+                )
+
+    def alias_of(self, name: str) -> str | None:
+        """What a name stands for; None where it is no alias. Of several that cover it, the longest counts."""
+        if (exact := self.aliases.get(name)) is not None:
+            return exact
+        covering = [each for each in self.aliases if each.endswith("*") and name.startswith(each[:-1])]
+        return self.aliases[max(covering, key=len)] if covering else None
 
     def ids(self) -> tuple[str, ...]:
         """Every known provider, configured or not."""
@@ -59,9 +74,18 @@ class Registry:
         return self._made[name]
 
     @cached_property
+    def mentioned(self) -> tuple[AIProvider, ...]:
+        """The providers of which a variable is set. A cold start doesn't import the others."""
+        variables = self._settings.environment
+        prefixes = {name: f"{name.upper()}_" for name in self.ids()}
+        return tuple(
+            self.get(name) for name, prefix in prefixes.items() if any(v.startswith(prefix) for v in variables)
+        )
+
+    @cached_property
     def configured(self) -> dict[str, AIProvider]:
         """The providers whose settings are complete, by id."""
-        return {name: self.get(name) for name in self.ids() if not self.get(name).missing()}
+        return {provider.id: provider for provider in self.mentioned if not provider.missing()}
 
     @cached_property
     def chain(self) -> tuple[AIProvider, ...]:

@@ -5,18 +5,20 @@ request, price each and bound its cost, reserve, call, settle. `attempts.py` hol
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from fusewire import logs, metrics
-from fusewire.ai.attempts import Attempts, Deadline, Option
+from fusewire.ai.allowances import Allowances
+from fusewire.ai.attempts import Attempts
+from fusewire.ai.bounds import chat_input_bound, embedding_input_bound
 from fusewire.ai.failures import ProviderFailure
+from fusewire.ai.permissions import EVERYTHING, Classification, Permissions
 from fusewire.ai.provider import AIProvider
-from fusewire.ai.tiers import EVERYTHING, Allowance, Classification, Route, Tiers
-from fusewire.ai.vocabulary import (
+from fusewire.ai.relaxing import Asked, able_targets
+from fusewire.ai.schema import (
     ChatRequest,
     ChatResponse,
     EmbeddingRequest,
@@ -25,12 +27,19 @@ from fusewire.ai.vocabulary import (
     Usage,
     UserMessage,
 )
-from fusewire.budget.bounds import chat_input_bound, embedding_input_bound
+from fusewire.ai.serial_calls import first_call, first_calls
+from fusewire.ai.targets import BoundedTarget, BoundedTargets, DowngradedTier, Target, TargetsLeft
+from fusewire.ai.tiers import Route, Tiers
+from fusewire.ai.time_left import TimeLeft
 from fusewire.budget.breaker import Budget, KeyBudget
-from fusewire.budget.ledger import Booked, Call, Ledger
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.price import Price
+from fusewire.budget.price_table import PriceTable
 from fusewire.budget.pricing import PriceBook
+from fusewire.budget.reservation import Booked, Call
 from fusewire.config import Settings
-from fusewire.errors import FusewireError, ModelNotPricedError, UnsupportedParameterError
+from fusewire.errors import FusewireError, ModelNotBoundedError, ModelNotPricedError
+from fusewire.price_overrides import ServiceTier
 
 _KEPT_FOR_SETTLING_SECONDS: Final = 2.0
 
@@ -46,10 +55,10 @@ class Caller:
     """Of the Lambda invocation; what settling takes is kept back from it."""
     classification: Classification = "internal"
     key_id: str | None = None
-    allowance: Allowance = EVERYTHING
+    permissions: Permissions = EVERYTHING
     """What the key may ask for."""
     dropped: tuple[str, ...] = ()
-    """What the request's own format says and the vocabulary has no place for, for `x-fusewire-dropped` and the log."""
+    """What the request's own format says and the schema has no place for, for `x-fusewire-dropped` and the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,7 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Streaming:
+class ServedStream:
     """A stream whose first content has come. `chunks` must be read to its end: settling happens inside it."""
 
     provider: str
@@ -86,66 +95,85 @@ class Streaming:
 
 
 class StreamBrokenError(Exception):
-    """Raised by `Streaming.chunks` when the provider broke off after its first content; already settled."""
+    """Raised by `ServedStream.chunks` when the provider broke off after its first content; already settled."""
 
 
 class Router:
     """Routes calls under one set of settings."""
 
-    def __init__(self, settings: Settings, tiers: Tiers, prices: PriceBook, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tiers: Tiers,
+        prices: PriceBook,
+        ledger: Ledger,
+        on_credential_rejected: Callable[[], None] | None = None,
+    ) -> None:
+        """:param on_credential_rejected: called when a vendor refuses this process's credential"""
         self._settings = settings
         self._tiers = tiers
         self._prices = prices
         self._ledger = ledger
+        self._on_credential_rejected = on_credential_rejected
+        self._allowances = Allowances()
 
     def complete(self, request: ChatRequest, caller: Caller) -> tuple[ChatResponse, Served]:
-        """:raises FusewireError: as the contract's section 4 lists them"""
-        attempts, cap = self._chat(request, caller)
-        response = _until_answered(
-            attempts, lambda option: option.provider.complete(request, option.model, cap, attempts.timeouts())
-        )
-        dropped = (*caller.dropped, *_dropped(request, attempts.option))
-        booked = attempts.succeeded(response.usage, limit_output=cap, dropped=dropped)
+        """:raises FusewireError: one of the tree in `fusewire.errors`"""
+        attempts, asked, cap = self._chat(request, caller)
+
+        def complete(target: BoundedTarget) -> ChatResponse:
+            response = target.provider.complete(asked.of(target), target.model, cap, attempts.timeouts())
+            return first_call(response) if asked.wants_first_call(target) else response
+
+        response = _until_answered(attempts, complete, asked)
+        dropped = (*caller.dropped, *asked.dropped(attempts.target))
+        booked = attempts.succeeded(response.usage, expects_output=True, dropped=dropped)
         if response.usage is not None:
-            response.usage.cost = booked.cost
+            response.usage.book(booked.cost, output=True)
         return response, _served(attempts, booked, dropped)
 
-    def stream(self, request: ChatRequest, caller: Caller) -> Streaming:
+    def stream(self, request: ChatRequest, caller: Caller) -> ServedStream:
         """:raises FusewireError: while a provider can still be changed; afterwards the chunks' iterator raises"""
-        attempts, cap = self._chat(request, caller)
+        attempts, asked, cap = self._chat(request, caller, self._settings.ai_silence_timeout_seconds)
 
-        def first_content(option: Option) -> tuple[list[StreamChunk], Iterator[StreamChunk]]:
-            chunks = option.provider.stream(request, option.model, cap, attempts.timeouts())
+        def first_content(target: BoundedTarget) -> tuple[list[StreamChunk], Iterator[StreamChunk]]:
+            chunks = target.provider.stream(asked.of(target), target.model, cap, attempts.timeouts())
+            if asked.wants_first_call(target):
+                chunks = first_calls(chunks)
             return _head(chunks), chunks
 
-        head, rest = _until_answered(attempts, first_content)
-        option = attempts.option
-        dropped = (*caller.dropped, *_dropped(request, option))
-        return Streaming(
-            option.provider.id,
-            option.model,
+        head, rest = _until_answered(attempts, first_content, asked)
+        target = attempts.target
+        dropped = (*caller.dropped, *asked.dropped(target))
+        return ServedStream(
+            target.provider.id,
+            target.model,
             attempts.number,
             dropped,
             attempts.budget,
-            _metered(attempts, head, rest, cap, dropped),
+            _metered(attempts, head, rest, dropped),
             attempts.key,
             attempts.downgraded_from,
         )
 
     def embed(self, request: EmbeddingRequest, caller: Caller) -> tuple[EmbeddingResponse, Served]:
-        """:raises FusewireError: as the contract's section 4 lists them"""
-        route = self._tiers.embedding(request.model, caller.classification, caller.allowance)
+        """:raises FusewireError: one of the tree in `fusewire.errors`"""
+        route = self._tiers.embedding(request.model, caller.classification, caller.permissions)
+        if self._settings.ai_embedding_encoding is not None:
+            from fusewire.ai.token_ids import as_taken  # here, since it is rarely set
+
+            request = as_taken(request, route.targets)
         bound = embedding_input_bound(request)
-        options = self._options(route.choices, bound, 0)
+        able, asked = able_targets(route.targets, request)
         call = Call(caller.request_id, "embedding", route.tier, caller.key_id)
-        attempts = self._attempts(call, options, route, caller)
+        attempts = self._attempts(call, lambda: (self._bounded(able, bound, templates=False), None), route, caller)
         response = _until_answered(
-            attempts, lambda option: option.provider.embed(request, option.model, attempts.timeouts())
+            attempts, lambda target: target.provider.embed(asked.request, target.model, attempts.timeouts()), asked
         )
-        dropped = _dropped(request, attempts.option)
-        booked = attempts.succeeded(response.usage, limit_output=0, dropped=dropped)
+        dropped = asked.dropped(attempts.target)
+        booked = attempts.succeeded(response.usage, expects_output=False, dropped=dropped)
         if response.usage is not None:
-            response.usage.cost = booked.cost
+            response.usage.book(booked.cost, output=False)
         return response, _served(attempts, booked, dropped)
 
     def probe(self, provider: AIProvider, caller: Caller) -> tuple[bool, str, Decimal]:
@@ -162,96 +190,155 @@ class Router:
             max_completion_tokens=16,
         )
         try:
-            options = self._options([(provider, model)], chat_input_bound(request), 16)
-            route = Route(((provider, model),), None, confidential=False)
-            attempts = self._attempts(Call(caller.request_id, "probe", None, caller.key_id), options, route, caller)
+            bound = chat_input_bound(request, 0)
+            route = Route((Target(provider, model),), None, confidential=False)
+            call = Call(caller.request_id, "probe", None, caller.key_id)
+            attempts = self._attempts(call, lambda: (self._bounded(route.targets, bound, cap=16), None), route, caller)
             response = _until_answered(
                 attempts,
-                lambda option: option.provider.complete(request, option.model, 16, attempts.timeouts()),
+                lambda target: target.provider.complete(request, target.model, 16, attempts.timeouts()),
             )
         except FusewireError as error:
             return False, error.message, Decimal(0)
-        return True, "answered", attempts.succeeded(response.usage, limit_output=16).cost
+        return True, "answered", attempts.succeeded(response.usage, expects_output=True).cost
 
     # --- below: what those are made of ---
 
-    def _chat(self, request: ChatRequest, caller: Caller) -> tuple[Attempts, int]:
-        route = self._tiers.chat(request.model, caller.classification, caller.allowance)
-        able = _able(route.choices, request)
+    def _chat(
+        self, request: ChatRequest, caller: Caller, max_silence: float | None = None
+    ) -> tuple[Attempts, Asked[ChatRequest], int]:
+        route = self._tiers.chat(request.model, caller.classification, caller.permissions)
+        able, asked = able_targets(route.targets, request)
         cap = request.output_cap or self._settings.ai_max_output_tokens
-        bounds = (chat_input_bound(request), cap * (request.n or 1))
-        options = self._options(able, *bounds)
+        bound = chat_input_bound(asked.request, 0)
         call = Call(caller.request_id, "chat", route.tier, caller.key_id)
-        return self._attempts(call, options, route, caller, self._downgrade(request, route, caller, bounds)), cap
+
+        def priced() -> BoundedTargets:
+            bounded = self._bounded(able, bound, cap=cap, n=request.n or 1, service_tier=request.tier_asked)
+            return bounded, self._downgrade(asked.request, route, caller, bound, cap)
+
+        return self._attempts(call, priced, route, caller, max_silence), asked, cap
 
     def _downgrade(
-        self, request: ChatRequest, route: Route, caller: Caller, bounds: tuple[int, int]
-    ) -> tuple[str, Sequence[Option]] | None:
+        self, request: ChatRequest, route: Route, caller: Caller, bound: int, cap: int
+    ) -> DowngradedTier | None:
         """The tier that takes over while a budget is HALF_OPEN, and who of it can honour the request; None: nobody."""
         if self._settings.ai_half_open_policy != "downgrade":
             return None
-        cheaper = self._tiers.downgraded(route, caller.allowance)
+        cheaper = self._tiers.downgraded(route, caller.permissions)
         if cheaper is None or cheaper.tier is None:
             return None
-        able = [(p, m) for p, m in cheaper.choices if not p.unsupported(request, m)]
-        options = self._options(able, *bounds, needed=False)
-        return (cheaper.tier, options) if options else None
+        able = [target for target in cheaper.targets if not target.provider.unsupported(request, target.model)]
+        tier = request.tier_asked
+        bounded = self._bounded(able, bound, cap=cap, n=request.n or 1, needed=False, service_tier=tier)
+        return DowngradedTier(cheaper.tier, bounded) if bounded else None
 
-    def _options(
-        self, choices: Sequence[tuple[AIProvider, str]], input_bound: int, output_bound: int, *, needed: bool = True
-    ) -> list[Option]:
-        """Each choice with its price and bound; one without a price is left out, and refused if there is no other.
+    def _bounded(
+        self,
+        targets: Sequence[Target],
+        request_bound: int,
+        *,
+        cap: int | None = None,
+        n: int = 1,
+        templates: bool = True,
+        needed: bool = True,
+        service_tier: ServiceTier | None = None,
+    ) -> list[BoundedTarget]:
+        """Each target with its price and bound; one that lacks either is left out, and refused if there is no other.
 
+        :param request_bound: of the input, in tokens, without what a server adds once
+        :param cap: on the output tokens of each of `n` answers; None where there is no output
+        :param templates: whether a server writes the input by a chat template
         :param needed: whether it takes one of them to answer
         """
-        options, unpriced = [], None
-        for provider, model in choices:
+        bounded = []
+        refused: ModelNotPricedError | ModelNotBoundedError | None = None
+        for provider, model in targets:
             try:
                 price = self._prices.price(provider.id, model)
-            except ModelNotPricedError as error:
-                unpriced = error
+                output_bound = 0 if cap is None else _output_bound(provider, model, cap) * n
+            except (ModelNotPricedError, ModelNotBoundedError) as error:
+                refused = error
                 logs.event(
                     "router.provider_failed",
                     logging.WARNING,
                     provider=provider.id,
                     model=model,
-                    kind="model_not_priced",
+                    kind=error.code,
                     message=error.message,
                 )
                 continue
-            bound = price.bound(input_bound, output_bound)
-            options.append(Option(provider, model, price, bound, input_bound + output_bound))
-        if needed and not options and unpriced is not None:
-            raise unpriced
-        return options
+            allowance = self._allowances.of(provider.id, model, provider.template_tokens if templates else 0)
+            bounded.append(
+                BoundedTarget.bounded(
+                    Target(provider, model),
+                    price,
+                    request_tokens=request_bound,
+                    allowance=allowance,
+                    max_output_tokens=output_bound,
+                    service_tier=_tier_had(provider, model, price, service_tier),
+                )
+            )
+        if needed and not bounded and refused is not None:
+            raise refused
+        return bounded
 
     def _attempts(
         self,
         call: Call,
-        options: Sequence[Option],
+        priced: Callable[[], BoundedTargets],
         route: Route,
         caller: Caller,
-        downgrade: tuple[str, Sequence[Option]] | None = None,
+        max_silence: float | None = None,
     ) -> Attempts:
+        """
+        :param priced: computes who may serve the call, at what price and worst case, and who where it is downgraded
+        """
+
+        def reprice(table: PriceTable) -> BoundedTargets:
+            self._prices.use(table)
+            self._allowances.forget()
+            return priced()
+
+        stamp = self._prices.table.stamp
+        try:
+            targets, downgrade = priced()
+        except ModelNotPricedError:
+            # It can't reserve, and so it isn't told that an administrator has set a price.
+            if (table := self._ledger.prices()).stamp == stamp:
+                raise
+            stamp = table.stamp
+            targets, downgrade = reprice(table)
         seconds = min(self._settings.ai_request_timeout_seconds, caller.remaining_seconds - _KEPT_FOR_SETTLING_SECONDS)
-        now = time.monotonic()
+        left = TargetsLeft(targets, downgrade=downgrade, allowances=self._allowances, prices=stamp, reprice=reprice)
         return Attempts(
             self._ledger,
             call,
-            options,
-            Deadline(now + seconds),
-            Deadline(now + min(seconds, self._settings.longest_silence_seconds)),
+            left,
+            TimeLeft.of(seconds, self._settings.max_silence_seconds, max_silence),
             pinned=route.tier is None,
             confidential=route.confidential,
-            downgrade=downgrade,
+            on_credential_rejected=self._on_credential_rejected,
         )
 
 
+def _tier_had(provider: AIProvider, model: str, price: Price, asked: ServiceTier | None) -> ServiceTier | None:
+    """The service tier that is asked of this provider: the caller's where it can be had and has a price."""
+    return asked if asked in price.service_tiers and "service_tier" in provider.supports(model) else None
+
+
+def _output_bound(provider: AIProvider, model: str, cap: int) -> int:
+    bound = provider.output_bound(model, cap)
+    if bound is None:
+        raise ModelNotBoundedError(provider.id, model)
+    return bound
+
+
 def _served(attempts: Attempts, booked: Booked, dropped: tuple[str, ...]) -> Served:
-    option = attempts.option
+    target = attempts.target
     return Served(
-        option.provider.id,
-        option.model,
+        target.provider.id,
+        target.model,
         attempts.number,
         dropped,
         booked,
@@ -261,34 +348,20 @@ def _served(attempts: Attempts, booked: Booked, dropped: tuple[str, ...]) -> Ser
     )
 
 
-def _dropped(request: ChatRequest | EmbeddingRequest, option: Option) -> tuple[str, ...]:
-    return option.provider.dropped(request, option.model)
+def _until_answered(attempts: Attempts, ask: Callable[[BoundedTarget], _T], asked: Asked[Any] | None = None) -> _T:
+    """Ask the chain's providers in turn until one answers; the answer's attempt is still to be settled.
 
-
-def _able(choices: Sequence[tuple[AIProvider, str]], request: ChatRequest) -> list[tuple[AIProvider, str]]:
-    able = [(p, m) for p, m in choices if not p.unsupported(request, m)]
-    if not able:
-        provider, model = choices[0]
-        params = provider.unsupported(request, model)
-        names = ", ".join(dict.fromkeys(p.id for p, _ in choices))
-        raise UnsupportedParameterError(
-            f"No provider for this model can honour {', '.join(params)} as asked (tried: {names}). "
-            "Leave it out, or ask for another model.",
-            param=params[0],
-        )
-    return able
-
-
-def _until_answered(attempts: Attempts, ask: Callable[[Option], _T]) -> _T:
-    """Ask the chain's providers in turn until one answers; the answer's attempt is still to be settled."""
+    :param asked: what is asked, from which a field may be left out that a vendor refuses by its name
+    """
     metrics.count("Requests")
-    option = attempts.begin()
+    target = attempts.begin()
     while True:
         try:
-            with metrics.waiting():
-                return ask(option)
+            with metrics.provider_time():
+                return ask(target)
         except ProviderFailure as failure:
-            option = attempts.after(failure)
+            less = asked is not None and asked.refused_field(failure, others_left=attempts.others_left)
+            target = attempts.go_on_after(failure, same_provider=less)
         except BaseException:
             attempts.abandon()
             raise
@@ -305,7 +378,7 @@ def _head(chunks: Iterator[StreamChunk]) -> list[StreamChunk]:
 
 
 def _metered(
-    attempts: Attempts, head: Sequence[StreamChunk], rest: Iterator[StreamChunk], cap: int, dropped: Sequence[str]
+    attempts: Attempts, head: Sequence[StreamChunk], rest: Iterator[StreamChunk], dropped: Sequence[str]
 ) -> Iterator[StreamChunk]:
     """Pass the chunks on as they come; hold back the usage until it is settled, then send it with its cost."""
     last: StreamChunk | None = None
@@ -320,14 +393,14 @@ def _metered(
             if chunk.choices:
                 yield chunk
     except ProviderFailure as failure:
-        attempts.broke_late(failure)
+        attempts.fail_mid_stream(failure)
         raise StreamBrokenError(failure.message) from failure
     except BaseException:
         attempts.abandon()
         raise
-    booked = attempts.succeeded(usage, limit_output=cap, dropped=dropped)
+    booked = attempts.succeeded(usage, expects_output=True, dropped=dropped)
     if usage is not None and last is not None:
-        usage.cost = booked.cost
+        usage.book(booked.cost, output=True)
         yield last.model_copy(update={"choices": [], "usage": usage})
 
 

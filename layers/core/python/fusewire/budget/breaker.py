@@ -1,36 +1,21 @@
 """The circuit breaker: CLOSED below 80 %, HALF_OPEN from there, OPEN from 95 % (the thresholds are settings).
 
-Postgres decides, under the window's row lock (`ledger_state` in the migrations). This module is what Python needs of
-it: the settings as the statements want them, the budget as they return it, and one log event for each thing that they
-say happened.
+Postgres decides, under the window's row lock (`ledger_state` in `store/functions/windows.sql`). This module is what
+Python needs of it: the budget as the statements return it, and one log event for each thing that they say happened.
 """
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
-from typing import Any, Final, Literal
+from typing import Final
 
 from fusewire import logs
-from fusewire.config import Settings
-
-State = Literal["CLOSED", "HALF_OPEN", "OPEN"]
+from fusewire.budget.wire import BudgetRow, KeyBudgetRow, RolloverRow, Seen, State, WindowRow
+from fusewire.rate_limit import RateLimitState
 
 _EXACT: Final = Context(prec=1000, rounding=ROUND_HALF_UP)
 """Python's usual 28 digits would round a sum that Postgres keeps whole."""
-
-
-def sql_settings(settings: Settings) -> dict[str, object]:
-    """The `settings` argument of every ledger function: the limit in USD, thresholds as shares of it."""
-    return {
-        "limit": settings.ai_monthly_budget_usd,
-        "alert": settings.ai_budget_alert_threshold,
-        "open": settings.ai_circuit_breaker_threshold,
-        "timezone": settings.ai_budget_timezone,
-        "ttl_seconds": settings.ai_reservation_ttl_seconds,
-        "slots": settings.ai_ledger_slots,
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +34,18 @@ class Window:
     """Whose: the company's, or a key's by its id."""
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> "Window":
+    def read(cls, row: WindowRow) -> "Window":
         """From `ledger_window_json`."""
         return cls(
-            id=told["id"],
-            opened_at=datetime.fromisoformat(told["opened_at"]),
-            opened_by=told["opened_by"],
-            resets_at=datetime.fromisoformat(told["resets_at"]),
-            closed_at=datetime.fromisoformat(told["closed_at"]) if told["closed_at"] else None,
-            spent=Decimal(told["spent"]),
-            reserved=Decimal(told["reserved"]),
-            request_count=told["request_count"],
-            budget=told["budget"],
+            id=row["id"],
+            opened_at=datetime.fromisoformat(row["opened_at"]),
+            opened_by=row["opened_by"],
+            resets_at=datetime.fromisoformat(row["resets_at"]),
+            closed_at=datetime.fromisoformat(row["closed_at"]) if row["closed_at"] else None,
+            spent=Decimal(row["spent"]),
+            reserved=Decimal(row["reserved"]),
+            request_count=row["request_count"],
+            budget=row["budget"],
         )
 
     def public(self) -> dict[str, object]:
@@ -85,9 +70,9 @@ class Budget:
     limit: Decimal
 
     @classmethod
-    def read(cls, told: Mapping[str, Any], limit: Decimal) -> "Budget":
+    def read(cls, row: BudgetRow, limit: Decimal) -> "Budget":
         """From `ledger_budget_json`."""
-        return cls(window=Window.read(told), state=told["state"], limit=limit)
+        return cls(window=Window.read(row), state=row["state"], limit=limit)
 
     @property
     def remaining(self) -> Decimal:
@@ -101,28 +86,6 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Minute:
-    """A key's limits per minute, each None where it has none, and what is left of them."""
-
-    requests: int | None
-    requests_left: int | None
-    tokens: int | None
-    tokens_left: int | None
-    ends_in_seconds: int
-
-    @classmethod
-    def read(cls, told: Mapping[str, Any]) -> "Minute":
-        """From `ledger_key_json`."""
-        return cls(
-            requests=told["requests_per_minute"],
-            requests_left=told["requests_left"],
-            tokens=told["tokens_per_minute"],
-            tokens_left=told["tokens_left"],
-            ends_in_seconds=max(told["minute_ends_in"], 0),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class KeyBudget:
     """A key's own window, by the same rules as the company's."""
 
@@ -130,20 +93,30 @@ class KeyBudget:
     state: State
     limit: Decimal | None
     """USD; None for a key without a budget of its own."""
-    minute: Minute
+    rate_limit: RateLimitState
 
     @classmethod
-    def read(cls, told: Mapping[str, Any] | None) -> "KeyBudget | None":
+    def read(cls, row: KeyBudgetRow | None) -> "KeyBudget | None":
         """From `ledger_key_json`; None for a call without a key."""
-        if told is None:
+        if row is None:
             return None
-        limit = None if told["limit"] is None else Decimal(told["limit"])
-        return cls(Window.read(told), told["state"], limit, Minute.read(told))
+        limit = None if row["limit"] is None else Decimal(row["limit"])
+        return cls(Window.read(row), row["state"], limit, _rate_limit(row))
 
     @property
     def remaining(self) -> Decimal | None:
         """As the company's; None without a limit."""
         return None if self.limit is None else _left_of(self.limit, self.window)
+
+
+def _rate_limit(row: KeyBudgetRow) -> RateLimitState:
+    return RateLimitState(
+        requests=row["requests_per_minute"],
+        requests_left=row["requests_left"],
+        tokens=row["tokens_per_minute"],
+        tokens_left=row["tokens_left"],
+        ends_in_seconds=max(row["rate_window_ends_in"], 0),
+    )
 
 
 def _left_of(limit: Decimal, window: Window) -> Decimal:
@@ -158,11 +131,11 @@ def ratio(spent: Decimal, limit: Decimal) -> Decimal:
     return _EXACT.divide(spent, limit).quantize(Decimal("0.000001"), context=_EXACT)
 
 
-def announce(told: Mapping[str, Any]) -> None:
-    """Log what a ledger statement saw first: a month's end, expired reservations, crossings of the thresholds."""
-    for turned in filter(None, (told.get("turned"), told.get("key_turned"))):
-        announce_reset("circuit_breaker.monthly_reset", turned)
-    for entry in told.get("expired") or ():
+def announce(seen: Seen) -> None:
+    """Log what a ledger statement saw first: a period's end, expired reservations, thresholds that were crossed."""
+    for rollover in filter(None, (seen.get("rolled_over"), seen.get("key_rolled_over"))):
+        announce_reset("circuit_breaker.monthly_reset", rollover)
+    for entry in seen.get("expired") or ():
         logs.event(
             "ledger.settled_at_bound",
             logging.WARNING,
@@ -176,14 +149,14 @@ def announce(told: Mapping[str, Any]) -> None:
             cost_basis="bound",
             kind="expired",
         )
-    for crossing in told.get("crossings") or ():
-        opened = crossing["state"] == "OPEN"
+    for event in seen.get("threshold_events") or ():
+        opened = event["state"] == "OPEN"
         logs.event(
             "circuit_breaker.opened" if opened else "circuit_breaker.alert",
             logging.ERROR if opened else logging.WARNING,
-            window_id=crossing["window_id"],
-            key_id=_key_of(crossing["budget"]),
-            usage_ratio=ratio(Decimal(crossing["spent"]), Decimal(crossing["limit"])),
+            window_id=event["window_id"],
+            key_id=_key_of(event["budget"]),
+            usage_ratio=ratio(Decimal(event["spent"]), Decimal(event["limit"])),
         )
 
 
@@ -193,14 +166,14 @@ def _key_of(budget: str) -> str | None:
 
 def announce_reset(
     event: str,
-    told: Mapping[str, Any],
+    rollover: RolloverRow,
     *,
     actor: str = "system",
     source_ip: str | None = None,
     reason: str | None = None,
 ) -> None:
-    """Log a reset and its audit line; `told` holds `closed` and `opened` windows as the ledger returns them."""
-    closed, opened = Window.read(told["closed"]), Window.read(told["opened"])
+    """Log a reset and its audit line."""
+    closed, opened = Window.read(rollover["closed"]), Window.read(rollover["opened"])
     key_id = _key_of(opened.budget)
     logs.event(event, window_id=opened.id, key_id=key_id, before=closed.public(), after=opened.public())
     logs.event(

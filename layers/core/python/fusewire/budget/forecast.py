@@ -19,15 +19,16 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal
 from fractions import Fraction
 from itertools import count
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from fusewire.budget.breaker import Window
+from fusewire.budget.wire import DailySpendRow
 
 _WEEK: Final = 7
-_MOST_DAYS: Final = 28
-_LEAST_TREND: Final = Fraction(1, 2)
-_MOST_TREND: Final = Fraction(2)
+_MAX_DAYS: Final = 28
+_MIN_TREND: Final = Fraction(1, 2)
+_MAX_TREND: Final = Fraction(2)
 _TICK: Final = timedelta(microseconds=1)
 _EXACT: Final = Context(prec=1000)
 
@@ -43,12 +44,12 @@ class DailySpend:
     """USD by day, of the last 28 days and today; a day without spend may be missing."""
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> "DailySpend":
+    def read(cls, row: DailySpendRow) -> "DailySpend":
         """From `usage_days`."""
         return cls(
-            today=date.fromisoformat(told["today"]),
-            since=date.fromisoformat(told["since"]) if told["since"] else None,
-            days={date.fromisoformat(day): Decimal(cost) for day, cost in told["days"].items()},
+            today=date.fromisoformat(row["today"]),
+            since=date.fromisoformat(row["since"]) if row["since"] else None,
+            days={date.fromisoformat(day): Decimal(cost) for day, cost in row["days"].items()},
         )
 
     def whole(self) -> list[tuple[date, Fraction]]:
@@ -56,7 +57,7 @@ class DailySpend:
         if self.since is None:
             return []
         known = (self.today - self.since).days - 1  # neither the first day nor today is a whole one
-        counted = min(known // _WEEK * _WEEK, _MOST_DAYS)
+        counted = min(known // _WEEK * _WEEK, _MAX_DAYS)
         days = [self.today - timedelta(days=back) for back in range(counted, 0, -1)]
         return [(day, Fraction(self.days.get(day, Decimal(0)))) for day in days]
 
@@ -129,7 +130,7 @@ def _levels(whole: Sequence[tuple[date, Fraction]]) -> Iterator[Fraction]:
     """USD of the first week ahead, the second, and so on."""
     level = sum((cost for _, cost in whole[-_WEEK:]), Fraction(0))
     before = sum((cost for _, cost in whole[-2 * _WEEK : -_WEEK]), Fraction(0))
-    trend = min(max(level / before, _LEAST_TREND), _MOST_TREND) if before else Fraction(1)
+    trend = min(max(level / before, _MIN_TREND), _MAX_TREND) if before else Fraction(1)
     for week in count(1):
         level *= 1 + (trend - 1) / 2**week
         yield level

@@ -1,155 +1,62 @@
 """The ledger: every attempt is reserved before it is sent, and ends exactly once.
 
-The rules are the contract's section 5; the decisions are made in Postgres, one round trip each (`migrations/`, 0004 to
-0008, 0011 and 0012). A crash between any two lines here leaves a reservation that expires and is settled at its bound.
+Postgres decides, one round trip each (`store/functions/reserve.sql` and `settle.sql`). A crash between any two lines
+here leaves a reservation that expires and is settled at its bound.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, Literal
-from uuid import UUID
+from typing import Final, cast
 
 from fusewire import logs, metrics
-from fusewire.budget.breaker import Budget, KeyBudget, Window, announce, announce_reset, ratio, sql_settings
+from fusewire.budget.breaker import Budget, KeyBudget, Window, announce, announce_reset, ratio
 from fusewire.budget.forecast import DailySpend
-from fusewire.budget.pricing import TokenCounts
+from fusewire.budget.price_table import PriceTable, StalePricesError
 from fusewire.budget.refusals import refusal
+from fusewire.budget.reservation import (
+    AllCoolingError,
+    AllowanceRaisedError,
+    Booked,
+    Call,
+    Candidate,
+    Cooling,
+    Downgrade,
+    Reservation,
+    Settlement,
+)
+from fusewire.budget.wire import (
+    BUDGET,
+    PRICE_TABLE,
+    RESERVE,
+    RESET,
+    SETTLE,
+    BudgetArgument,
+    BudgetRow,
+    CandidateArgument,
+    CoolingRow,
+    Ended,
+    HealthUpdateArgument,
+    PricesArgument,
+    ReserveArgument,
+    ResetArgument,
+    ResetResult,
+    SettingsArgument,
+    SettleArgument,
+    sql_settings,
+)
 from fusewire.config import Settings
-from fusewire.db import Database, StatementRefusedError
 from fusewire.errors import LedgerUnavailableError
 from fusewire.ids import time_ordered_id
-from fusewire.json import written
-
-Operation = Literal["chat", "embedding", "probe"]
-How = Literal["actual", "bound", "release"]
+from fusewire.json import preencode
+from fusewire.store.db import Database, StatementRefusedError
 
 _PROBE_SECONDS: Final = 30
-_KEPT_ENDINGS: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A provider's model that may serve a call, with the call's worst case there in USD."""
-
-    provider: str
-    model: str
-    bound: Decimal
-    tokens: int = 0
-    """The same in tokens, for keys with a limit per minute."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What all attempts of one call share."""
-
-    request_id: str
-    operation: Operation
-    tier: str | None
-    key_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """Money set aside for one attempt."""
-
-    id: UUID
-    call: Call
-    attempt: int
-    candidate: Candidate
-    budget: Budget
-    passed_over: tuple["Cooling", ...] = ()
-    """The candidates before this one, which are cooling down."""
-    key: KeyBudget | None = None
-    """The budget of the caller's key, if it has one."""
-    downgraded: bool = False
-    """Whether the candidate is one of those that take over from the alert threshold on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Downgrade:
-    """The tier, and its candidates, that take over a call while a budget is HALF_OPEN."""
-
-    tier: str
-    candidates: Sequence[Candidate]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What an attempt's end says of its provider.
-
-    `ok`: it answered. `count`: one more failure in a row, which from the `threshold`th on opens a cooldown of
-    `seconds`, doubling up to `max_seconds`. `now`: cool down for `seconds` at once. `note`: only remember the failure.
-    """
-
-    provider: str
-    verdict: Literal["ok", "count", "now", "note"]
-    kind: str | None = None
-    message: str | None = None
-    seconds: float = 0
-    threshold: int = 0
-    max_seconds: float = 0
-
-    def argument(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How one reservation ends: at its actual cost (USD), at its bound, or released."""
-
-    reservation: Reservation
-    how: How
-    outcome: str
-    cost: Decimal | None = None
-    counts: TokenCounts | None = None
-    reasoning_tokens: int = 0
-    verdict: Verdict | None = None
-
-    def argument(self) -> dict[str, object]:
-        counts = self.counts or TokenCounts(0, 0)
-        return {
-            "id": str(self.reservation.id),
-            "how": self.how,
-            "outcome": self.outcome,
-            "cost": self.cost,
-            "input_tokens": counts.input_tokens,
-            "output_tokens": counts.output_tokens,
-            "cached_input_tokens": counts.cached_input_tokens,
-            "cache_write_tokens": counts.cache_write_tokens,
-            "reasoning_tokens": self.reasoning_tokens,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Cooling:
-    """A candidate that was passed over, and until when."""
-
-    candidate: Candidate
-    until: datetime
-    kind: str | None
-
-
-class AllCoolingError(Exception):
-    """No candidate may be called now; nothing was reserved."""
-
-    def __init__(self, cooling: Sequence[Cooling]) -> None:
-        super().__init__("every candidate is cooling down")
-        self.cooling = tuple(cooling)
-
-
-@dataclass(frozen=True, slots=True)
-class Booked:
-    """What a settlement cost (USD), and the budget after it."""
-
-    cost: Decimal
-    basis: Literal["actual", "bound"] | None
-    budget: Budget | None
-    """None when the ledger couldn't be reached: the settlement is kept and sent with the next call."""
-    key: KeyBudget | None = None
+_MAX_KEPT: Final = 100
 
 
 class Ledger:
@@ -157,10 +64,14 @@ class Ledger:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
-        self._settings = written(sql_settings(settings))
+        # The same in every statement, so it is encoded once; for the type checker it stays what it stands for.
+        self._settings = cast(SettingsArgument, preencode(sql_settings(settings)))
         self._limit = settings.ai_monthly_budget_usd
-        self._introduction: dict[str, object] | None = settings.public()
-        self._unsent: list[dict[str, object]] = []
+        self._snapshot: dict[str, object] | None = settings.public()
+        """The settings, for the audit; None once they were sent."""
+        self._unsent: list[Ended] = []
+        self._call_seconds: float | None = None
+        """How long this environment's calls take, the last ones above all; None before the first."""
 
     def reserve(
         self,
@@ -168,23 +79,29 @@ class Ledger:
         candidates: Sequence[Candidate],
         *,
         attempt: int = 1,
-        after: Ending | None = None,
+        after: Settlement | None = None,
         downgrade: Downgrade | None = None,
+        prices: PricesArgument | None = None,
     ) -> Reservation:
         """Reserve the worst case of the first candidate that isn't cooling down, in one round trip.
 
         :param after: the failed attempt before this one, ended in the same statement
         :param downgrade: who is asked instead while the company's or the key's budget is HALF_OPEN
+        :param prices: which the bounds were computed with; None where no administrator's price was known
+        :raises StalePricesError: other prices are in force; nothing was done, the end of `after` included
         :raises BudgetExceededError: it can't fit what is left of the window, the company's or the key's
         :raises BudgetReservedError: it would fit, but calls in flight hold the headroom
-        :raises RateLimitedError: the key's minute is used up
+        :raises RateLimitedError: the key's rate limit is used up
         :raises InvalidRequestError: it is more than the key may use in any minute
+        :raises RepeatedRefusalError: the vendor refused the key's last calls to the model
         :raises AuthenticationError: the key was revoked or has expired since it was checked
         :raises AllCoolingError: every candidate is cooling down
-        :raises LedgerUnavailableError: Postgres can't be reached; nothing is reserved for sure, so nothing may be sent
+        :raises AllowanceRaisedError: a usage has shown meanwhile that the bound is too small; to be made anew, with the
+            same `after`, which ends once
+        :raises LedgerUnavailableError: whether it is reserved is unknown, so nothing may be sent
         """
         entry_id = time_ordered_id()
-        argument: dict[str, object] = {
+        argument: ReserveArgument = {
             "settings": self._settings,
             "entry": {
                 "id": str(entry_id),
@@ -199,67 +116,85 @@ class Ledger:
         }
         if downgrade is not None:
             argument["downgrade"] = {"tier": downgrade.tier, "candidates": _arguments(downgrade.candidates)}
-        if self._introduction is not None:
-            argument["introduce"] = self._introduction
-        ending = {} if after is None else _ending_arguments(after)
-        unsent = [ending] if ending else []
+        if prices is not None:
+            argument["prices"] = prices
+        if self._snapshot is not None:
+            argument["settings_snapshot"] = self._snapshot
+        unsent: list[Ended] = []
+        if after is not None:
+            ended = _ended(after)
+            unsent.append(ended)
+            argument = {**argument, **ended}
         try:
             self._send_kept()
             # Should the answer be lost, a reservation may stand that nothing will be sent on.
-            unsent.append({"ending": {"id": str(entry_id), "how": "release", "outcome": "not_sent"}})
-            told = self._database.call("SELECT ledger_reserve($1::jsonb)", argument | ending)
+            unsent.append({"settlement": {"id": str(entry_id), "mode": "release", "outcome": "not_sent"}})
+            result = self._database.call(RESERVE, argument)
         except LedgerUnavailableError:
             self._keep(*unsent)
             raise
-        self._introduction = None
-        _log_cooldown(ending, told)
-        announce(told)
-        downgraded = bool(told.get("downgraded"))
+        if "prices" in result:
+            announce(result)
+            raise StalePricesError(PriceTable.read(result["prices"]))
+        self._snapshot = None
+        _log_cooldown(argument.get("health_update"), result.get("cooldown_until"))
+        announce(result)
+        downgraded = bool(result.get("downgraded"))
         if downgraded and downgrade is not None:
             call, candidates = replace(call, tier=downgrade.tier), downgrade.candidates
-        budget = self._seen(told["budget"])
-        if refused := told.get("refused"):
-            if refused == "cooling_down":
-                raise AllCoolingError(_cooling(told, candidates))
-            raise refusal(told, budget, call.key_id)
+        budget = self._seen(result["budget"])
+        skipped = _cooling(result.get("cooling"), candidates)
+        if (refused := result.get("refused")) == "allowance_raised":
+            raise AllowanceRaisedError(result["provider"], result["model"], result["tokens"])
+        if refused:
+            why = (result, budget, call.key_id, self._call_seconds)
+            raise AllCoolingError(skipped) if refused == "cooling_down" else refusal(*why)
         return Reservation(
             entry_id,
             call,
             attempt,
-            candidates[told["candidate"]],
+            candidates[result["candidate"]],
             budget,
-            _cooling(told, candidates),
-            KeyBudget.read(told["key"]),
+            skipped,
+            KeyBudget.read(result["key"]),
             downgraded,
         )
 
-    def end(self, ending: Ending) -> Booked:
+    def prices(self) -> PriceTable:
+        """Administrators' prices in force, for a caller who finds no price and so can't reserve.
+
+        :raises LedgerUnavailableError: when Postgres can't be reached
+        """
+        return PriceTable.read(self._database.call(PRICE_TABLE, {}))
+
+    def settle(self, settlement: Settlement) -> Booked:
         """End a reservation for good, in one round trip; sending it twice books it once.
 
-        When Postgres can't be reached the ending is kept and sent before this environment's next reservation; should
-        the environment die before that, the reservation expires and is settled at its bound.
+        When Postgres can't be reached, the settlement is kept and sent before this environment's next reservation.
+        Should the environment die before that, the reservation expires and is settled at its bound.
         """
-        arguments = _ending_arguments(ending)
+        ended = _ended(settlement)
+        taken = time.monotonic() - settlement.reservation.made_at_seconds
+        self._call_seconds = taken if self._call_seconds is None else (3 * self._call_seconds + taken) / 4
         try:
-            return self._end(arguments)
+            return self._settle(ended)
         except LedgerUnavailableError as error:
             refused = isinstance(error, StatementRefusedError)
             logs.event(
                 "ledger.unavailable",
                 logging.ERROR,
                 reason=str(error.__cause__ and type(error.__cause__).__name__),
-                provider=ending.reservation.candidate.provider,
-                model=ending.reservation.candidate.model,
-                attempt=ending.reservation.attempt,
-                cost_usd=ending.cost,
+                provider=settlement.reservation.candidate.provider,
+                model=settlement.reservation.candidate.model,
+                attempt=settlement.reservation.attempt,
+                cost_usd=settlement.cost,
                 message="refused: it is settled at its bound when it expires"
                 if refused
                 else "kept: it is settled with this environment's next call, or at its bound when it expires",
             )
             if not refused:
-                self._keep(arguments)
-            cost = {"actual": ending.cost, "bound": ending.reservation.candidate.bound}.get(ending.how)
-            return Booked(cost or Decimal(0), None if ending.how == "release" else ending.how, None)
+                self._keep(ended)
+            return Booked(settlement.booked, None if settlement.mode == "release" else settlement.mode, None)
 
     def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal], DailySpend]:
         """The open window, its spend in USD by provider and by `provider/model`, and what a forecast is made of.
@@ -267,14 +202,14 @@ class Ledger:
         Settles what has expired.
         """
         self._send_kept()
-        argument = {"settings": self._settings, "id": str(time_ordered_id())}
-        told = self._database.call("SELECT ledger_budget($1::jsonb)", argument)
-        announce(told)
+        argument: BudgetArgument = {"settings": self._settings, "id": str(time_ordered_id())}
+        result = self._database.call(BUDGET, argument)
+        announce(result)
         return (
-            self._seen(told["budget"]),
-            {name: Decimal(cost) for name, cost in told["by_provider"].items()},
-            {name: Decimal(cost) for name, cost in told["by_model"].items()},
-            DailySpend.read(told["days"]),
+            self._seen(result["budget"]),
+            {name: Decimal(cost) for name, cost in result["by_provider"].items()},
+            {name: Decimal(cost) for name, cost in result["by_model"].items()},
+            DailySpend.read(result["days"]),
         )
 
     def reset(
@@ -286,88 +221,131 @@ class Ledger:
         :return: the closed and the opened window
         """
         self._send_kept()
-        told = self._reset(
-            "admin", budget=budget, actor=actor, source_ip=source_ip, request_id=request_id, reason=reason
+        result = self._reset(
+            {
+                "settings": self._settings,
+                "id": str(time_ordered_id()),
+                "opened_by": "admin",
+                "budget": budget,
+                "actor": actor,
+                "source_ip": source_ip,
+                "request_id": request_id,
+                "reason": reason,
+            }
         )
-        announce_reset("circuit_breaker.manual_reset", told, actor=actor, source_ip=source_ip, reason=reason)
-        return Window.read(told["closed"]), Window.read(told["opened"])
+        closed, opened = result["closed"], result["opened"]
+        if closed is None:
+            raise RuntimeError("an administrator's reset always closes a window")
+        announce_reset(
+            "circuit_breaker.manual_reset",
+            {"closed": closed, "opened": opened},
+            actor=actor,
+            source_ip=source_ip,
+            reason=reason,
+        )
+        return Window.read(closed), Window.read(opened)
 
     def scheduled_reset(self, *, due: datetime, request_id: str) -> Window | None:
         """The schedule's reset, idempotent: a window opened since it was `due`, or by a run within the minute, stays.
 
         :return: the window that was closed, None when there was nothing to do
         """
-        told = self._reset("schedule", at=due.isoformat(), actor="schedule", request_id=request_id)
-        if told["closed"] is None:
-            return Window.read(told["turned"]["closed"]) if told["turned"] else None
-        announce_reset("circuit_breaker.monthly_reset", told, actor="schedule")
-        return Window.read(told["closed"])
+        result = self._reset(
+            {
+                "settings": self._settings,
+                "id": str(time_ordered_id()),
+                "opened_by": "schedule",
+                "at": due.isoformat(),
+                "actor": "schedule",
+                "request_id": request_id,
+            }
+        )
+        closed = result["closed"]
+        if closed is None:
+            rollover = result.get("rolled_over")
+            return Window.read(rollover["closed"]) if rollover else None
+        announce_reset(
+            "circuit_breaker.monthly_reset", {"closed": closed, "opened": result["opened"]}, actor="schedule"
+        )
+        return Window.read(closed)
 
     # --- below: the round trips ---
 
-    def _reset(self, why: str, **arguments: object) -> Mapping[str, Any]:
-        told: Mapping[str, Any] = self._database.call(
-            "SELECT ledger_reset($1::jsonb)",
-            {"settings": self._settings, "id": str(time_ordered_id()), "why": why, **arguments},
-        )
-        announce(told)
-        opened = Window.read(told["opened"])
+    def _reset(self, argument: ResetArgument) -> ResetResult:
+        result = self._database.call(RESET, argument)
+        announce(result)
+        opened = Window.read(result["opened"])
         if opened.budget == "global":
             metrics.budget(lambda: ratio(opened.spent, self._limit), opened.reserved)
-        return told
+        return result
 
-    def _seen(self, told: Mapping[str, Any]) -> Budget:
-        budget = Budget.read(told, self._limit)
+    def _seen(self, row: BudgetRow) -> Budget:
+        budget = Budget.read(row, self._limit)
         if budget.window.closed_at is None:  # a call may settle in a window that was closed meanwhile
             metrics.budget(lambda: budget.usage_ratio, budget.window.reserved)
         return budget
 
-    def _end(self, arguments: Mapping[str, object]) -> Booked:
-        told = self._database.call("SELECT ledger_end($1::jsonb)", {"settings": self._settings, **arguments})
-        _log_cooldown(arguments, told)
-        announce(told)
-        if told["status"] is None:  # the database was swapped or restored meanwhile: there is nothing to end
+    def _settle(self, ended: Ended, *, resent: bool = False) -> Booked:
+        argument: SettleArgument = {"settings": self._settings, "settlement": ended["settlement"]}
+        if "health_update" in ended:
+            argument["health_update"] = ended["health_update"]
+        if resent:
+            argument["resent"] = True
+        result = self._database.call(SETTLE, argument)
+        _log_cooldown(ended.get("health_update"), result["cooldown_until"])
+        announce(result)
+        if result["status"] is None:  # the database was swapped or restored meanwhile: there is nothing to end
             return Booked(Decimal(0), None, None)
-        budget = self._seen(told["budget"])
-        return Booked(Decimal(told["cost"] or 0), told["cost_basis"], budget, KeyBudget.read(told["key"]))
+        budget = self._seen(result["budget"])
+        return Booked(Decimal(result["cost"] or 0), result["cost_basis"], budget, KeyBudget.read(result["key"]))
 
-    def _keep(self, *endings: dict[str, object]) -> None:
+    def _keep(self, *ended: Ended) -> None:
         # Bounded: through a long outage the oldest are left to expire at their bounds.
-        self._unsent = [*self._unsent, *endings][-_KEPT_ENDINGS:]
+        self._unsent = [*self._unsent, *ended][-_MAX_KEPT:]
 
     def _send_kept(self) -> None:
         while self._unsent:
             # One that is refused is left to expire at its bound: it must not hold up this environment's calls for good.
             with suppress(StatementRefusedError):
-                self._end({**self._unsent[0], "resent": True})
+                self._settle(self._unsent[0], resent=True)
             del self._unsent[0]
 
 
-def _arguments(candidates: Sequence[Candidate]) -> list[dict[str, object]]:
-    return [{"provider": c.provider, "model": c.model, "bound": c.bound, "tokens": c.tokens} for c in candidates]
+def _arguments(candidates: Sequence[Candidate]) -> list[CandidateArgument]:
+    return [_argument(candidate) for candidate in candidates]
 
 
-def _cooling(told: Mapping[str, Any], candidates: Sequence[Candidate]) -> tuple[Cooling, ...]:
+def _argument(candidate: Candidate) -> CandidateArgument:
+    argument: CandidateArgument = {
+        "provider": candidate.provider,
+        "model": candidate.model,
+        "bound": candidate.bound,
+        "tokens": candidate.tokens,
+    }
+    if candidate.allowance is not None:
+        argument["allowance"] = candidate.allowance
+    return argument
+
+
+def _cooling(rows: Sequence[CoolingRow] | None, candidates: Sequence[Candidate]) -> tuple[Cooling, ...]:
     return tuple(
-        Cooling(candidates[c["candidate"]], datetime.fromisoformat(c["until"]), c["kind"])
-        for c in told.get("cooling") or ()
+        Cooling(candidates[row["candidate"]], datetime.fromisoformat(row["until"]), row["kind"]) for row in rows or ()
     )
 
 
-def _ending_arguments(ending: Ending) -> dict[str, object]:
-    arguments: dict[str, object] = {"ending": ending.argument()}
-    if ending.verdict is not None:
-        arguments["health"] = ending.verdict.argument()
-    return arguments
+def _ended(settlement: Settlement) -> Ended:
+    ended: Ended = {"settlement": settlement.argument()}
+    if settlement.health_update is not None:
+        ended["health_update"] = settlement.health_update.argument()
+    return ended
 
 
-def _log_cooldown(arguments: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-    if until := told.get("cooldown_until"):
-        health = arguments["health"]
+def _log_cooldown(update: HealthUpdateArgument | None, until: str | None) -> None:
+    if update is not None and until is not None:
         logs.event(
             "provider.cooldown",
             logging.WARNING,
-            provider=health["provider"],
-            kind=health["kind"],
+            provider=update["provider"],
+            kind=update["kind"],
             cooldown_until=until,
         )

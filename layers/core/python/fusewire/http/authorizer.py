@@ -1,8 +1,8 @@
-"""The Lambda authorizer's verdict on a request: who calls, and whether the route is for them.
+"""The Lambda authorizer: who calls, and whether the key's scopes allow the route.
 
-A verdict on a secret is kept for a minute in this environment, so a revoked key is let in for as long by an environment
-that has just seen it; the ledger, which reads the key with every reservation, spends nothing for it even so. For admin
-routes none is kept: a minute is time enough to make another key. Nothing is kept by API Gateway
+An environment caches what it knows of a secret for a minute, so one that has just seen a key lets it in for that long
+after it is revoked; the ledger reads the key with every reservation and spends nothing for it even so. For admin routes
+nothing is cached: a minute is time enough to make another key. API Gateway caches nothing
 (docs/decisions/0008-authorizer.md).
 """
 
@@ -14,15 +14,17 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import SecretStr
 
-from fusewire.ai.tiers import Allowance
+from fusewire.ai.permissions import Permissions
+from fusewire.budget.keys import BOOTSTRAP, PREFIX, AuditContext, Keys, same_secret
 from fusewire.http.identity import SCOPES, Identity, Scope
-from fusewire.keys import BOOTSTRAP, Act, Keys, same_secret
+from fusewire.http.routes import access_to
 
-VERDICT_SECONDS: Final = 60.0
+CACHE_SECONDS: Final = 60.0
 _REFUSAL_SECONDS: Final = 5.0
 """A key that is made right after somebody tried it works soon."""
 _AUDITED_SECONDS: Final = 60.0
-_MOST_KEPT: Final = 1024
+_LOOKUP_SECONDS: Final = 1.0
+_MAX_CACHED: Final = 1024
 _BOOTSTRAP: Final = Identity(BOOTSTRAP, frozenset(SCOPES))
 
 _T = TypeVar("_T")
@@ -36,24 +38,25 @@ class UnauthorizedError(Exception):
 
 
 class Authorizer:
-    """Judges one request after the other, with what this environment remembers."""
+    """Authorizes one request after the other, with this environment's caches."""
 
     def __init__(self, keys: Keys, bootstrap: Callable[[], SecretStr | None]) -> None:
         """:param bootstrap: gives the value of ADMIN_API_KEY"""
         self._keys = keys
         self._bootstrap = bootstrap
-        self._known: _Kept[Identity] = _Kept()
-        self._unknown: _Kept[bool] = _Kept()
-        self._audited: _Kept[bool] = _Kept()
+        self._known: _Cache[Identity] = _Cache()
+        self._unknown: _Cache[bool] = _Cache()
+        self._audited: _Cache[bool] = _Cache()
+        self._next_lookup = 0.0
 
     def policy(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a REQUEST event: whether this one request may pass, and who makes it.
 
         :raises UnauthorizedError: for a key that is missing, wrong, expired or revoked, all alike
-        :raises LedgerUnavailableError: when nobody can tell
+        :raises LedgerUnavailableError: when Postgres can't be reached
         """
-        scope = scope_of(event["resource"])
-        identity = self._identified(event, anew=scope == "admin")
+        scope = scope_of(event["httpMethod"], event["resource"], event["path"])
+        identity = self._identify(event, cached=scope != "admin")
         if identity is None:
             if scope == "admin":
                 self._audit_unknown(event)
@@ -72,76 +75,108 @@ class Authorizer:
             "context": identity.context(),
         }
 
-    def _identified(self, event: Mapping[str, Any], *, anew: bool) -> Identity | None:
-        """:param anew: whether Postgres has to say that the key is valid now"""
+    def is_admin(self, event: Mapping[str, Any]) -> bool:
+        """Whether the caller has a key with the scope `admin`, for a route that everybody may call.
+
+        Keys that this environment doesn't know are looked up once a second at most: anybody can send any number.
+        :raises LedgerUnavailableError: when Postgres can't be reached
+        """
+        secret = secret_of(event)
+        if secret is None:
+            return False
+        digest = _digest(secret)
+        if self._known.get(digest) is None and not self._is_bootstrap(secret):
+            if self._unknown.get(digest) or time.monotonic() < self._next_lookup:
+                return False
+            self._next_lookup = time.monotonic() + _LOOKUP_SECONDS
+        identity = self._identify(event, cached=True)
+        return identity is not None and identity.is_admin
+
+    def _identify(self, event: Mapping[str, Any], *, cached: bool) -> Identity | None:
+        """:param cached: whether a cached answer will do, rather than one that Postgres gives now"""
         secret = secret_of(event)
         if secret is None:
             return None
-        # What is kept doesn't hold the secret itself.
-        digest = hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
-        if not anew and (known := self._known.get(digest)) is not None:
+        digest = _digest(secret)
+        if cached and (known := self._known.get(digest)) is not None:
             return known
-        bootstrap = self._bootstrap()
-        if bootstrap is not None and same_secret(secret, bootstrap.get_secret_value()):
+        if self._is_bootstrap(secret):
             return _BOOTSTRAP
         if self._unknown.get(digest):
             return None
-        holder = self._keys.authenticate(secret)
-        if holder is None:
-            self._unknown.keep(digest, True, _REFUSAL_SECONDS)
+        key = self._keys.authenticate(secret)
+        if key is None:
+            self._unknown.put(digest, True, _REFUSAL_SECONDS)
             return None
-        allowance = Allowance(holder.models, holder.classifications)
-        identity = Identity(holder.key_id, frozenset(holder.scopes), allowance)
-        left = VERDICT_SECONDS if holder.ends_in_seconds is None else min(holder.ends_in_seconds, VERDICT_SECONDS)
-        self._known.keep(digest, identity, left)
+        permissions = Permissions(key.models, key.classifications)
+        identity = Identity(key.key_id, frozenset(key.scopes), permissions)
+        left = CACHE_SECONDS if key.ends_in_seconds is None else min(key.ends_in_seconds, CACHE_SECONDS)
+        self._known.put(digest, identity, left)
         return identity
+
+    def _is_bootstrap(self, secret: str) -> bool:
+        bootstrap = self._bootstrap()
+        return bootstrap is not None and same_secret(secret, bootstrap.get_secret_value())
 
     def _audit_unknown(self, event: Mapping[str, Any]) -> None:
         """The database keeps the count for all environments; this one doesn't ask it more often than need be."""
-        address = str(_act(event, None).source_ip).encode()
+        address = str(_audit_context(event, None).source_ip).encode()
         if self._audited.get(address):
             return
         self._audit(event, None, "no valid key")
-        self._audited.keep(address, True, _AUDITED_SECONDS)
+        self._audited.put(address, True, _AUDITED_SECONDS)
 
     def _audit(self, event: Mapping[str, Any], key_id: str | None, why: str) -> None:
-        act = _act(event, key_id)
-        self._keys.refused(key_id, act, method=event["httpMethod"], path=event["path"], why=why)
+        audit_context = _audit_context(event, key_id)
+        self._keys.refused(key_id, audit_context, method=event["httpMethod"], path=event["path"], why=why)
 
 
-class _Kept(Generic[_T]):
-    """The values that were kept last, each until its time is over."""
+class _Cache(Generic[_T]):
+    """The values that were put last, each until it expires."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[bytes, tuple[float, _T]] = OrderedDict()
+        self._entries: OrderedDict[bytes, tuple[float, _T]] = OrderedDict()
 
     def get(self, name: bytes) -> _T | None:
-        until, value = self._kept.get(name, (0.0, None))
+        until, value = self._entries.get(name, (0.0, None))
         return value if time.monotonic() < until else None
 
-    def keep(self, name: bytes, value: _T, seconds: float) -> None:
-        self._kept[name] = (time.monotonic() + seconds, value)
-        self._kept.move_to_end(name)
-        while len(self._kept) > _MOST_KEPT:
-            self._kept.popitem(last=False)
+    def put(self, name: bytes, value: _T, seconds: float) -> None:
+        self._entries[name] = (time.monotonic() + seconds, value)
+        self._entries.move_to_end(name)
+        while len(self._entries) > _MAX_CACHED:
+            self._entries.popitem(last=False)
 
 
-def scope_of(resource: str) -> Scope | None:
-    """What a route needs, by its path as API Gateway has it; None where any valid key will do."""
-    if resource.startswith("/api/v1/admin/"):
-        return "admin"
-    return None if resource == "/api/v1/models" else "complete"
+def _digest(secret: str) -> bytes:
+    """The caches don't hold the secret itself."""
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
+
+
+def scope_of(method: str, resource: str, path: str) -> Scope | None:
+    """What a request needs, by its route as API Gateway names it; None where any valid key will do."""
+    access = access_to(method, resource, path)
+    return access if access in ("complete", "admin") else None
 
 
 def secret_of(event: Mapping[str, Any]) -> str | None:
-    """The key in `Authorization: Bearer`, or else in `x-api-key`, as Anthropic's SDK sends it; None without one."""
+    """The key in `Authorization: Bearer`, or else in `x-api-key` or `api-key`, as Anthropic's SDK and Azure's clients
+    send it; None without one.
+
+    A client may have to send something in the one and the key in the other: of two, a fusewire key is the one.
+    """
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     scheme, _, bearer = (headers.get("authorization") or "").strip().partition(" ")
-    if scheme.lower() == "bearer" and bearer.strip():
-        return bearer.strip()
-    return (headers.get("x-api-key") or "").strip() or None
+    sent = [bearer if scheme.lower() == "bearer" else "", headers.get("x-api-key") or "", headers.get("api-key") or ""]
+    given = [key for each in sent if (key := each.strip())]
+    return next((each for each in given if each.startswith(PREFIX)), given[0] if given else None)
 
 
-def _act(event: Mapping[str, Any], key_id: str | None) -> Act:
+def sends_fusewire_key(event: Mapping[str, Any]) -> bool:
+    """Whether the caller sends a key of ours, valid or not: where none is asked for, only such a key counts."""
+    return (secret_of(event) or "").startswith(PREFIX)
+
+
+def _audit_context(event: Mapping[str, Any], key_id: str | None) -> AuditContext:
     context = event["requestContext"]
-    return Act(key_id or "unknown", (context.get("identity") or {}).get("sourceIp"), context["requestId"])
+    return AuditContext(key_id or "unknown", (context.get("identity") or {}).get("sourceIp"), context["requestId"])

@@ -1,7 +1,7 @@
 """An answer as blocks, each whole before the next begins: what Anthropic's and OpenAI's newer formats are made of.
 
-The vocabulary has one text, one refusal, one line of thought and any number of tool calls, and a stream may go to and
-fro between them. Here that becomes a row of blocks. A block that begins while a tool call is unfinished waits for it.
+A `ChatResponse` has one text, one refusal, one line of thought and any number of tool calls, and a stream may go to and
+fro between them. Here that becomes a list of blocks. A block that begins while a tool call is unfinished waits for it.
 """
 
 import json
@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fusewire.ai.vocabulary import AnsweredMessage, Delta, DeltaToolCall, FinishReason, StreamChunk, Usage
+from fusewire.ai.schema import (
+    Delta,
+    DeltaToolCall,
+    FinishReason,
+    ResponseMessage,
+    ResponseThinking,
+    StreamChunk,
+    Usage,
+)
 
 Kind = Literal["thinking", "text", "refusal", "tool"]
 
@@ -23,6 +31,10 @@ class Block:
     name: str = ""
     extra_content: dict[str, Any] | None = None
     """Google's signature, which has to come back with the call."""
+    signature: str = ""
+    """Of a thought of Claude's, which has to come back with it."""
+    encrypted: str = ""
+    """A thought of Claude's that nobody may read, and that has to come back too."""
     pieces: list[str] = field(default_factory=list)
     ended: bool = False
 
@@ -40,18 +52,39 @@ class Step:
     text: str = ""
 
 
-def blocks_of(message: AnsweredMessage) -> list[Block]:
+def blocks_of(message: ResponseMessage) -> list[Block]:
     """A whole answer's blocks."""
+    if message.thinking_blocks:
+        return _blocks_with_thoughts(message, message.thinking_blocks)
     said: tuple[tuple[Kind, str | None], ...] = (
         ("thinking", message.reasoning_content),
         ("text", message.content),
         ("refusal", message.refusal),
     )
-    blocks = [Block(kind, pieces=[text]) for kind, text in said if text]
-    for call in message.tool_calls or ():
-        arguments = call.function.arguments
-        blocks.append(Block("tool", call.id, call.function.name, call.extra_content, [arguments]))
+    return [Block(kind, pieces=[text]) for kind, text in said if text] + _called_in(message)
+
+
+def _called_in(message: ResponseMessage) -> list[Block]:
+    return [
+        Block("tool", call.id, call.function.name, call.extra_content, pieces=[call.function.arguments])
+        for call in message.tool_calls or ()
+    ]
+
+
+def _blocks_with_thoughts(message: ResponseMessage, thoughts: list[ResponseThinking]) -> list[Block]:
+    """Each thought stands where Claude had it: it has to come back at the same place."""
+    texts = [message.content or ""] if message.texts is None else message.texts
+    blocks = [Block("text", pieces=[text]) for text in texts if text]
+    blocks += [Block("refusal", pieces=[text]) for text in (message.refusal,) if text]
+    blocks += _called_in(message)
+    for number, thought in enumerate(thoughts):
+        blocks.insert(number if thought.place is None else thought.place, _thought(thought))
     return blocks
+
+
+def _thought(thought: ResponseThinking) -> Block:
+    pieces = [thought.thinking] if thought.thinking else []
+    return Block("thinking", signature=thought.signature or "", encrypted=thought.data or "", pieces=pieces)
 
 
 class BlockReader:
@@ -78,6 +111,8 @@ class BlockReader:
     def _delta(self, delta: Delta) -> Iterator[Step]:
         if delta.reasoning_content:
             yield from self._add(self._said("thinking"), delta.reasoning_content)
+        for thought in delta.thinking_blocks or ():
+            yield from self._signed(thought)
         if delta.content:
             yield from self._add(self._said("text"), delta.content)
         if delta.refusal:
@@ -87,7 +122,17 @@ class BlockReader:
 
     def _said(self, kind: Kind) -> Block:
         last = self._waiting[-1] if self._waiting else self._open
-        return last if last is not None and last.kind == kind else Block(kind)
+        # A signature is a thought's end.
+        is_it = last is not None and last.kind == kind and not (last.signature or last.encrypted)
+        return last if last is not None and is_it else Block(kind)
+
+    def _signed(self, thought: ResponseThinking) -> Iterator[Step]:
+        if thought.type == "redacted_thinking":
+            yield from self._add(Block("thinking", encrypted=thought.data or ""), "")
+            return
+        block = self._said("thinking")
+        yield from self._add(block, thought.thinking or "")
+        block.signature = thought.signature or ""
 
     def _called(self, call: DeltaToolCall) -> Block:
         block = self._calls.setdefault(call.index, Block("tool"))

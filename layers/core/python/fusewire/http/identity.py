@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from fusewire.ai.tiers import EVERYTHING, Allowance
+from fusewire.ai.permissions import EVERYTHING, Permissions
 from fusewire.config import Settings
 from fusewire.errors import AuthenticationError, PermissionDeniedError
 
@@ -23,9 +23,9 @@ class Identity:
     """A caller that may call."""
 
     key_id: str | None
-    """None where no key is asked for."""
+    """None where no key is asked for and none is sent."""
     scopes: frozenset[str]
-    allowance: Allowance = EVERYTHING
+    permissions: Permissions = EVERYTHING
 
     @property
     def actor(self) -> str:
@@ -47,12 +47,12 @@ class Identity:
 
     def context(self) -> dict[str, str]:
         """The authorizer's context, which `identity_of` reads."""
-        told = {"key_id": self.actor, "scopes": json.dumps(sorted(self.scopes))}
-        if self.allowance.models is not None:
-            told["allowed_models"] = json.dumps(self.allowance.models)
-        if self.allowance.classifications is not None:
-            told["allowed_classifications"] = json.dumps(self.allowance.classifications)
-        return told
+        context = {"key_id": self.actor, "scopes": json.dumps(sorted(self.scopes))}
+        if self.permissions.models is not None:
+            context["allowed_models"] = json.dumps(self.permissions.models)
+        if self.permissions.classifications is not None:
+            context["allowed_classifications"] = json.dumps(self.permissions.classifications)
+        return context
 
 
 _THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
@@ -63,24 +63,24 @@ OPEN: Final = Identity(None, frozenset(SCOPES))
 def identity_of(event: Mapping[str, Any], settings: Settings) -> Identity:
     """The caller of this event.
 
-    :raises AuthenticationError: when keys are asked for and no authorizer has vouched for one: never let in by a gap
+    :raises AuthenticationError: with AUTH_MODE=keys, when no authorizer has identified the caller
     """
-    if settings.auth_mode == "open":
-        return OPEN
     context = (event.get("requestContext") or {}).get("authorizer") or {}
     if not context.get("key_id"):
+        if settings.auth_mode == "open":
+            return OPEN
         raise AuthenticationError(
-            "No valid API key was given. Send it as Authorization: Bearer <key>, or as x-api-key."
+            "No valid API key was given. Send it as Authorization: Bearer <key>, or as x-api-key or api-key."
         )
     return Identity(
         context["key_id"],
         frozenset(json.loads(context["scopes"])),
-        Allowance(_names(context, "allowed_models"), _names(context, "allowed_classifications")),
+        Permissions(_names(context, "allowed_models"), _names(context, "allowed_classifications")),
     )
 
 
-def refuse_strange_page(origin: str | None, site: str | None, settings: Settings) -> None:
-    """Where no key is asked for, a browser would let any web page spend and reset: only those that are known may.
+def refuse_unknown_page(origin: str | None, site: str | None, settings: Settings) -> None:
+    """With AUTH_MODE=open, a browser would let any web page spend and reset: only those that are known may.
 
     What pages may read is for CORS; this is about requests that change something or spend, which browsers send without
     asking.
@@ -92,10 +92,10 @@ def refuse_strange_page(origin: str | None, site: str | None, settings: Settings
     if settings.auth_mode != "open" or "*" in settings.cors_origins:
         return
     if origin is None:
-        strange = site == "cross-site"
+        unknown = site == "cross-site"
     else:
-        strange = origin not in settings.cors_origins and _host_of(origin) not in _THIS_MACHINE
-    if strange:
+        unknown = origin not in settings.cors_origins and _host_of(origin) not in _THIS_MACHINE
+    if unknown:
         page = f"Web pages of {origin[:200]!r}" if origin is not None else "Other sites' web pages"
         raise PermissionDeniedError(f"{page} may not call this gateway. CORS_ORIGINS names those that may.")
 

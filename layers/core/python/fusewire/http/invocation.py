@@ -25,9 +25,9 @@ class LambdaContext(Protocol):
 
 def request_id_of(event: Mapping[str, Any], context: LambdaContext) -> str:
     """API Gateway's id of the request; for other triggers Lambda's."""
-    told = event.get("requestContext")
-    found = told.get("requestId") if isinstance(told, Mapping) else None
-    return str(found or getattr(context, "aws_request_id", None) or uuid4())
+    request_context = event.get("requestContext")
+    id = request_context.get("requestId") if isinstance(request_context, Mapping) else None
+    return str(id or getattr(context, "aws_request_id", None) or uuid4())
 
 
 def log_ledger_unavailable(error: LedgerUnavailableError) -> None:

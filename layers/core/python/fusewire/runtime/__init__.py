@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class Streamed(Protocol):
-    """An answer whose bytes leave as they are made. What has these three attributes is one."""
+    """A response whose bytes are sent as they are produced. What has these three attributes is one."""
 
     @property
     def status(self) -> int:
@@ -23,4 +23,4 @@ class Streamed(Protocol):
 
     @property
     def chunks(self) -> Iterator[bytes]:
-        """The body. Status and headers leave with its first chunk; it is read to its end, come what may."""
+        """The body. Status and headers leave with its first chunk; it is always read to its end."""

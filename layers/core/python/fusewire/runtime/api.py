@@ -8,6 +8,7 @@ import base64
 import json
 import select
 import socket
+import struct
 import threading
 import time
 from dataclasses import dataclass
@@ -23,11 +24,13 @@ _STREAM_HEADERS: Final = (
     f"Trailer: {_ERROR_TYPE}, {_ERROR_BODY}\r\n"
 )
 _LAST_CHUNK: Final = b"0\r\n\r\n"
+_STALLED_SECONDS: Final = 60
+"""A platform that takes nothing for so long waits for a client that reads nothing."""
 _READ_BYTES: Final = 256 * 1024
 
 
 class RuntimeApiError(Exception):
-    """The platform answered what the protocol doesn't know, or not at all."""
+    """The platform's response isn't one of the protocol's, or there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong, in words that are safe to show: never the text of an arbitrary exception."""
+    """What went wrong, in text that is safe to show: never that of an arbitrary exception."""
 
     error_type: str
     message: str
@@ -58,18 +61,19 @@ def _chunk(data: bytes) -> bytes:
 
 
 def _accepted(status: int) -> None:
-    """:raises RuntimeApiError: when the platform refuses an answer: it takes this process for another, or for dead"""
+    """:raises RuntimeApiError: when the platform refuses a response: it takes this process for another, or for dead"""
     if status != 202:
-        raise RuntimeApiError(f"an answer was answered {status}")
+        raise RuntimeApiError(f"the platform answered a response with {status}")
 
 
 class RuntimeApi:
-    """The platform's side of the conversation, at AWS_LAMBDA_RUNTIME_API (`host:port`)."""
+    """The platform's side of the conversation, at AWS_LAMBDA_RUNTIME_API: `host:port`, or `host:port/path`."""
 
     def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
+        self._host, slash, path = address.partition("/")
+        host, _, port = self._host.rpartition(":")
         self._address = (host, int(port))
-        self._host = address
+        self._root = f"{slash}{path}{_ROOT}"
         self._socket: socket.socket | None = None
         self._unread = bytearray()
 
@@ -137,7 +141,7 @@ class RuntimeApi:
             _accepted(status)
 
     def _head(self, method: str, path: str, headers: str) -> bytes:
-        return f"{method} {_ROOT}{path} HTTP/1.1\r\nHost: {self._host}\r\n{headers}\r\n".encode()
+        return f"{method} {self._root}{path} HTTP/1.1\r\nHost: {self._host}\r\n{headers}\r\n".encode()
 
     def _exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
         """Send a request and wait for its response; once more where an old connection breaks under it."""
@@ -160,6 +164,9 @@ class RuntimeApi:
         if self._socket is None:
             self._socket = socket.create_connection(self._address)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # Reading has no limit: the next event comes when it comes.
+            limit = struct.pack("ll", _STALLED_SECONDS, 0)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         self._socket.sendall(data)
 
     def _send_more(self, data: bytes) -> None:
@@ -188,7 +195,7 @@ class RuntimeApi:
             parts.append(self._exactly(size))
             self._until(b"\r\n")
         while self._until(b"\r\n"):
-            pass  # trailers that nobody asked for
+            pass  # trailers, which have no use here
         return b"".join(parts)
 
     def _until(self, mark: bytes) -> bytes:
@@ -220,7 +227,8 @@ class RuntimeApi:
 
 
 class ResponseStream:
-    """One streamed answer. `write` never raises: once the platform hung up, what is written is discarded.
+    """One streamed response. `write` never raises: once the platform hung up, or takes nothing any more, what is
+    written is discarded.
 
     Two threads may write: each write is a whole chunk.
     """
@@ -239,11 +247,11 @@ class ResponseStream:
             self._transmit(_chunk(data))
 
     def finish(self, data: bytes = b"") -> None:
-        """Send the last bytes, if any, and end the answer well."""
+        """Send the last bytes, if any, and end the response."""
         self._end((_chunk(data) if data else b"") + _LAST_CHUNK)
 
     def fail(self, failure: Failure) -> None:
-        """End an answer that broke after its first byte: the error goes into the trailers."""
+        """End a response that broke after its first byte: the error goes into the trailers."""
         document = base64.b64encode(failure.document()).decode()
         self._end(f"0\r\n{_ERROR_TYPE}: {failure.error_type}\r\n{_ERROR_BODY}: {document}\r\n\r\n".encode())
 

@@ -1,4 +1,4 @@
-"""The loop: next event, handler, answer. An event of API Gateway is answered in streaming mode, others at once."""
+"""The loop: next event, handler, response. An event of API Gateway gets it in streaming mode, others at once."""
 
 import base64
 import json
@@ -10,14 +10,14 @@ from typing import Any, Final, NoReturn
 from fusewire.runtime import Streamed
 from fusewire.runtime.api import Invocation, RuntimeApi
 from fusewire.runtime.context import Context
-from fusewire.runtime.heartbeat import Heart
+from fusewire.runtime.keep_alive import KeepAlive
 from fusewire.runtime.report import report
 
 Handler = Callable[[Any, Context], Any]
 
 _PRELUDE_END: Final = b"\0" * 8
 _EVENTS: Final = "text/event-stream"
-_heart: Final = Heart()
+_keep_alive: Final = KeepAlive()
 
 
 def run(api: RuntimeApi, handler: Handler) -> NoReturn:
@@ -30,36 +30,38 @@ def run(api: RuntimeApi, handler: Handler) -> NoReturn:
 
 
 def serve_one(api: RuntimeApi, handler: Handler) -> None:
-    """Wait for one event, have it handled and answer it; whatever the handler raises ends here."""
+    """Wait for one event, call the handler and send its response; whatever the handler raises ends here."""
     invocation = api.next()
     os.environ["_X_AMZN_TRACE_ID"] = invocation.trace_id
     try:
         event = json.loads(invocation.body)
-        answer = handler(event, Context(invocation))
+        response = handler(event, Context(invocation))
         if not (isinstance(event, dict) and "requestContext" in event and "httpMethod" in event):
-            api.respond(invocation.request_id, json.dumps(answer).encode())
+            api.respond(invocation.request_id, json.dumps(response).encode())
             return
-        prelude, chunks = _opened(answer)
+        prelude, chunks = _prelude_and_body(response)
         # The first chunk before the first byte: until then a failure is an ordinary error.
         first = next(chunks, b"")
     except Exception as error:  # noqa: BLE001 - the loop outlives whatever a handler raises
         api.fail(invocation.request_id, report(error, invocation.request_id))
         return
-    if isinstance(answer, dict):
+    if isinstance(response, dict):
         api.stream(invocation.request_id).finish(prelude + first)
     else:
-        _pass_on(api, invocation, prelude + first, chunks, beats=_is_events(answer.headers))
+        _pass_on(api, invocation, prelude + first, chunks, is_event_stream=_is_events(response.headers))
 
 
-def _pass_on(api: RuntimeApi, invocation: Invocation, head: bytes, chunks: Iterator[bytes], *, beats: bool) -> None:
+def _pass_on(
+    api: RuntimeApi, invocation: Invocation, head: bytes, chunks: Iterator[bytes], *, is_event_stream: bool
+) -> None:
     """Send the chunks as they come. The iterator is always exhausted: the ledger settles inside it.
 
-    :param beats: whether comments may stand between the chunks
+    :param is_event_stream: whether comments may stand between the chunks
     """
     stream = api.stream(invocation.request_id)
     stream.write(head)
     try:
-        with _heart.beating(stream) if beats else nullcontext():
+        with _keep_alive.during(stream) if is_event_stream else nullcontext():
             for chunk in chunks:
                 stream.write(chunk)
     except Exception as error:  # noqa: BLE001 - as above
@@ -72,21 +74,21 @@ def _is_events(headers: Mapping[str, str]) -> bool:
     return any(name.lower() == "content-type" and value.startswith(_EVENTS) for name, value in headers.items())
 
 
-def _opened(answer: dict[str, Any] | Streamed) -> tuple[bytes, Iterator[bytes]]:
+def _prelude_and_body(response: dict[str, Any] | Streamed) -> tuple[bytes, Iterator[bytes]]:
     """The prelude and the body of what a handler returned.
 
     :raises TypeError: when it is neither a proxy response nor a Streamed
     """
-    if not isinstance(answer, dict):
-        if not all(hasattr(answer, name) for name in ("status", "headers", "chunks")):
+    if not isinstance(response, dict):
+        if not all(hasattr(response, name) for name in ("status", "headers", "chunks")):
             raise TypeError("a handler must return a proxy response or a Streamed")
-        return _prelude({"statusCode": answer.status, "headers": dict(answer.headers)}), iter(answer.chunks)
-    if "statusCode" not in answer:
+        return _prelude({"statusCode": response.status, "headers": dict(response.headers)}), iter(response.chunks)
+    if "statusCode" not in response:
         raise TypeError("a proxy response needs a statusCode")
-    head = {name: answer[name] for name in ("headers", "multiValueHeaders") if answer.get(name)}
-    body = answer.get("body") or ""
-    content = base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode()
-    return _prelude({"statusCode": answer["statusCode"], **head}), iter((content,))
+    head = {name: response[name] for name in ("headers", "multiValueHeaders") if response.get(name)}
+    body = response.get("body") or ""
+    content = base64.b64decode(body) if response.get("isBase64Encoded") else body.encode()
+    return _prelude({"statusCode": response["statusCode"], **head}), iter((content,))
 
 
 def _prelude(head: dict[str, Any]) -> bytes:

@@ -23,22 +23,22 @@ def is_snapshot() -> bool:
 def pass_through(api: RuntimeApi) -> bool:
     """Run the hooks, be frozen, and go on as one of the copies.
 
-    :return: False when a hook failed: the platform was told, and this process has to end
+    :return: False when a hook failed: it was reported to the platform, and this process has to end
     :raises RuntimeApiError: when the platform is gone
     """
     hooks = sys.modules.get(_HOOKS)
     try:
         # Last registered, first run, as AWS's client does.
-        for function, arguments, named in reversed(hooks.get_before_snapshot() if hooks else ()):
-            function(*arguments, **named)
+        for function, arguments, keywords in reversed(hooks.get_before_snapshot() if hooks else ()):
+            function(*arguments, **keywords)
     except Exception as error:  # noqa: BLE001 - anything may go wrong in a hook
         api.fail_init(report(error))
         return False
     api.wait_for_restore()
     try:
         random.seed()  # every copy would draw the same numbers: back-offs of a fleet in step
-        for function, arguments, named in hooks.get_after_restore() if hooks else ():
-            function(*arguments, **named)
+        for function, arguments, keywords in hooks.get_after_restore() if hooks else ():
+            function(*arguments, **keywords)
     except Exception as error:  # noqa: BLE001 - as above
         api.fail_restore(report(error))
         return False

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from fusewire.ai.failures import FailureKind, ProviderFailure
-from fusewire.ai.provider import Variables
-from fusewire.ai.providers.openai_compatible import OpenAICompatibleProvider
-from fusewire.ai.vocabulary import ChatRequest, EmbeddingRequest
+from fusewire.ai.provider import Variables, is_path_segment
+from fusewire.ai.providers.openai import OPENAI, OPENAI_CONVERSATION, OpenAIModelsProvider, refused_by
+from fusewire.ai.schema import ChatRequest
 from fusewire.config import ConfigurationError, Settings
 
 if TYPE_CHECKING:
@@ -24,7 +24,17 @@ _DATED: Final = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 _FIRST_METERED: Final = "2024-09-01"
 """Before it there was neither `max_completion_tokens` nor usage on streams: nothing that would bound or book a call."""
 
-_AFTER_THE_DATES: Final = frozenset({"safety_identifier", "prompt_cache_key", "verbosity", "metadata"})
+_FIRST_TIERED: Final = "2025-10-01"
+"""The first dated version that has `service_tier` ("Priority processing"); `v1` has it too."""
+_NOT_OPENAIS: Final = re.compile(
+    "claude|cohere|command|deepseek|glm|gpt-oss|grok|jais|jamba|kimi|llama|mai-|minimax|mistral|ministral|codestral|nemotron"
+    "|phi-|qwen"
+)
+"""Deployments that are named after other vendors' models, which aren't known to take `service_tier`."""
+
+_OTHER_CLOUDS: Final[Mapping[str, str]] = {".azure.us": "Azure Government", ".azure.cn": "Azure China"}
+
+_AFTER_THE_DATES: Final = frozenset({"safety_identifier", "prompt_cache_key", "verbosity", "metadata", "store"})
 """Advisory fields that came with `v1` and that the dated versions refuse."""
 
 _INPUT_LIMITS: Final = {"context_length_exceeded", "string_above_max_length", "array_above_max_length"}
@@ -33,11 +43,12 @@ _INPUT_LIMIT_WORDS: Final = "maximum context length"
 
 _SEE: Final[Mapping[FailureKind, str]] = {
     FailureKind.CREDENTIAL_REJECTED: "see AZURE_AI_API_KEY, and the resource's network rules",
+    FailureKind.MODEL_DENIED: "see AZURE_*_DEPLOYMENT, and the roles of AZURE_AI_API_KEY's owner",
     FailureKind.MODEL_NOT_FOUND: "see AZURE_*_DEPLOYMENT, AZURE_AI_ENDPOINT and AZURE_AI_API_VERSION",
 }
 
 
-class AzureProvider(OpenAICompatibleProvider):
+class AzureProvider(OpenAIModelsProvider):
     """The model's name is the deployment's name; `AI_PRICE_ALIASES` says which priced model stands behind it."""
 
     id = "azure"
@@ -48,7 +59,11 @@ class AzureProvider(OpenAICompatibleProvider):
         cost_effective="AZURE_COST_EFFECTIVE_DEPLOYMENT",
         embedding="AZURE_EMBEDDING_DEPLOYMENT",
         required=("AZURE_AI_ENDPOINT", "AZURE_AI_API_KEY"),
+        optional=("AZURE_AI_API_VERSION",),
     )
+
+    supported = OPENAI
+    conversation = OPENAI_CONVERSATION
 
     def __init__(self, settings: Settings) -> None:
         """:raises ConfigurationError: for an API version that doesn't exist, or that can't be metered"""
@@ -62,13 +77,22 @@ class AzureProvider(OpenAICompatibleProvider):
                 f"version from {_FIRST_METERED}-preview on; unset, it is v1."
             )
 
-    def fetches_outside(self) -> bool:
+    def place(self) -> str | None:
+        """Azure's other clouds, by the endpoint's host; they have prices of their own."""
+        host = urlsplit(self.settings.variable("AZURE_AI_ENDPOINT") or "").hostname or ""
+        return next((cloud for ending, cloud in _OTHER_CLOUDS.items() if host.endswith(ending)), None)
+
+    def allows_remote_images(self) -> bool:
         """Always: a resource's address is the operator's, the server is Microsoft's."""
         return True
 
     @property
     def _is_dated(self) -> bool:
         return self._version not in _V1_NAMES
+
+    def is_model_name(self, model: str, *, embedding: bool = False) -> bool:
+        """A deployment's stands in the address of the dated API."""
+        return super().is_model_name(model) and (not self._is_dated or is_path_segment(model))
 
     def make_client(self) -> "openai.OpenAI":
         import openai
@@ -110,10 +134,22 @@ class AzureProvider(OpenAICompatibleProvider):
         endpoint = (self.settings.variable("AZURE_AI_ENDPOINT") or "").rstrip("/")
         return endpoint.removesuffix("/v1").removesuffix("/openai")
 
-    def dropped(self, request: ChatRequest | EmbeddingRequest, model: str | None = None) -> tuple[str, ...]:
-        newer = _AFTER_THE_DATES if self._is_dated else frozenset()
-        asked = (name for name in newer if getattr(request, name, None) is not None)
-        return tuple(sorted({*super().dropped(request, model), *asked}))
+    def openai_model(self, model: str) -> str | None:
+        return self.known_as(model).lower()
+
+    def supports(self, model: str | None = None) -> frozenset[str]:
+        """By the model that `AI_PRICE_ALIASES` says is behind the deployment, or else by the deployment's name."""
+        supported = self.supported - refused_by(self.known_as(model or ""))
+        if not self._is_dated:
+            return supported
+        tiers = frozenset({"service_tier"}) if (self._version or "") < _FIRST_TIERED else frozenset()
+        return supported - _AFTER_THE_DATES - tiers
+
+    def service_tier(self, request: ChatRequest, model: str) -> str | None:
+        """`default` where none is asked for, lest the deployment's own setting count."""
+        if self._is_dated and (self._version or "") < _FIRST_TIERED:
+            return None
+        return request.tier_asked or (None if _NOT_OPENAIS.search(model.lower()) else "default")
 
     def body(self, request: ChatRequest, model: str, output_cap: int) -> dict[str, Any]:
         """The same; a developer's message is a system's, which every model and version knows.
@@ -124,18 +160,13 @@ class AzureProvider(OpenAICompatibleProvider):
         for message in body["messages"]:
             if message["role"] == "developer":
                 message["role"] = "system"
-        return {name: value for name, value in body.items() if not (self._is_dated and name in _AFTER_THE_DATES)}
+        return body
 
     def _status_failure(self, error: "openai.APIStatusError") -> ProviderFailure:
-        """With the setting to look at, a refusal by the content filter known by its inner name too, and an input over
-        the model's limit told from other mistakes: Azure may bill it."""
+        """With the setting to look at, and an input over the model's limit told from other mistakes: Azure may bill
+        it."""
         failure = super()._status_failure(error)
-        body = error.body if isinstance(error.body, dict) else {}
-        inner = body.get("innererror")
-        if error.status_code == 400 and isinstance(inner, dict) and inner.get("code") == "ResponsibleAIPolicyViolation":
-            failure.kind = FailureKind.CONTENT_POLICY
-            failure.message = "azure refused the content by its policy (HTTP 400)"
-        elif failure.kind is FailureKind.REJECTED_REQUEST and _is_input_limit(error.code, failure.caller_message):
+        if failure.kind is FailureKind.REJECTED_REQUEST and _is_input_limit(error.code, failure.caller_message):
             failure.kind = FailureKind.INPUT_TOO_LONG
             failure.message = f"azure found the input longer than the model takes (HTTP {error.status_code})"
         if see := _SEE.get(failure.kind):

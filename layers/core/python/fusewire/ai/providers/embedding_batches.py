@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pydantic import ValidationError
 
 from fusewire.ai.failures import Consequence, FailureKind, ProviderFailure, Settle
-from fusewire.ai.vocabulary import Embedding, EmbeddingRequest, EmbeddingResponse, Usage
+from fusewire.ai.providers.json_values import token_count
+from fusewire.ai.schema import SEND_TEXT_INSTEAD, Embedding, EmbeddingRequest, EmbeddingResponse, Usage, holds_token_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Vectors:
 
     vectors: Sequence[object]
     tokens: object
-    """Of the input; None where the vendor didn't say."""
+    """Of the input, as the vendor says it: what is no count is as good as nothing."""
 
 
 class PartlyServedFailure(ProviderFailure):
@@ -38,16 +39,20 @@ def texts(provider: str, request: EmbeddingRequest) -> list[str]:
 
     :raises ProviderFailure: for token ids, which only OpenAI's own models understand
     """
+    refuse_token_ids(provider, request)
     inputs = [request.input] if isinstance(request.input, str) else request.input
-    found = [text for text in inputs if isinstance(text, str)]
-    if len(found) != len(inputs):
-        raise refused("input", f"{provider} takes texts, not token ids")
-    return found
+    return [text for text in inputs if isinstance(text, str)]
+
+
+def refuse_token_ids(provider: str, request: EmbeddingRequest) -> None:
+    """:raises ProviderFailure: for token ids: another model's ids are other words, and their vectors are wrong"""
+    if holds_token_ids(request.input):
+        raise refused("input", f"{provider} takes texts, not token ids. {SEND_TEXT_INSTEAD}")
 
 
 def refused(param: str, message: str) -> ProviderFailure:
     """The caller's mistake, found before anything was sent."""
-    return ProviderFailure(FailureKind.REJECTED_REQUEST, message, caller_message=f"{message}.", param=param)
+    return ProviderFailure(FailureKind.REJECTED_REQUEST, message, caller_message=f"{message.rstrip('.')}.", param=param)
 
 
 def embed_in_batches(
@@ -57,16 +62,16 @@ def embed_in_batches(
     size: int,
     ask: Callable[[Sequence[str]], Vectors],
     *,
-    most_bytes: int = sys.maxsize,
+    max_bytes: int = sys.maxsize,
 ) -> EmbeddingResponse:
-    """Ask for `size` texts at a time and no more than `most_bytes` of them together, one call after the other.
+    """Ask for `size` texts at a time and no more than `max_bytes` of them together, one call after the other.
 
     :raises ProviderFailure: when one of the calls fails
     """
     found: list[Embedding] = []
     usage: Usage | None = Usage(prompt_tokens=0)
     inputs = texts(provider, request)
-    for batch in _batches(inputs, size, most_bytes):
+    for batch in _batches(inputs, size, max_bytes):
         try:
             answer = _checked(provider, ask(batch), len(batch))
         except ProviderFailure as failure:
@@ -78,12 +83,12 @@ def embed_in_batches(
     return EmbeddingResponse(data=found, model=model, usage=usage)
 
 
-def _batches(inputs: Sequence[str], size: int, most_bytes: int) -> Iterator[Sequence[str]]:
+def _batches(inputs: Sequence[str], size: int, max_bytes: int) -> Iterator[Sequence[str]]:
     batch: list[str] = []
     weight = 0
     for text in inputs:
         bytes_ = len(text.encode(errors="replace"))
-        if batch and (len(batch) == size or weight + bytes_ > most_bytes):
+        if batch and (len(batch) == size or weight + bytes_ > max_bytes):
             yield batch
             batch, weight = [], 0
         batch.append(text)
@@ -94,7 +99,8 @@ def _batches(inputs: Sequence[str], size: int, most_bytes: int) -> Iterator[Sequ
 def _checked(provider: str, answer: Vectors, count: int) -> EmbeddingResponse:
     try:
         data = [{"index": index, "embedding": vector} for index, vector in enumerate(answer.vectors)]
-        usage = None if answer.tokens is None else {"prompt_tokens": answer.tokens, "total_tokens": answer.tokens}
+        tokens = token_count(answer.tokens)
+        usage = None if tokens is None else {"prompt_tokens": tokens, "total_tokens": tokens}
         checked = EmbeddingResponse.model_validate({"data": data, "model": "", "usage": usage})
     except (ValidationError, TypeError):
         raise ProviderFailure(FailureKind.MALFORMED_ANSWER, f"{provider} sent vectors that can't be read") from None

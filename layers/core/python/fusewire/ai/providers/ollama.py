@@ -7,8 +7,9 @@ there; llama.cpp's `common/chat.cpp` takes `tool_choice` as a word only, and sho
 from typing import Any
 
 from fusewire.ai.provider import Variables
-from fusewire.ai.providers.openai_compatible import OpenAICompatibleProvider
-from fusewire.ai.vocabulary import ChatRequest, NamedToolChoice
+from fusewire.ai.providers.conversation import SELF_HOSTED
+from fusewire.ai.providers.openai_compatible import USUAL, OpenAICompatibleProvider
+from fusewire.ai.schema import ChatRequest, NamedToolChoice
 
 
 class OllamaProvider(OpenAICompatibleProvider):
@@ -20,9 +21,10 @@ class OllamaProvider(OpenAICompatibleProvider):
         sota="OLLAMA_SOTA_MODEL",
         cost_effective="OLLAMA_COST_EFFECTIVE_MODEL",
         embedding="OLLAMA_EMBEDDING_MODEL",
+        template_tokens="OLLAMA_TEMPLATE_TOKENS",
     )
-    cannot = frozenset({"n", "serial_tool_calls"})
-    ignores = frozenset({"logit_bias", "user", "safety_identifier", "prompt_cache_key", "metadata", "verbosity"})
+    supported = USUAL | {"logprobs", "messages.name", "messages.image_url.detail"}
+    conversation = SELF_HOSTED
 
     def body(self, request: ChatRequest, model: str, output_cap: int) -> dict[str, Any]:
         """The same, with a `tool_choice` that isn't understood there said by the tools that are shown."""

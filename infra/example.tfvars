@@ -1,0 +1,9 @@
+# Terraform's variables for a stage, to be copied to infra/<stage>.tfvars and committed: none is secret. Each of them, with
+# its default: infra/terraform/modules/aws/variables.tf. These are the smallest shape's.
+
+multi_az       = false
+proxy_enabled  = false
+instance_class = "db.t4g.micro"
+
+# The roles of the workflows in .github/workflows, by GitHub's name for the repository in its tokens.
+# github_repository = "our-organisation/fusewire"

@@ -1,0 +1,402 @@
+"""API keys: who may call, with which scopes, models, limits and budget of their own.
+
+A secret is shown once, when it is made; only its SHA-256 is kept. It is 256 random bits, so the hash needs neither salt
+nor slowness. Every change is audited in its own transaction (`store/functions/keys.sql`).
+"""
+
+import hashlib
+import hmac
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, Literal, NotRequired, TypedDict, TypeVar, cast
+
+from fusewire import logs
+from fusewire.budget.breaker import KeyBudget
+from fusewire.budget.forecast import DailySpend
+from fusewire.budget.refusals import rate_limited
+from fusewire.budget.wire import Amount, DailySpendRow, KeyBudgetRow, SettingsArgument, sql_settings
+from fusewire.config import Settings
+from fusewire.errors import InvalidRequestError, KeyNotFoundError
+from fusewire.ids import time_ordered_id
+from fusewire.store.db import Database, Statement
+
+BOOTSTRAP: Final = "bootstrap"
+"""The id of ADMIN_API_KEY, which is no row: it works on an empty database, and has neither budget nor limits."""
+
+PREFIX: Final = "fw_"
+"""What every secret that is made here begins with; other vendors' keys don't."""
+_SECRET_BYTES: Final = 32
+_MAX_PATH: Final = 200
+_SHOWN_CHARACTERS: Final = len(PREFIX) + 8
+
+
+class AuditContextArgument(TypedDict):
+    """Who changes something, as the statements take it."""
+
+    actor: str
+    source_ip: str | None
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditContext:
+    """Who changes something, from where, in which request: for the audit."""
+
+    actor: str
+    source_ip: str | None
+    request_id: str
+
+    def argument(self) -> AuditContextArgument:
+        return {"actor": self.actor, "source_ip": self.source_ip, "request_id": self.request_id}
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticatedKey:
+    """Whom a valid secret belongs to, and what the key may do."""
+
+    key_id: str
+    scopes: tuple[str, ...]
+    models: tuple[str, ...] | None = None
+    classifications: tuple[str, ...] | None = None
+    ends_in_seconds: float | None = None
+    """Until the key or this secret of it expires."""
+
+
+class SecretArgument(TypedDict):
+    """What the database gets of a secret."""
+
+    hash: str
+    """In hex."""
+    prefix: str
+
+
+class SecretRow(TypedDict):
+    """What is shown of a secret."""
+
+    prefix: str
+    created_at: str
+    expires_at: str | None
+
+
+class KeyRow(TypedDict):
+    """`key_json`: a key without its hashes."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    monthly_budget_usd: Amount | None
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    allowed_models: list[str] | None
+    allowed_classifications: list[str] | None
+    expires_at: str | None
+    tags: dict[str, str]
+    secrets: list[SecretRow]
+    created_at: str
+    created_by: str
+    revoked_at: str | None
+
+
+class KeyBudgetsRow(KeyRow):
+    """`key_budget_json`, and `key_show`, which adds the days."""
+
+    budget: KeyBudgetRow | None
+    days: NotRequired[DailySpendRow]
+
+
+class WrittenRow(TypedDict):
+    """What a change wrote into the audit."""
+
+    before: KeyRow | None
+    after: KeyRow
+
+
+class ChangedRow(KeyBudgetsRow):
+    """What the functions that change a key return; with `refused`, nothing else."""
+
+    written: WrittenRow | None
+    refused: NotRequired[Literal["revoked"]]
+
+
+class AuthenticateArgument(TypedDict):
+    """For `key_authenticate`."""
+
+    hash: str
+
+
+class AuthenticatedRow(TypedDict):
+    """What `key_authenticate` returns."""
+
+    hash: str
+    id: str
+    scopes: list[str]
+    allowed_models: list[str] | None
+    allowed_classifications: list[str] | None
+    ends_in: Amount | None
+
+
+class KeyArgument(TypedDict):
+    """For `key_show`."""
+
+    settings: SettingsArgument
+    id: str
+
+
+class ChangeArgument(KeyArgument):
+    """For the functions that change a key; each takes what it needs."""
+
+    audit_context: AuditContextArgument
+    fields: NotRequired[Mapping[str, object]]
+    changes: NotRequired[Mapping[str, object]]
+    secret: NotRequired[SecretArgument]
+    overlap_seconds: NotRequired[int]
+
+
+class ListArgument(TypedDict):
+    """For `key_list`."""
+
+    settings: SettingsArgument
+    before: str | None
+    limit: int
+
+
+class CountArgument(TypedDict):
+    """For `key_count_refused`."""
+
+    settings: SettingsArgument
+    key_id: str
+    look: NotRequired[Literal[True]]
+
+
+class CountResult(TypedDict):
+    """What `key_count_refused` returns."""
+
+    used_up: bool
+    key: KeyBudgetRow | None
+
+
+class RefusedArgument(TypedDict):
+    """For `admin_refused`."""
+
+    settings: SettingsArgument
+    key_id: str | None
+    audit_context: AuditContextArgument
+    call: dict[str, str]
+    """Its `method` and `path`."""
+    reason: str
+
+
+_Row = TypeVar("_Row", bound=KeyBudgetsRow)
+Change = Statement[ChangeArgument, ChangedRow | None]
+_AUTHENTICATE: Final = Statement[AuthenticateArgument, AuthenticatedRow | None]("SELECT key_authenticate($1::jsonb)")
+_SHOW: Final = Statement[KeyArgument, KeyBudgetsRow | None]("SELECT key_show($1::jsonb)")
+_LIST: Final = Statement[ListArgument, list[KeyBudgetsRow]]("SELECT key_list($1::jsonb)")
+_CREATE: Final = Change("SELECT key_create($1::jsonb)")
+_UPDATE: Final = Change("SELECT key_update($1::jsonb)")
+_REVOKE: Final = Change("SELECT key_revoke($1::jsonb)")
+_ROTATE: Final = Change("SELECT key_rotate($1::jsonb)")
+_COUNT_REFUSED: Final = Statement[CountArgument, CountResult]("SELECT key_count_refused($1::jsonb)")
+_REFUSED: Final = Statement[RefusedArgument, bool]("SELECT admin_refused($1::jsonb)")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key as admins see it."""
+
+    stored: KeyRow
+    budget: KeyBudget | None
+    """None before the first call of the period."""
+    history: DailySpend | None = None
+    """What its forecast is made of; None in a list."""
+
+    @classmethod
+    def read(cls, row: KeyBudgetsRow) -> "Key":
+        """From `key_budget_json`."""
+        history = DailySpend.read(row["days"]) if "days" in row else None
+        # A column that a later release adds isn't this one's to show.
+        fields = {name: value for name, value in row.items() if name in KeyRow.__annotations__}
+        return cls(cast(KeyRow, fields), KeyBudget.read(row["budget"]), history)
+
+    @property
+    def id(self) -> str:
+        return self.stored["id"]
+
+    @property
+    def prefix(self) -> str:
+        """The beginning of the newest secret, by which a person tells keys apart."""
+        return self.stored["secrets"][-1]["prefix"]
+
+    @property
+    def limit(self) -> Decimal | None:
+        """USD a period; None for a key without a budget of its own."""
+        limit = self.stored["monthly_budget_usd"]
+        return None if limit is None else Decimal(limit)
+
+
+class Keys:
+    """The keys of one database."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = sql_settings(settings)
+
+    def authenticate(self, secret: str) -> AuthenticatedKey | None:
+        """Who has this secret; None when it is unknown, expired or revoked.
+
+        :raises LedgerUnavailableError: when nobody can tell
+        """
+        wanted = _hash(secret)
+        argument: AuthenticateArgument = {"hash": wanted}
+        row = self._database.call(_AUTHENTICATE, argument)
+        if row is None or not hmac.compare_digest(row["hash"], wanted):
+            return None
+        ends_in_seconds: float | None = None if row["ends_in"] is None else float(row["ends_in"])
+        return AuthenticatedKey(
+            row["id"],
+            tuple(row["scopes"]),
+            _names(row["allowed_models"]),
+            _names(row["allowed_classifications"]),
+            ends_in_seconds,
+        )
+
+    def create(self, fields: Mapping[str, object], audit_context: AuditContext) -> tuple[Key, str]:
+        """:return: the key, and its secret, which is told this once"""
+        secret = _new_secret()
+        id = f"key_{time_ordered_id().hex}"
+        argument = self._argument(id, audit_context)
+        argument |= {"fields": fields, "secret": _kept(secret)}
+        return self._change("key.created", _CREATE, argument, audit_context), secret
+
+    def show(self, id: str) -> Key:
+        """:raises KeyNotFoundError: there is no such key"""
+        argument: KeyArgument = {"settings": self._settings, "id": id}
+        return Key.read(_found(self._database.call(_SHOW, argument)))
+
+    def list(self, *, before: str | None, limit: int) -> list[Key]:
+        """The newest first.
+
+        :param before: the id of the last key of the page before; None for the first page
+        """
+        argument: ListArgument = {"settings": self._settings, "before": before, "limit": limit}
+        return [Key.read(row) for row in self._database.call(_LIST, argument)]
+
+    def update(self, id: str, changes: Mapping[str, object], audit_context: AuditContext) -> Key:
+        """Change these fields and leave all others as they are: two admins at once lose nothing of each other's.
+
+        :raises KeyNotFoundError: there is no such key
+        :raises InvalidRequestError: it is revoked
+        """
+        argument = self._argument(id, audit_context)
+        argument["changes"] = changes
+        return self._change("key.updated", _UPDATE, argument, audit_context)
+
+    def revoke(self, id: str, audit_context: AuditContext) -> Key:
+        """End a key for good. Its calls in flight settle; the ledger reserves nothing for it any more.
+
+        :raises KeyNotFoundError: there is no such key
+        """
+        return self._change("key.revoked", _REVOKE, self._argument(id, audit_context), audit_context)
+
+    def rotate(self, id: str, overlap_seconds: int, audit_context: AuditContext) -> tuple[Key, str]:
+        """Give a key a new secret; the one that it replaces goes on for the overlap.
+
+        :return: the key, and its new secret, which is told this once
+        :raises KeyNotFoundError: there is no such key
+        :raises InvalidRequestError: it is revoked
+        """
+        secret = _new_secret()
+        argument = self._argument(id, audit_context)
+        argument |= {"secret": _kept(secret), "overlap_seconds": overlap_seconds}
+        return self._change("key.rotated", _ROTATE, argument, audit_context), secret
+
+    def refused(self, key_id: str | None, audit_context: AuditContext, *, method: str, path: str, why: str) -> None:
+        """Audit a call of an admin route that was refused, and count it in its key's rate limit.
+
+        :param key_id: None for callers without a valid key; of those one an address is written a minute
+        :param path: of which the first 200 characters are kept
+        """
+        path = path[:_MAX_PATH]
+        argument: RefusedArgument = {
+            "settings": self._settings,
+            "key_id": key_id,
+            "audit_context": audit_context.argument(),
+            "call": {"method": method, "path": path},
+            "reason": why,
+        }
+        if self._database.call(_REFUSED, argument):
+            _log_change("admin.refused", audit_context, key_id, path=path, reason=why)
+
+    def check_rate(self, key_id: str) -> None:
+        """:raises RateLimitedError: when the key's requests of this minute are used up"""
+        argument: CountArgument = {"settings": self._settings, "key_id": key_id, "look": True}
+        self._rate(argument)
+
+    def count_refused(self, key_id: str) -> None:
+        """Count a request for which nothing was reserved.
+
+        :raises RateLimitedError: when the key's requests of this minute were used up before it
+        """
+        argument: CountArgument = {"settings": self._settings, "key_id": key_id}
+        self._rate(argument)
+
+    # --- below: the round trips ---
+
+    def _rate(self, argument: CountArgument) -> None:
+        result = self._database.call(_COUNT_REFUSED, argument)
+        key = KeyBudget.read(result["key"])
+        if result["used_up"] and key is not None:
+            error = rate_limited("requests", key.rate_limit.ends_in_seconds)
+            error.rate_limit = key.rate_limit
+            raise error
+
+    def _argument(self, id: str, audit_context: AuditContext) -> ChangeArgument:
+        return {"settings": self._settings, "id": id, "audit_context": audit_context.argument()}
+
+    def _change(self, action: str, statement: Change, argument: ChangeArgument, audit_context: AuditContext) -> Key:
+        row = _found(self._database.call(statement, argument))
+        if row.get("refused"):
+            raise InvalidRequestError("This key is revoked, for good: make another with POST /api/v1/admin/keys.")
+        if (written := row["written"]) is not None:
+            _log_change(action, audit_context, argument["id"], before=written["before"], after=written["after"])
+        return Key.read(row)
+
+
+def _found(row: _Row | None) -> _Row:
+    if row is None:
+        raise KeyNotFoundError("There is no such key. GET /api/v1/admin/keys lists those that there are.")
+    return row
+
+
+def same_secret(one: str, other: str) -> bool:
+    """Compared in constant time, whatever their lengths."""
+    return hmac.compare_digest(_hash(one), _hash(other))
+
+
+def _new_secret() -> str:
+    return PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
+
+
+def _hash(secret: str) -> str:
+    # A caller's header may hold anything, half a surrogate pair included.
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
+
+
+def _kept(secret: str) -> SecretArgument:
+    return {"hash": _hash(secret), "prefix": secret[:_SHOWN_CHARACTERS]}
+
+
+def _names(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
+
+
+def _log_change(action: str, audit_context: AuditContext, key_id: str | None, **fields: object) -> None:
+    entry: dict[str, object] = {
+        "action": action,
+        "actor": audit_context.actor,
+        "key_id": key_id,
+        "source_ip": audit_context.source_ip,
+    }
+    logs.event("audit", logging.INFO, **entry, **fields)

@@ -1,0 +1,197 @@
+"""What is reserved for an attempt at a provider, and how that ends."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+from uuid import UUID
+
+from fusewire.budget.breaker import Budget, KeyBudget
+from fusewire.budget.price import TokenCounts
+from fusewire.budget.wire import (
+    HealthEffect,
+    HealthUpdateArgument,
+    RefusalArgument,
+    SettlementArgument,
+    SettlementMode,
+)
+
+Operation = Literal["chat", "embedding", "probe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A provider's model that may serve a call, with the call's worst case there in USD."""
+
+    provider: str
+    model: str
+    bound: Decimal
+    tokens: int = 0
+    """The same in tokens, for keys with a limit per minute."""
+    allowance: int | None = None
+    """The tokens within it for what the server adds; None: whatever was found to be needed isn't asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What all attempts of one call share."""
+
+    request_id: str
+    operation: Operation
+    tier: str | None
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Money set aside for one attempt."""
+
+    id: UUID
+    call: Call
+    attempt: int
+    candidate: Candidate
+    budget: Budget
+    skipped: tuple["Cooling", ...] = ()
+    """The candidates before this one, which are cooling down."""
+    key: KeyBudget | None = None
+    """The budget of the caller's key, if it has one."""
+    downgraded: bool = False
+    """Whether the candidate is one of those that take over from the alert threshold on."""
+    made_at_seconds: float = field(default_factory=time.monotonic, compare=False)
+    """By `time.monotonic()`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Downgrade:
+    """The tier, and its candidates, that take over a call while a budget is HALF_OPEN."""
+
+    tier: str
+    candidates: Sequence[Candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class HealthUpdate:
+    """What an attempt's end says of its provider.
+
+    `ok`: it answered. `count`: one more failure in a row, which from the `threshold`th on opens a cooldown of
+    `seconds`, doubling up to `max_seconds`. `now`: cool down for `seconds` at once. `note`: only remember the failure.
+    """
+
+    provider: str
+    effect: HealthEffect
+    kind: str | None = None
+    message: str | None = None
+    seconds: float = 0
+    threshold: int = 0
+    max_seconds: float = 0
+
+    def argument(self) -> HealthUpdateArgument:
+        return {
+            "provider": self.provider,
+            "effect": self.effect,
+            "kind": self.kind,
+            "message": self.message,
+            "seconds": self.seconds,
+            "threshold": self.threshold,
+            "max_seconds": self.max_seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A vendor's refusal that is counted by key and model.
+
+    From the `threshold`th on without an answer between, the key's calls to the model are refused for `seconds`.
+    """
+
+    threshold: int
+    seconds: float
+
+    def argument(self) -> RefusalArgument:
+        return {"threshold": self.threshold, "seconds": self.seconds}
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How one reservation ends: at its actual cost (USD), at its bound, or released.
+
+    At its bound, `cost` is the part of it that may be billed, where that is known: a prompt that was refused has no
+    output, and what a partial usage told isn't at its bound. None for the whole.
+    """
+
+    reservation: Reservation
+    mode: SettlementMode
+    outcome: str
+    cost: Decimal | None = None
+    counts: TokenCounts | None = None
+    reasoning_tokens: int = 0
+    health_update: HealthUpdate | None = None
+    refusal: Refusal | None = None
+    allowance: int | None = None
+    """The tokens that its model must be allowed from now on, where its usage is more than the bound allowed for."""
+
+    @property
+    def booked(self) -> Decimal:
+        """What it books, in USD."""
+        if self.mode == "release":
+            return Decimal(0)
+        return self.reservation.candidate.bound if self.cost is None else self.cost
+
+    def argument(self) -> SettlementArgument:
+        counts = self.counts or TokenCounts(0, 0)
+        argument: SettlementArgument = {
+            "id": str(self.reservation.id),
+            "mode": self.mode,
+            "outcome": self.outcome,
+            "cost": self.cost,
+            "input_tokens": counts.input_tokens,
+            "output_tokens": counts.output_tokens,
+            "cached_input_tokens": counts.cached_input_tokens,
+            "cache_write_tokens": counts.cache_write_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+        }
+        if self.refusal is not None:
+            argument["refusal"] = self.refusal.argument()
+        if self.allowance is not None:
+            argument["allowance"] = self.allowance
+        return argument
+
+
+@dataclass(frozen=True, slots=True)
+class Cooling:
+    """A candidate that was skipped, and until when it cools down."""
+
+    candidate: Candidate
+    until: datetime
+    kind: str | None
+
+
+class AllCoolingError(Exception):
+    """No candidate may be called now; nothing was reserved."""
+
+    def __init__(self, cooling: Sequence[Cooling]) -> None:
+        super().__init__("every candidate is cooling down")
+        self.cooling = tuple(cooling)
+
+
+class AllowanceRaisedError(Exception):
+    """A candidate's bound has a smaller allowance than the recorded one; nothing was reserved. Bound it anew."""
+
+    def __init__(self, provider: str, model: str, tokens: int) -> None:
+        super().__init__(f"{provider}/{model} is allowed {tokens} tokens now")
+        self.provider = provider
+        self.model = model
+        self.tokens = tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What a settlement cost (USD), and the budget after it."""
+
+    cost: Decimal
+    basis: Literal["actual", "bound"] | None
+    budget: Budget | None
+    """None when the ledger couldn't be reached: the settlement is kept and sent with the next call."""
+    key: KeyBudget | None = None

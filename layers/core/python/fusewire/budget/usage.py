@@ -1,0 +1,247 @@
+"""What was booked, read back: usage by groups from the rollups, single calls from the ledger; never content.
+
+Each read is one round trip and one snapshot (`store/functions/usage.sql`). Usage costs what its days, models and
+keys cost, calls what one page costs: neither grows with the ledger.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Final, Literal, NotRequired, TypedDict, cast
+from uuid import UUID
+
+from fusewire.budget.breaker import Window
+from fusewire.budget.wire import Amount, WindowRow
+from fusewire.config import Settings
+from fusewire.store.db import Database, Statement
+
+SCAN_LIMIT: Final = 20_000
+"""Entries that one page looks at: some 30 ms of work, and two pages of a filter that few entries pass."""
+
+Sums = list[Amount]
+"""Cost, requests, input tokens, output tokens."""
+
+
+ReportArgument = TypedDict(
+    "ReportArgument",
+    {
+        "timezone": str,
+        "groups": Sequence[str],
+        "after": Sequence[str],
+        "limit": int,
+        "from": NotRequired[str],
+        "to": NotRequired[str],
+        "windows_of": NotRequired[tuple[str, str]],  # their first and last day
+    },
+)
+
+ReportResult = TypedDict(
+    "ReportResult",
+    {
+        "rows": list[tuple[list[str], Amount, int, int, int]],  # a group, then its sums
+        "total": Sums,
+        "windows": list[WindowRow] | None,
+        "from": str | None,
+        "to": str | None,
+    },
+)
+
+
+class PageArgument(TypedDict):
+    """What is asked of the ledger's and the audit's entries, beside filters and a range of time."""
+
+    limit: int
+    scan_limit: int
+
+
+class CallsArgument(PageArgument):
+    """For `ledger_calls`: a page, filters by name, and a range of time."""
+
+    before: NotRequired[str]
+
+
+class CallRow(TypedDict):
+    """`ledger_call_json`: one attempt."""
+
+    id: str
+    request_id: str
+    attempt: int
+    operation: str
+    provider: str
+    model: str
+    tier: str | None
+    key_id: str | None
+    status: Literal["reserved", "settled", "released"]
+    outcome: str | None
+    bound_usd: Amount
+    cost_usd: Amount | None
+    cost_basis: Literal["actual", "bound", "adjustment"] | None
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    reserved_at: str
+    expires_at: str
+    ended_at: str | None
+    day: str | None
+    window_id: int
+    key_window_id: int | None
+
+
+class CallsResult(TypedDict):
+    """What `ledger_calls` returns."""
+
+    rows: list[CallRow]
+    next: str | None
+
+
+class CallResult(TypedDict):
+    """What `ledger_call` returns."""
+
+    request_id: str
+    cost_usd: Amount
+    attempts: list[CallRow]
+
+
+class CallArgument(TypedDict):
+    """For `ledger_call`."""
+
+    request_id: str
+
+
+_REPORT: Final = Statement[ReportArgument, ReportResult]("SELECT usage_report($1::jsonb)")
+_CALLS: Final = Statement[CallsArgument, CallsResult]("SELECT ledger_calls($1::jsonb)")
+_CALL: Final = Statement[CallArgument, CallResult | None]("SELECT ledger_call($1::jsonb)")
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What one group, or all of them, came to."""
+
+    cost: Decimal
+    """USD."""
+    requests: int
+    """Attempts that were settled."""
+    input_tokens: int
+    output_tokens: int
+
+    @classmethod
+    def read(cls, sums: Sequence[Amount]) -> "Spend":
+        """From `usage_report`."""
+        cost, *counts = sums
+        return cls(Decimal(cost), *(int(count) for count in counts))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Spend by groups, in the order of their names."""
+
+    rows: list[tuple[list[str], Spend]]
+    """Each group's values, `''` where an attempt has none, and its spend."""
+    total: Spend
+    """Of the whole range, whatever page this is."""
+    more: bool
+    """Whether groups follow after these."""
+    first: date | None
+    last: date | None
+    """The range; None where it is open, or the windows of a month were asked for."""
+    windows: list[Window] | None
+    """The windows of the month, whose spent sums are the total; None for a range of days."""
+
+
+class Books:
+    """Reads; books nothing."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._zone = settings.ai_budget_timezone
+
+    def usage(
+        self,
+        groups: Sequence[str],
+        *,
+        limit: int,
+        after: Sequence[str] = (),
+        first: date | None = None,
+        last: date | None = None,
+        month: date | None = None,
+    ) -> Usage:
+        """Spend by `day`, `provider`, `model`, `tier`, `key` or `tag:<name>`, each day in the budget's zone.
+
+        :param after: the last group of the page before
+        :param first: included; by default the first of its month, or of the current one
+        :param last: included
+        :param month: the first day of the month whose windows are meant, in place of a range
+        :raises LedgerUnavailableError: when Postgres can't be reached
+        """
+        argument: ReportArgument = {
+            "timezone": self._zone,
+            "groups": groups,
+            "after": after,
+            "limit": limit + 1,
+        }
+        if first:
+            argument["from"] = first.isoformat()
+        if last:
+            argument["to"] = last.isoformat()
+        if month:
+            argument["windows_of"] = month.isoformat(), _last_day(month).isoformat()
+        result = self._database.call(_REPORT, argument)
+        rows = [(keys, Spend.read(sums)) for keys, *sums in result["rows"]]
+        windows = result["windows"]
+        return Usage(
+            rows[:limit],
+            Spend.read(result["total"]),
+            more=len(rows) > limit,
+            first=_day(result["from"]),
+            last=_day(result["to"]),
+            windows=None if windows is None else [Window.read(window) for window in windows],
+        )
+
+    def calls(
+        self,
+        filters: Mapping[str, str],
+        *,
+        limit: int,
+        before: UUID | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> tuple[list[CallRow], UUID | None]:
+        """Attempts, the newest first.
+
+        :param filters: by `provider`, `model`, `key`, `status`, `outcome`, `cost_basis`, `tier` or `request_id`
+        :param before: where the page before ended
+        :param since: of the reservation, included
+        :param until: of the reservation, not included
+        :return: the attempts, and where the next page begins; a page may be short, or empty, with another to follow
+        :raises LedgerUnavailableError: when Postgres can't be reached
+        """
+        page = {**filters, "limit": limit, "scan_limit": SCAN_LIMIT, **between(since, until)}
+        argument = cast(CallsArgument, page)
+        if before is not None:
+            argument["before"] = str(before)
+        result = self._database.call(_CALLS, argument)
+        return result["rows"], UUID(result["next"]) if result["next"] else None
+
+    def call(self, request_id: str) -> CallResult | None:
+        """One call, every attempt in its order and what they cost together; None for one that isn't in the ledger.
+
+        :raises LedgerUnavailableError: when Postgres can't be reached
+        """
+        argument: CallArgument = {"request_id": request_id}
+        return self._database.call(_CALL, argument)
+
+
+def between(since: datetime | None, until: datetime | None) -> dict[str, str]:
+    """A range of time as the statements take it."""
+    return {name: at.isoformat() for name, at in (("from", since), ("to", until)) if at}
+
+
+def _last_day(month: date) -> date:
+    return (month.replace(day=1) + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+
+
+def _day(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None

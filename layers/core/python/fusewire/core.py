@@ -1,0 +1,104 @@
+"""What a function needs that calls no provider: settings, the ledger, keys, and the secrets of the moment.
+
+The authorizer, the migration and the monthly reset start from here, and import nothing of `fusewire.ai`; the other
+functions start from `fusewire.services`, which adds the providers.
+
+Everything here is cheap: no connection is opened and no secret is read before a request needs it, so a snapshot that
+is taken after INIT holds none of them.
+"""
+
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from fusewire import logs, metrics, tracing
+from fusewire.budget.adjustments import Adjustments
+from fusewire.budget.audit import Audit
+from fusewire.budget.keys import Keys
+from fusewire.budget.ledger import Ledger
+from fusewire.budget.price_history import PriceHistory
+from fusewire.budget.raised_allowances import RaisedAllowances
+from fusewire.budget.usage import Books
+from fusewire.config import ConfigurationError, Settings, current_settings, load_settings
+from fusewire.credentials import SecretSettings, database_credentials
+from fusewire.store.db import Database
+
+if TYPE_CHECKING:
+    from fusewire.store.kept_responses import KeptResponses
+
+
+class Core:
+    """The ledger, its keys and its books under one set of settings.
+
+    They outlive every change of a secret: what they keep is money.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.database = Database(settings.database_url, database_credentials(settings))
+        self.ledger = Ledger(self.database, settings)
+        self.adjustments = Adjustments(self.database, settings)
+        self.books = Books(self.database, settings)
+        self.audit = Audit(self.database)
+        self.keys = Keys(self.database, settings)
+        self.price_history = PriceHistory(self.database, settings)
+        self.raised_allowances = RaisedAllowances(self.database, settings)
+        self._given = self._settings = settings
+        self._secrets = SecretSettings(settings.fusewire_secret_arns) if settings.fusewire_secret_arns else None
+
+    @property
+    def settings(self) -> Settings:
+        """As they are known by now: before the first call without what Secrets Manager keeps."""
+        return self._settings
+
+    @cached_property
+    def kept_responses(self) -> "KeptResponses":
+        """What `POST /responses` keeps."""
+        # Here, since most functions and calls have no use for it.
+        from fusewire.store.kept_responses import KeptResponses
+
+        hours = self._given.ai_responses_retention_hours
+        return KeptResponses(self.database, hours, lambda: self.secret("AI_RESPONSES_KEY"))
+
+    def secret(self, name: str) -> SecretStr | None:
+        """A credential of the settings, read from Secrets Manager where it isn't known yet or may have changed.
+
+        :raises SecretsUnavailableError: when it can't be read
+        """
+        self.refresh()
+        return self._settings.secret(name)
+
+    def refresh(self) -> None:
+        """Take over what has changed in Secrets Manager, unless it can't be used: then what is in use stays.
+
+        :raises SecretsUnavailableError: when there are secrets, and none could be read and used yet
+        """
+        if self._secrets is not None and (found := self._secrets.changed()) is not None:
+            try:
+                settings = load_settings({**self._given.environment, **found})
+                self.use(settings)
+            except ConfigurationError as error:
+                self._secrets.refuse(str(error))
+            else:
+                self._settings = settings
+
+    def use(self, settings: Settings) -> None:
+        """Make what depends on the secrets, if anything does.
+
+        :raises ConfigurationError: when these settings name what doesn't exist
+        """
+
+
+@cache
+def core() -> Core:
+    """This process's core, from its environment."""
+    made = Core(current_settings())
+    observe(made.settings)
+    return made
+
+
+def observe(settings: Settings) -> None:
+    """Have logs, metrics and traces written as the settings say."""
+    logs.set_level(settings.log_level)
+    metrics.configure(settings.fusewire_metrics_namespace)
+    tracing.set_enabled(settings.fusewire_tracing == "on")

@@ -1,0 +1,206 @@
+"""`GET /admin/usage`: spend by groups, as JSON by pages or as a whole CSV file."""
+
+import base64
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from datetime import date
+from typing import Annotated, Any, Final, cast
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    WithJsonSchema,
+    model_validator,
+)
+from typing_extensions import TypedDict
+
+from fusewire.budget.usage import Books, Spend, Usage
+from fusewire.errors import InvalidRequestError, usd
+from fusewire.http.admin.budget import WindowTotals
+from fusewire.http.admin.query import Day, Page
+from fusewire.http.schema import Money, ResponseModel
+from fusewire.json import dumps
+
+_GROUPS: Final = ("day", "provider", "model", "tier", "key")
+_TAG: Final = "tag:"
+_MAX_GROUPS: Final = 10
+_MAX_TAG: Final = 100
+_MONTH: Final = re.compile(r"[2-8]\d{3}-(0[1-9]|1[0-2])")
+_MAX_LINES: Final = 50_000
+_MAX_BYTES: Final = 5_500_000  # of the 6 MB that Lambda can answer
+_FORMULA: Final = re.compile(
+    r"(?:^|[,;|\t\r\n])"
+    r"[\s\"'\x00-\x20\x7f\u200b-\u200f\u2060\ufeff]*"
+    r"[=+\-@\uff1d\uff0b\uff0d\uff20\u2212]"
+    r"|^[\t\r\n]"
+)
+"""Where a spreadsheet may find a formula: its signs, in full width too, at the beginning of a cell or behind what it
+may take for the end of one, and behind what it skips (OWASP, "CSV Injection")."""
+
+
+def _split(text: Any) -> Any:  # noqa: ANN401 - whatever was sent
+    return text.split(",") if isinstance(text, str) else text
+
+
+def _groups(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        tag = name.removeprefix(_TAG) if name.startswith(_TAG) else None
+        if name not in _GROUPS and (not tag or len(tag) > _MAX_TAG):
+            raise ValueError(f"must be of {', '.join(_GROUPS)} and tag:<name>, separated by commas")
+    if len(set(names)) < len(names) or len(names) > _MAX_GROUPS:
+        raise ValueError(f"must name each group once, and {_MAX_GROUPS} at most")
+    return names
+
+
+def _month(text: Any) -> date | None:  # noqa: ANN401
+    if not isinstance(text, str) or not _MONTH.fullmatch(text):
+        raise ValueError("must be a month, YYYY-MM")
+    return date.fromisoformat(f"{text}-01")
+
+
+def _decode_cursor(text: Any) -> Any:  # noqa: ANN401
+    try:
+        keys = json.loads(base64.urlsafe_b64decode(text))
+    except (TypeError, ValueError, RecursionError):  # not base64, not UTF-8, not JSON, or endlessly nested
+        keys = None
+    if not isinstance(keys, list):
+        raise ValueError("must be a next_cursor that this gateway gave")
+    return keys
+
+
+_described: Final = {
+    "type": "array",
+    "items": {"anyOf": [{"enum": list(_GROUPS)}, {"type": "string", "pattern": f"^{_TAG}.+$"}]},
+    "default": ["day"],
+}
+Groups = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_groups), WithJsonSchema(_described)]
+Month = Annotated[date, BeforeValidator(_month), WithJsonSchema({"type": "string", "pattern": f"^{_MONTH.pattern}$"})]
+Cursor = Annotated[tuple[str, ...], BeforeValidator(_decode_cursor), WithJsonSchema({"type": "string"})]
+
+
+class UsageQuery(Page):
+    """The query string of `GET /admin/usage`."""
+
+    first: Annotated[Day | None, Field(alias="from")] = None
+    last: Annotated[Day | None, Field(alias="to")] = None
+    month: Month | None = None
+    groups: Annotated[Groups, Field(alias="group_by")] = ("day",)
+    after: Annotated[Cursor, Field(alias="cursor")] = ()
+
+    @model_validator(mode="after")
+    def _agree(self) -> "UsageQuery":
+        if self.month and (self.first or self.last):
+            raise ValueError("month takes the place of from and to: leave one or the other out")
+        if self.first and self.last and self.first > self.last:
+            raise ValueError("from is after to")
+        if self.after and len(self.after) != len(self.groups):
+            raise ValueError("cursor belongs to another group_by")
+        return self
+
+
+class Sums(ResponseModel):
+    """What one group, or all of them, came to."""
+
+    cost_usd: Money
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+    @classmethod
+    def of(cls, spend: Spend) -> "Sums":
+        return cls(
+            cost_usd=spend.cost,
+            requests=spend.requests,
+            input_tokens=spend.input_tokens,
+            output_tokens=spend.output_tokens,
+        )
+
+
+class UsageRow(TypedDict):
+    """By each group its value, or null; then the sums."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc] # the groups, which the query names
+    cost_usd: Money
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+
+class _UsagePage(ResponseModel):
+    rows: list[SkipValidation[UsageRow]]
+    """Not validated, which would put the sums before the groups."""
+    total: Sums
+    next_cursor: str | None
+
+
+class UsageOfDays(_UsagePage):
+    """Spend by groups; null where the range is open."""
+
+    first: Annotated[date | None, Field(alias="from")]
+    last: Annotated[date | None, Field(alias="to")]
+
+
+class UsageOfMonth(_UsagePage):
+    """Spend by groups of a month's windows, whose spent sums are the total."""
+
+    windows: list[WindowTotals]
+
+
+UsageResponse = UsageOfDays | UsageOfMonth
+
+
+def usage_response(books: Books, query: UsageQuery) -> UsageResponse:
+    """One page, with the total of the whole range; amounts in USD."""
+    usage = _usage(books, query, query.limit, query.after)
+    rows = [_row(query.groups, keys, spend) for keys, spend in usage.rows]
+    total = Sums.of(usage.total)
+    following = _encode_cursor(usage.rows[-1][0]) if usage.more else None
+    if usage.windows is None:
+        return UsageOfDays(rows=rows, total=total, next_cursor=following, first=usage.first, last=usage.last)
+    windows = [WindowTotals.of(window) for window in usage.windows]
+    return UsageOfMonth(rows=rows, total=total, next_cursor=following, windows=windows)
+
+
+def usage_csv(books: Books, query: UsageQuery) -> str:
+    """All rows as a file, without a line for the total: the sum of `cost_usd` is the total, to the last digit.
+
+    :raises InvalidRequestError: when it would be too long; a part of a bill is worse than none
+    """
+    usage = _usage(books, query, _MAX_LINES, ())
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow([_cell(name) for name in (*query.groups, *Sums.model_fields)])
+    for keys, spend in usage.rows:
+        counts = (spend.requests, spend.input_tokens, spend.output_tokens)
+        writer.writerow([*map(_cell, keys), usd(spend.cost), *counts])
+    written = text.getvalue()
+    if usage.more or len(written.encode()) > _MAX_BYTES:
+        raise InvalidRequestError(
+            f"That is more than {_MAX_LINES:,} lines or {_MAX_BYTES:,} bytes. Ask for fewer days or coarser groups.",
+            param="group_by",
+        )
+    return written
+
+
+def _usage(books: Books, query: UsageQuery, limit: int, after: Sequence[str]) -> Usage:
+    return books.usage(query.groups, limit=limit, after=after, first=query.first, last=query.last, month=query.month)
+
+
+def _row(groups: Sequence[str], keys: Sequence[str], spend: Spend) -> UsageRow:
+    values: dict[str, Any] = {name: value or None for name, value in zip(groups, keys, strict=True)}
+    return cast(UsageRow, values | Sums.of(spend).body())
+
+
+def _cell(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    return f"'{text}" if _FORMULA.search(text) else text
+
+
+def _encode_cursor(keys: Sequence[str]) -> str:
+    return base64.urlsafe_b64encode(dumps(keys).encode()).decode()

@@ -1,0 +1,211 @@
+"""One Postgres connection per execution environment, opened on first use and renewed when it breaks.
+
+The ledger's statements are PL/pgSQL functions that take and return one jsonb object (see `functions/`), so a round
+trip is a call by name. Nothing here pins a proxy's connection: no prepared statements, no session settings.
+
+psycopg opens the connection. A statement is sent by `psycopg.pq`, psycopg's public wrapper of libpq: a cursor has no
+time-out, and a server that takes statements and never answers would hold the call for ever.
+"""
+
+import re
+import select
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, LiteralString, TypeVar, cast
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import DiagnosticField, ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+from pydantic import SecretStr
+
+from fusewire import tracing
+from fusewire.errors import LedgerUnavailableError
+from fusewire.json import dumps, loads
+
+_CONNECT_TIMEOUT_SECONDS: Final = 3
+_UNACKNOWLEDGED_MILLISECONDS: Final = 5_000
+"""A connection that idled while its environment was frozen may lead nowhere: TCP's own patience is 15 minutes."""
+_ANSWER_SECONDS: Final = 7.0
+"""A server may take what is sent and never answer: a failover that nobody announced, a proxy without a target. Longer
+than the 5 seconds for which the ledger's functions wait for a lock, so that a busy server still says so itself."""
+
+Credentials = Callable[[bool], Mapping[str, str]]
+"""The `user` and `password` for a new connection; True asks for fresh ones, because the last were refused.
+
+:raises LedgerUnavailableError: when they can't be had
+"""
+
+Argument = TypeVar("Argument", bound=Mapping[str, object])
+Result = TypeVar("Result")
+
+_NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+@dataclass(frozen=True)
+class Statement(Generic[Argument, Result]):
+    """`SELECT function($1::jsonb)`: a jsonb object goes in, one comes out. Whoever uses it declares their shapes."""
+
+    sql: LiteralString
+
+
+_PROBE: Final = Statement[Mapping[str, object], object]("SELECT ledger_probe($1::jsonb)")
+
+
+class StatementRefusedError(LedgerUnavailableError):
+    """Postgres was reached and refuses this very argument (a number out of range): sending it again is no use."""
+
+
+class AnswerTimeout(psycopg.OperationalError):
+    """A statement was sent, and no answer came: whether it was done is unknown."""
+
+
+_Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class Database:
+    """Calls the ledger's functions; money goes in and comes out as Decimal."""
+
+    def __init__(self, url: SecretStr | None, credentials: Credentials | None = None) -> None:
+        self._url = url
+        self._credentials = credentials
+        self._connection: _Connection | None = None
+
+    def call(self, statement: Statement[Argument, Result], argument: Argument) -> Result:
+        """Run a statement as a transaction of its own.
+
+        A connection that turns out to be dead, or that brings no answer in time, is renewed once and the statement sent
+        again, marked as `resent`: every ledger function books at most once for the ids it is given.
+
+        :return: the function's result, numbers with a fraction as Decimal
+        :raises LedgerUnavailableError: when Postgres can't be reached or can't do it
+        :raises StatementRefusedError: when it will never take this argument
+        """
+        try:
+            with tracing.statement(statement.sql):
+                return cast(Result, self._sent(statement.sql, argument))
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            raise StatementRefusedError(type(error).__name__) from error
+        except psycopg.Error as error:
+            self.close()
+            # The class, not the text: a connection error's text holds the address and the user.
+            raise LedgerUnavailableError(type(error).__name__) from error
+
+    def _sent(self, sql: LiteralString, argument: Mapping[str, object]) -> object:
+        if self._connection is not None:
+            try:
+                return self._run(self._connection, sql, argument)
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                if not self._connection.closed:
+                    raise  # it answered, and said no: a lock that it waited for too long
+                self.close()
+                argument = {**argument, "resent": True}
+        return self._run(self._connect(), sql, argument)
+
+    def probe(self) -> None:
+        """Write, and take it back.
+
+        :raises LedgerUnavailableError: when Postgres can't be reached, wasn't migrated, or can't write
+        """
+        self.call(_PROBE, {})
+
+    def close(self) -> None:
+        """Drop the connection; the next call opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _connect(self) -> _Connection:
+        if self._url is None:
+            raise LedgerUnavailableError("DATABASE_URL is not set")
+        url = self._url.get_secret_value()
+        self._connection = _opened(url, {}) if self._credentials is None else _admitted(url, self._credentials)
+        return self._connection
+
+    @staticmethod
+    def _run(connection: _Connection, sql: LiteralString, argument: Mapping[str, object]) -> object:
+        try:
+            result = _result(connection.pgconn, sql.encode(), _storable(dumps(argument)))
+        except BaseException:
+            # What it answers later would be taken for the next statement's answer.
+            connection.close()
+            raise
+        if result.status != ExecStatus.TUPLES_OK:
+            raise _error(result)
+        row = result.get_value(0, 0)
+        return None if row is None else loads(row)
+
+
+def _result(session: PGconn, statement: bytes, argument: bytes) -> PGresult:
+    """Send a statement and wait for its last result, as libpq's manual has it
+    (https://www.postgresql.org/docs/current/libpq-async.html).
+
+    :raises AnswerTimeout: when it isn't there in time
+    :raises psycopg.OperationalError: when the connection breaks
+    """
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    session.send_query_params(statement, [argument])
+    while session.flush():
+        _wait(session, select.POLLIN | select.POLLOUT, deadline)
+        session.consume_input()
+    last: PGresult | None = None
+    while True:
+        while session.is_busy():
+            _wait(session, select.POLLIN, deadline)
+            session.consume_input()
+        result = session.get_result()
+        if result is None:
+            break
+        last = result
+    if last is None:
+        raise psycopg.OperationalError("the connection brought no result")
+    return last
+
+
+def _wait(session: PGconn, events: int, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(session.socket, events)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise AnswerTimeout
+
+
+def _error(result: PGresult) -> psycopg.Error:
+    state = result.error_field(DiagnosticField.SQLSTATE)
+    if state is None:  # libpq's own: the connection broke
+        return psycopg.OperationalError(result.get_error_message())
+    try:
+        return psycopg.errors.lookup(state.decode())(result.get_error_message())
+    except KeyError:
+        return psycopg.DatabaseError(result.get_error_message())
+
+
+def _admitted(url: str, credentials: Credentials) -> _Connection:
+    known = credentials(False)
+    try:
+        return _opened(url, known)
+    except psycopg.errors.ConnectionTimeout:
+        raise
+    except psycopg.OperationalError:
+        # Refused, perhaps because the password was changed meanwhile; the reason comes as text only.
+        if (fresh := credentials(True)) == known:
+            raise
+        return _opened(url, fresh)
+
+
+def _opened(url: str, credentials: Mapping[str, str]) -> _Connection:
+    return psycopg.Connection.connect(
+        make_conninfo(url, **credentials),
+        autocommit=True,
+        connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+        tcp_user_timeout=_UNACKNOWLEDGED_MILLISECONDS,
+        prepare_threshold=None,
+        application_name="fusewire",
+        client_encoding="utf8",
+    )
+
+
+def _storable(text: str) -> bytes:
+    """JSON as jsonb takes it: no NUL, and no half of a surrogate pair, which a vendor's text may hold."""
+    encoded = text.encode("utf-8", errors="replace")
+    return _NUL.sub(rb"\1\\ufffd", encoded) if rb"\u0000" in encoded else encoded

@@ -1,0 +1,2 @@
+-- Functions that no release in use calls any more, as DROP FUNCTION IF EXISTS name(argument types). README.md
+-- says when.

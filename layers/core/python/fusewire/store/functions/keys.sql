@@ -1,0 +1,199 @@
+-- Keys as the admin API and the authorizer see them. As in windows.sql, a public function takes one jsonb object, is
+-- one round trip, and may be sent twice. audit_context is {actor, source_ip, request_id}: who does it, from where, in
+-- which request. secret is {hash, prefix}, the hash in hex: a secret itself never comes here.
+--
+-- Lock order: the key's row, then audit_head. The ledger's statements read keys and never lock them.
+
+-- Whether a key may call: it was not revoked and has not expired. True without a key (the bootstrap key has no row).
+CREATE OR REPLACE FUNCTION key_is_active(k api_key) RETURNS boolean
+LANGUAGE sql VOLATILE AS $$
+    SELECT k.revoked_at IS NULL AND COALESCE(k.expires_at > clock_timestamp(), true)
+$$;
+
+-- A key by the names of its public fields, without its hashes.
+CREATE OR REPLACE FUNCTION key_json(k api_key) RETURNS jsonb
+LANGUAGE sql STABLE AS $$
+    SELECT to_jsonb(k) - 'limit_usd' || jsonb_build_object('monthly_budget_usd', k.limit_usd, 'secrets', (
+        SELECT jsonb_agg(jsonb_build_object('prefix', s.prefix, 'created_at', s.created_at, 'expires_at', s.expires_at)
+                         ORDER BY s.created_at)
+        FROM api_key_secret s WHERE s.key_id = k.id))
+$$;
+
+-- The other way round: what an administrator may set, by the names of the columns.
+CREATE OR REPLACE FUNCTION key_columns(fields jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT fields - '{id,created_at,created_by,revoked_at,monthly_budget_usd}'::text[] || CASE
+        WHEN fields ? 'monthly_budget_usd' THEN jsonb_build_object('limit_usd', fields->'monthly_budget_usd')
+        ELSE '{}' END
+$$;
+
+-- The same with the window that the key's spending is in, NULL where it has none that is current.
+CREATE OR REPLACE FUNCTION key_budget_json(k api_key, settings jsonb) RETURNS jsonb
+LANGUAGE sql VOLATILE AS $$
+    SELECT key_json(k) || jsonb_build_object('budget', (
+        SELECT ledger_key_json(w, settings) FROM budget_window w
+        WHERE w.budget = k.id AND w.closed_at IS NULL AND w.resets_at > clock_timestamp()))
+$$;
+
+-- Whose secret this is, as long as it is valid; NULL for every other reason alike. p: {hash}
+CREATE OR REPLACE FUNCTION key_authenticate(p jsonb) RETURNS jsonb
+LANGUAGE sql VOLATILE AS $$
+    SELECT jsonb_build_object(
+        'hash', encode(s.hash, 'hex'), 'id', k.id, 'scopes', k.scopes, 'allowed_models', k.allowed_models,
+        'allowed_classifications', k.allowed_classifications,
+        'ends_in', extract(epoch FROM least(k.expires_at, s.expires_at) - clock_timestamp()))
+    FROM api_key_secret s JOIN api_key k ON k.id = s.key_id
+    WHERE s.hash = decode(p->>'hash', 'hex') AND key_is_active(k)
+          AND COALESCE(s.expires_at > clock_timestamp(), true)
+$$;
+
+-- Counts a request that is refused before anything is reserved, in its key's rate limit; ledger_reserve counts those
+-- that are admitted. With "look" it counts nothing. Sent twice, it counts twice. Returns {used_up, key}: whether the
+-- limit was used up before it, and the key's budget as ledger_key_json, NULL for a key without such a limit.
+-- p: {settings, key_id, look?}
+CREATE OR REPLACE FUNCTION key_count_refused(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+DECLARE
+    step record;
+    k api_key;
+    kw budget_window;
+    used_up boolean;
+BEGIN
+    SELECT * INTO k FROM api_key WHERE id = p->>'key_id';
+    IF k.requests_per_minute IS NULL THEN RETURN jsonb_build_object('used_up', false, 'key', NULL); END IF;
+    -- A period that is over is for the next reservation to roll over: its counters go on.
+    SELECT * INTO kw FROM budget_window WHERE budget = k.id AND closed_at IS NULL FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        SELECT * INTO step FROM ledger_lock_window(k.id, p->'settings', NULL);
+        kw := step.w;
+    END IF;
+    IF ledger_rate_window_ends_in(kw.rate_window_started_at) <= 0 THEN kw := ledger_begin_rate_window(kw); END IF;
+    used_up := kw.rate_requests >= k.requests_per_minute;
+    IF NOT used_up AND NOT p ? 'look' THEN
+        UPDATE budget_window SET
+            rate_window_started_at = kw.rate_window_started_at, rate_requests = kw.rate_requests + 1,
+            rate_tokens = kw.rate_tokens
+        WHERE id = kw.id RETURNING * INTO kw;
+    END IF;
+    RETURN jsonb_build_object('used_up', used_up, 'key', ledger_key_json(kw, p->'settings'));
+END $$;
+
+-- One key with what its forecast is made of. p: {settings, id}
+CREATE OR REPLACE FUNCTION key_show(p jsonb) RETURNS jsonb
+LANGUAGE sql VOLATILE AS $$
+    SELECT key_budget_json(k, p->'settings')
+           || jsonb_build_object('days', usage_days(k.id, p->'settings'->>'timezone'))
+    FROM api_key k WHERE k.id = p->>'id'
+$$;
+
+-- The keys made before the one that the page before ended with, the newest first. p: {settings, before?, limit}
+CREATE OR REPLACE FUNCTION key_list(p jsonb) RETURNS jsonb
+LANGUAGE sql VOLATILE AS $$
+    SELECT COALESCE(jsonb_agg(key_budget_json(page.k, p->'settings') ORDER BY (page.k).id DESC), '[]')
+    FROM (SELECT k FROM api_key k WHERE p->>'before' IS NULL OR k.id < p->>'before'
+          ORDER BY k.id DESC LIMIT (p->>'limit')::integer) page
+$$;
+
+-- The functions that change a key return it with "written": the audit's before and after, NULL when nothing changed.
+
+-- p: {settings, id, fields, secret, audit_context}
+CREATE OR REPLACE FUNCTION key_create(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+DECLARE
+    k api_key := jsonb_populate_record(NULL::api_key, key_columns(p->'fields'));
+    written jsonb;
+BEGIN
+    k.id := p->>'id';
+    k.created_at := clock_timestamp();
+    k.created_by := p->'audit_context'->>'actor';
+    -- By name, so that a column which a later migration adds gets its default. The id is the caller's: sent twice, made
+    -- once.
+    INSERT INTO api_key (id, name, scopes, limit_usd, requests_per_minute, tokens_per_minute, allowed_models,
+                         allowed_classifications, expires_at, tags, created_at, created_by)
+    VALUES (k.id, k.name, k.scopes, k.limit_usd, k.requests_per_minute, k.tokens_per_minute, k.allowed_models,
+            k.allowed_classifications, k.expires_at, k.tags, k.created_at, k.created_by)
+    ON CONFLICT (id) DO NOTHING;
+    IF FOUND THEN
+        INSERT INTO api_key_secret (hash, key_id, prefix, created_at)
+        VALUES (decode(p->'secret'->>'hash', 'hex'), k.id, p->'secret'->>'prefix', k.created_at);
+        written := audit_write(p, 'key.created', NULL, key_json(k));
+    END IF;
+    RETURN key_show(p) || jsonb_build_object('written', written);
+END $$;
+
+-- Changes the fields that are named, and no others. NULL: no such key. p: {settings, id, changes, audit_context}
+CREATE OR REPLACE FUNCTION key_update(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+DECLARE
+    was api_key;
+    k api_key;
+    written jsonb;
+BEGIN
+    SELECT * INTO was FROM api_key WHERE id = p->>'id' FOR UPDATE;
+    IF NOT FOUND THEN RETURN NULL; END IF;
+    -- Sent twice, and somebody else's change may have come between: the second time changes nothing.
+    IF p ? 'resent' AND EXISTS (
+        SELECT FROM audit a WHERE a.n > (SELECT h.n FROM audit_head h) - 1000 AND a.action = 'key.updated'
+            AND a.request_id = p->'audit_context'->>'request_id' AND a.after->>'id' = was.id
+    ) THEN
+        RETURN key_show(p) || jsonb_build_object('written', NULL);
+    END IF;
+    IF was.revoked_at IS NOT NULL THEN RETURN jsonb_build_object('refused', 'revoked'); END IF;
+    k := jsonb_populate_record(was, key_columns(p->'changes'));
+    IF k IS DISTINCT FROM was THEN
+        UPDATE api_key SET
+            name = k.name, scopes = k.scopes, limit_usd = k.limit_usd,
+            requests_per_minute = k.requests_per_minute, tokens_per_minute = k.tokens_per_minute,
+            allowed_models = k.allowed_models, allowed_classifications = k.allowed_classifications,
+            expires_at = k.expires_at, tags = k.tags
+        WHERE id = k.id;
+        written := audit_write(p, 'key.updated', key_json(was), key_json(k));
+    END IF;
+    RETURN key_show(p) || jsonb_build_object('written', written);
+END $$;
+
+-- Ends a key for good. Its row and what it spent stay. NULL: no such key. p: {settings, id, audit_context}
+CREATE OR REPLACE FUNCTION key_revoke(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+DECLARE
+    was api_key;
+    k api_key;
+    written jsonb;
+BEGIN
+    SELECT * INTO was FROM api_key WHERE id = p->>'id' FOR UPDATE;
+    IF NOT FOUND THEN RETURN NULL; END IF;
+    IF was.revoked_at IS NULL THEN
+        UPDATE api_key SET revoked_at = clock_timestamp() WHERE id = was.id RETURNING * INTO k;
+        written := audit_write(p, 'key.revoked', key_json(was), key_json(k));
+    END IF;
+    RETURN key_show(p) || jsonb_build_object('written', written);
+END $$;
+
+-- Gives a key another secret. The newest of those that it has goes on for the overlap, any other ends now. NULL: no
+-- such key.
+-- p: {settings, id, secret, overlap_seconds, audit_context}
+CREATE OR REPLACE FUNCTION key_rotate(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+DECLARE
+    k api_key;
+    before jsonb;
+    overlap interval := make_interval(secs => (p->>'overlap_seconds')::double precision);
+    last api_key_secret;
+    written jsonb;
+BEGIN
+    SELECT * INTO k FROM api_key WHERE id = p->>'id' FOR UPDATE;
+    IF NOT FOUND THEN RETURN NULL; END IF;
+    IF EXISTS (SELECT FROM api_key_secret WHERE hash = decode(p->'secret'->>'hash', 'hex')) THEN
+        RETURN key_show(p) || jsonb_build_object('written', NULL); -- sent twice
+    END IF;
+    IF k.revoked_at IS NOT NULL THEN RETURN jsonb_build_object('refused', 'revoked'); END IF;
+    before := key_json(k);
+    SELECT * INTO last FROM api_key_secret WHERE key_id = k.id ORDER BY created_at DESC LIMIT 1;
+    DELETE FROM api_key_secret WHERE key_id = k.id AND (hash <> last.hash OR overlap <= interval '0');
+    UPDATE api_key_secret SET expires_at = clock_timestamp() + overlap WHERE hash = last.hash;
+    INSERT INTO api_key_secret (hash, key_id, prefix, created_at)
+    VALUES (decode(p->'secret'->>'hash', 'hex'), k.id, p->'secret'->>'prefix',
+            greatest(clock_timestamp(), last.created_at + interval '1 microsecond'));
+    written := audit_write(p, 'key.rotated', before, key_json(k));
+    RETURN key_show(p) || jsonb_build_object('written', written);
+END $$;

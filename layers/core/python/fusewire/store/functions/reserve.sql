@@ -1,0 +1,309 @@
+-- No call without a reservation: the first provider that isn't cooling down, its worst case in both budgets, and the
+-- end of the failed attempt before it.
+
+-- The first candidate that isn't cooling down, and those before it that are. place is its index, from 0.
+CREATE OR REPLACE FUNCTION ledger_choose(candidates jsonb, operation text, OUT place integer, OUT chosen jsonb,
+                                         OUT probing boolean, OUT cooling jsonb)
+LANGUAGE plpgsql AS $$
+DECLARE
+    candidate jsonb;
+    h provider_health;
+BEGIN
+    place := -1; cooling := '[]'; probing := false;
+    FOR candidate IN SELECT * FROM jsonb_array_elements(candidates) LOOP
+        place := place + 1;
+        SELECT * INTO h FROM provider_health WHERE provider = candidate->>'provider';
+        -- An operator's probe asks even a provider that is cooling down: that is what it is for.
+        IF h.cooldown_until > clock_timestamp() AND operation <> 'probe' THEN
+            cooling := cooling || jsonb_build_array(jsonb_build_object(
+                'candidate', place, 'until', h.cooldown_until, 'kind', h.last_failure_kind));
+            CONTINUE;
+        END IF;
+        chosen := candidate;
+        probing := h.cooldown_until IS NOT NULL; -- its cooldown has ended: this caller probes, the others keep off
+        RETURN;
+    END LOOP;
+END $$;
+
+-- Seconds until a key's rate window is over, rounded up; 0 or less when it is. A rate window is the minute that a key's
+-- first call begins.
+CREATE OR REPLACE FUNCTION ledger_rate_window_ends_in(started_at timestamptz) RETURNS integer
+LANGUAGE sql VOLATILE AS $$
+    SELECT COALESCE(ceil(extract(epoch FROM started_at + interval '1 minute' - clock_timestamp())), 0)::integer
+$$;
+
+-- A key's window with a rate window that begins now, for one whose rate window is over or never began.
+CREATE OR REPLACE FUNCTION ledger_begin_rate_window(INOUT kw budget_window)
+LANGUAGE plpgsql AS $$
+BEGIN
+    kw.rate_window_started_at := clock_timestamp(); kw.rate_requests := 0; kw.rate_tokens := 0;
+END $$;
+
+-- A key's budget and what is left of its rate limits, for the caller's headers; NULL without a key.
+CREATE OR REPLACE FUNCTION ledger_key_json(kw budget_window, settings jsonb) RETURNS jsonb
+LANGUAGE sql VOLATILE AS $$
+    SELECT ledger_budget_json(kw, k.limit_usd, settings) || jsonb_build_object(
+        'requests_per_minute', k.requests_per_minute,
+        'requests_left', k.requests_per_minute
+            - least(CASE WHEN r.ends_in > 0 THEN kw.rate_requests ELSE 0 END, k.requests_per_minute),
+        'tokens_per_minute', k.tokens_per_minute,
+        'tokens_left', k.tokens_per_minute
+            - least(CASE WHEN r.ends_in > 0 THEN kw.rate_tokens ELSE 0 END, k.tokens_per_minute),
+        'rate_window_ends_in', greatest(r.ends_in, 0))
+    FROM api_key k, (SELECT ledger_rate_window_ends_in(kw.rate_window_started_at) AS ends_in) r
+    WHERE k.id = kw.budget
+$$;
+
+-- Why a call may not be reserved, NULL when it may: {refused, by, ...}; by is 'global' or the key's id.
+--   exceeded      nothing changes until the window resets or an operator acts
+--   rate_limited  the key's rate limit is used up, as far as this call is concerned
+--   too_large     its worst case is more than the key may use in any minute
+--   reserved      it would fit, but calls in flight hold the room
+-- candidate: {bound, tokens, ...}; is_first: whether this is the call's first attempt, which alone counts as a request.
+CREATE OR REPLACE FUNCTION ledger_refusal(w budget_window, kw budget_window, k api_key, settings jsonb, candidate jsonb,
+                                          is_first boolean) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+    limit_usd numeric := (settings->>'limit')::numeric;
+    bound numeric := (candidate->>'bound')::numeric;
+    tokens bigint := COALESCE((candidate->>'tokens')::bigint, 0);
+    rate_limited jsonb;
+BEGIN
+    -- What costs nothing can't overrun anything: a budget never holds up a free local model.
+    IF bound > 0 THEN
+        IF ledger_state(w.spent, limit_usd, settings) = 'OPEN' OR w.spent + bound > limit_usd THEN
+            RETURN jsonb_build_object('refused', 'exceeded', 'by', 'global');
+        ELSIF ledger_state(kw.spent, k.limit_usd, settings) = 'OPEN' OR kw.spent + bound > k.limit_usd THEN
+            RETURN jsonb_build_object('refused', 'exceeded', 'by', k.id);
+        END IF;
+    END IF;
+    rate_limited := jsonb_build_object('refused', 'rate_limited', 'by', k.id, 'retry_after',
+                                       ledger_rate_window_ends_in(kw.rate_window_started_at));
+    IF is_first AND kw.rate_requests >= k.requests_per_minute THEN
+        RETURN rate_limited || jsonb_build_object('limit', 'requests');
+    ELSIF tokens > k.tokens_per_minute THEN
+        RETURN jsonb_build_object('refused', 'too_large', 'by', k.id, 'tokens', tokens, 'limit', k.tokens_per_minute);
+    ELSIF kw.rate_tokens + tokens > k.tokens_per_minute THEN
+        RETURN rate_limited || jsonb_build_object('limit', 'tokens');
+    END IF;
+    IF bound > 0 THEN
+        IF w.spent + w.reserved + bound > limit_usd THEN
+            RETURN jsonb_build_object('refused', 'reserved', 'by', 'global');
+        ELSIF kw.spent + kw.reserved + bound > k.limit_usd THEN
+            RETURN jsonb_build_object('refused', 'reserved', 'by', k.id);
+        END IF;
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- Writes a reservation that is admitted: its entry, and what it takes of its key's window, which is returned. The
+-- caller books what it takes of the company's budget: in the window, or in the slot (NULL where it is in none).
+-- expires_after: the earliest time at which it may expire.
+CREATE OR REPLACE FUNCTION ledger_insert_reservation(entry jsonb, tier text, candidate jsonb, in_window bigint,
+                                                     INOUT kw budget_window, in_slot smallint, in_epoch bigint,
+                                                     settings jsonb, is_first boolean, expires_after timestamptz)
+LANGUAGE plpgsql AS $$
+DECLARE
+    bound numeric := (candidate->>'bound')::numeric;
+    tokens bigint := COALESCE((candidate->>'tokens')::bigint, 0);
+BEGIN
+    INSERT INTO ledger (id, window_id, key_window_id, slot, slot_epoch, request_id, attempt, operation, provider, model,
+                        tier, key_id, status, bound, tokens_bound, reserved_at, expires_at)
+    VALUES ((entry->>'id')::uuid, in_window, kw.id, in_slot, in_epoch, entry->>'request_id',
+            (entry->>'attempt')::integer, entry->>'operation', candidate->>'provider', candidate->>'model', tier, entry->>'key_id',
+            'reserved', bound, tokens, clock_timestamp(), greatest(expires_after,
+                clock_timestamp() + make_interval(secs => (settings->>'ttl_seconds')::double precision)));
+    IF kw.id IS NOT NULL THEN
+        UPDATE budget_window b SET
+            reserved = b.reserved + bound, rate_window_started_at = kw.rate_window_started_at,
+            rate_requests = kw.rate_requests + is_first::int, rate_tokens = kw.rate_tokens + tokens
+        WHERE b.id = kw.id RETURNING b.* INTO kw;
+    END IF;
+END $$;
+
+-- As ledger_reserve, under the window's lock.
+CREATE OR REPLACE FUNCTION ledger_reserve_on_row(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+    step record;
+    settings jsonb := p->'settings';
+    entry jsonb := p->'entry';
+    statement_id uuid := (p->'entry'->>'id')::uuid;
+    candidates jsonb := p->'candidates';
+    tier text := entry->>'tier';
+    is_first boolean := NOT p ? 'settlement';
+    result jsonb := '{}';
+    limit_usd numeric := (p->'settings'->>'limit')::numeric;
+    w budget_window;
+    kw budget_window;
+    k api_key;
+    ended ledger;
+    health_pending boolean := false; -- whether "health_update" is still to be recorded
+    rolled_over jsonb;
+    key_rolled_over jsonb;
+    expired jsonb;
+    threshold_events jsonb;
+    choice record;
+    bound numeric;
+    refusal jsonb;
+BEGIN
+    IF p ? 'settlement' THEN
+        -- Its window first, which may be older than the open one.
+        PERFORM 1 FROM budget_window
+        WHERE id = (SELECT window_id FROM ledger WHERE id = (p->'settlement'->>'id')::uuid) FOR NO KEY UPDATE;
+    END IF;
+    SELECT * INTO step FROM ledger_lock_window('global', settings, NULL);
+    w := step.w; rolled_over := step.rolled_over;
+    -- Before anything is done, so that the caller sends all of it again. What stands already was made at its own prices.
+    IF price_is_stale(p) AND NOT EXISTS (SELECT FROM ledger WHERE id = statement_id) THEN
+        RETURN jsonb_build_object(
+            'refused', 'stale_prices', 'prices', price_table(), 'rolled_over', rolled_over,
+            'budget', ledger_budget_json(w, limit_usd, settings), 'key', NULL);
+    END IF;
+    IF p ? 'settlement' THEN
+        SELECT * INTO step FROM ledger_settle_entry(p->'settlement', settings);
+        ended := step.e;
+        IF ended.window_id = w.id THEN w := step.w; END IF;
+        IF NOT step.repeated OR p ? 'resent' THEN threshold_events := step.threshold_events; END IF;
+        health_pending := p ? 'health_update' AND NOT step.repeated;
+        result := result || jsonb_build_object('settled', jsonb_build_object(
+            'status', ended.status, 'cost', ended.cost, 'cost_basis', ended.cost_basis));
+    END IF;
+
+    IF p ? 'resent' THEN threshold_events := ledger_add_threshold_events(statement_id, threshold_events); END IF;
+
+    IF entry->>'key_id' IS NOT NULL THEN
+        SELECT * INTO k FROM api_key WHERE id = entry->>'key_id'; -- none for the bootstrap key, which has no limits
+    END IF;
+    IF k.id IS NOT NULL THEN
+        SELECT * INTO step FROM ledger_lock_window(k.id, settings, NULL);
+        kw := step.w; key_rolled_over := step.rolled_over;
+    END IF;
+
+    -- Sent twice, because the first answer was lost with its connection: the reservation stands.
+    IF EXISTS (SELECT FROM ledger WHERE id = (entry->>'id')::uuid) THEN
+        SELECT c.ordinality - 1 AS place, d.downgraded INTO step
+        FROM ledger l, (VALUES (false, candidates), (true, p->'downgrade'->'candidates')) d (downgraded, candidates),
+             jsonb_array_elements(d.candidates) WITH ORDINALITY c
+        WHERE l.id = (entry->>'id')::uuid AND c.value->>'provider' = l.provider AND c.value->>'model' = l.model
+              AND (NOT d.downgraded OR l.tier = p->'downgrade'->>'tier')
+        ORDER BY d.downgraded DESC LIMIT 1;
+        IF FOUND THEN
+            RETURN result || jsonb_build_object(
+                'candidate', step.place, 'downgraded', step.downgraded, 'rolled_over', rolled_over,
+                'key_rolled_over', key_rolled_over, 'threshold_events', threshold_events,
+                'budget', ledger_budget_json(w, limit_usd, settings),
+                'key', CASE WHEN k.id IS NOT NULL THEN ledger_key_json(kw, settings) END);
+        END IF;
+    END IF;
+
+    -- Most calls find nothing that has expired, and no state to record: looking is cheaper than the function.
+    IF w.expired_until < clock_timestamp() - interval '5 seconds' OR EXISTS (
+        SELECT FROM ledger l WHERE l.window_id = w.id AND l.status = 'reserved'
+        AND l.expires_at > w.expired_until AND l.expires_at <= clock_timestamp()
+    ) THEN
+        SELECT * INTO step FROM ledger_expire(w, settings, statement_id, NULL, threshold_events);
+        w := step.w; expired := step.expired; threshold_events := step.threshold_events;
+    END IF;
+    IF w.state <> ledger_state(w.spent, limit_usd, settings) THEN
+        SELECT * INTO step FROM ledger_record_state(w, limit_usd, settings, threshold_events, NULL, statement_id);
+        w := step.w; threshold_events := step.threshold_events;
+    END IF;
+    IF k.id IS NOT NULL THEN
+        SELECT * INTO kw FROM budget_window WHERE id = kw.id; -- expired entries of its own may have been booked
+        SELECT * INTO k FROM api_key WHERE id = k.id; -- again: its window's lock may have been waited for
+        SELECT * INTO step FROM ledger_record_state(kw, k.limit_usd, settings, threshold_events, NULL, statement_id);
+        kw := step.w; threshold_events := step.threshold_events;
+        IF ledger_rate_window_ends_in(kw.rate_window_started_at) <= 0 THEN kw := ledger_begin_rate_window(kw); END IF;
+    END IF;
+
+    IF p ? 'downgrade' AND 'HALF_OPEN' IN (w.state, kw.state) THEN
+        candidates := p->'downgrade'->'candidates';
+        tier := p->'downgrade'->>'tier';
+        result := result || jsonb_build_object('downgraded', true);
+    END IF;
+    SELECT * INTO choice FROM ledger_choose(candidates, entry->>'operation');
+    bound := (choice.chosen->>'bound')::numeric;
+    refusal := CASE
+        WHEN NOT key_is_active(k) THEN jsonb_build_object('refused', 'revoked')
+        WHEN choice.chosen IS NULL THEN jsonb_build_object('refused', 'cooling_down')
+        -- Not the next candidate instead: each vendor might be paid for refusing the same.
+        ELSE COALESCE(vendor_refusal_of(entry, choice.chosen),
+                      input_allowance_refusal(choice.chosen),
+                      ledger_refusal(w, kw, k, settings, choice.chosen, is_first))
+    END;
+    IF refusal->>'refused' = 'reserved' AND refusal->>'by' = k.id THEN
+        -- A call that crashed before the company's last reset may hold the room: then it is spent, and waiting is no
+        -- use.
+        SELECT * INTO step FROM ledger_expire_closed(settings, statement_id, expired, threshold_events);
+        expired := step.expired; threshold_events := step.threshold_events;
+        SELECT b.spent, b.reserved, b.request_count, b.state
+        INTO kw.spent, kw.reserved, kw.request_count, kw.state FROM budget_window b WHERE b.id = kw.id;
+        refusal := ledger_refusal(w, kw, k, settings, choice.chosen, is_first);
+    END IF;
+
+    IF refusal IS NULL THEN
+        kw := ledger_insert_reservation(
+            entry, tier, choice.chosen, w.id, kw, NULL, NULL, settings, is_first,
+            w.expired_until + interval '1 microsecond'); -- later, even if the server's clock was set back
+        IF bound > 0 THEN
+            UPDATE budget_window SET reserved = reserved + bound WHERE id = w.id RETURNING * INTO w;
+        END IF;
+        result := result || jsonb_build_object('candidate', choice.place, 'probing', choice.probing);
+    ELSE
+        result := result || refusal || jsonb_build_object('bound', bound);
+        choice.probing := false;
+    END IF;
+
+    IF p ? 'settlement' THEN PERFORM input_allowance_raise(ended, p->'settlement'); END IF;
+    -- Health rows come last and by name: that is their place in the lock order (windows.sql).
+    IF health_pending AND (NOT choice.probing OR p->'health_update'->>'provider' <= choice.chosen->>'provider') THEN
+        result := result || jsonb_build_object(
+            'cooldown_until', provider_health_record(p->'health_update', ended.reserved_at));
+        health_pending := false;
+    END IF;
+    IF choice.probing THEN
+        UPDATE provider_health
+        SET cooldown_until = clock_timestamp() + make_interval(secs => (p->>'probe_seconds')::double precision)
+        WHERE provider = choice.chosen->>'provider' AND cooldown_until <= clock_timestamp();
+    END IF;
+    IF health_pending THEN
+        result := result || jsonb_build_object(
+            'cooldown_until', provider_health_record(p->'health_update', ended.reserved_at));
+    END IF;
+    IF p ? 'settings_snapshot' THEN PERFORM settings_record(p->'settings_snapshot'); END IF;
+
+    RETURN result || jsonb_build_object(
+        'cooling', choice.cooling, 'rolled_over', rolled_over, 'key_rolled_over', key_rolled_over, 'expired', expired,
+        'threshold_events', threshold_events, 'budget', ledger_budget_json(w, limit_usd, settings),
+        'key', CASE WHEN k.id IS NOT NULL THEN ledger_key_json(kw, settings) END);
+END $$;
+
+-- Reserves the worst case of the first candidate that isn't cooling down, in the company's budget and in the key's.
+-- With "settlement", it ends the failed attempt before it in the same transaction.
+-- p: {settings, settlement?, health_update?, entry: {id, request_id, attempt, operation, tier, key_id},
+-- candidates: [{provider, model, bound, tokens, allowance?}], downgrade?: {tier, candidates}, settings_snapshot?,
+-- probe_seconds, prices?: {version, until}, with which the bounds were computed}
+-- Where other prices are in force, it does nothing: "refused" is stale_prices, and "prices" are those in force.
+-- Where there are slots and nothing but a reservation is asked for, it tries the session's slot first. What can't be
+-- done there gives up its locks before it goes on: the slot's may not be held while the window's is waited for.
+CREATE OR REPLACE FUNCTION ledger_reserve(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+DECLARE
+    result jsonb;
+BEGIN
+    IF COALESCE((p->'settings'->>'slots')::integer, 1) <= 1 THEN RETURN ledger_reserve_on_row(p); END IF;
+    IF NOT p ?| ARRAY['settlement', 'settings_snapshot', 'resent'] THEN
+        BEGIN
+            result := ledger_reserve_in_slot(p);
+            IF result IS NULL THEN RAISE SQLSTATE 'FW001'; END IF;
+            RETURN result;
+        EXCEPTION WHEN SQLSTATE 'FW001' THEN NULL;
+        END;
+    END IF;
+    result := ledger_reserve_on_row(p);
+    IF NOT result ? 'refused' THEN
+        PERFORM ledger_allocate_slots(p->'settings', (SELECT bound FROM ledger WHERE id = (p->'entry'->>'id')::uuid));
+    END IF;
+    RETURN result;
+END $$;
