@@ -147,8 +147,8 @@ def test_which_budget_refuses(
     if isinstance(refused.value, BudgetExceededError):
         assert refused.value.budget == refuses
         assert refused.value.resets_at == datetime(2026, 12, 1, tzinfo=UTC)
-    told = refused.value.message.replace("Retry in 1 s", "")
-    assert not any(figure in told for figure in (amount, "0.5", " 1 "))
+    message = refused.value.message.replace("Retry in 1 s", "")
+    assert not any(figure in message for figure in (amount, "0.5", " 1 "))
 
 
 def test_the_last_cent_of_both_is_admitted(ledger: Ledger, books: Books, keys: Keys) -> None:
