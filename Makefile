@@ -71,8 +71,9 @@ audit-verify: .venv/run.stamp ## Is every audit entry there, and as it was writt
 archive: .venv/run.stamp ## A closed month's attempts into a file, out of the ledger: make archive MONTH=2026-10
 	@PYTHONPATH=layers/core/python $(BIN)/python -m local.archive
 
-# The laptop's platform is tested in one process without threads: it is about signals, which go to any thread.
-test: .venv/dev.stamp .venv-infra/stamp ## Lint, types, then every test; all of it, whatever fails
+# The laptop's platform is tested in one process without threads: it is about signals, which go to any thread. It mostly
+# waits, so that it costs the other tests beside it little.
+test: .venv/dev.stamp .venv-infra/stamp ## Lint, types and every test, beside each other; all of it, whatever fails
 	@$(BIN)/python scripts/every_step.py "make --no-print-directory lint" "make --no-print-directory types" \
 		"$(BIN)/python -m pytest -q tests/integration/local" \
 		"$(BIN)/python -m pytest -n auto --dist loadfile --ignore tests/integration/local"

@@ -58,6 +58,19 @@ def test_what_a_step_prints_goes_on_as_it_comes_and_its_errors_too() -> None:
     assert (status, lines[:3], lines[-1]) == (1, ["a", "b", "c"], "c")
 
 
+def test_steps_run_beside_each_other_and_print_in_their_order(tmp_path: Path) -> None:
+    """The first waits for the second, and prints before, while and after that one does."""
+    there = tmp_path / "there"
+    waits = step(
+        "import pathlib, time\nprint('a', flush=True)\n"
+        f"while not pathlib.Path({str(there)!r}).exists():\n    time.sleep(0.01)\n"
+        "print('b')"
+    )
+    makes = step(f"import pathlib; print('c', flush=True); pathlib.Path({str(there)!r}).touch(); print('d' * 200000)")
+    status, lines = said(waits, makes)
+    assert (status, lines[:4]) == (0, ["a", "b", "c", "d" * 200000])
+
+
 def test_make_test_hides_nothing() -> None:
     made = subprocess.run(
         ["make", "--dry-run", "--no-print-directory", "test"],  # noqa: S607
