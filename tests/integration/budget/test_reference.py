@@ -280,7 +280,7 @@ class LedgerAndReference(LedgerBesideReference):
 
     @rule()
     def read_the_budget(self) -> None:
-        budget, by_provider, by_model, _ = self.process.ledger.budget()
+        budget, by_provider, by_model, *_ = self.process.ledger.budget()
         window = self.reference.budget()
         assert (budget.window.spent, budget.window.reserved) == (window.spent, window.reserved)
         assert budget.window.resets_at == window.resets_at

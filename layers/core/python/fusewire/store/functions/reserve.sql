@@ -64,7 +64,7 @@ CREATE OR REPLACE FUNCTION ledger_refusal(w budget_window, kw budget_window, k a
                                           is_first boolean) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
-    limit_usd numeric := (settings->>'limit')::numeric;
+    limit_usd numeric := ledger_limit_in_force(w.limit_usd, settings);
     bound numeric := (candidate->>'bound')::numeric;
     tokens bigint := COALESCE((candidate->>'tokens')::bigint, 0);
     rate_limited jsonb;
@@ -133,7 +133,7 @@ DECLARE
     tier text := entry->>'tier';
     is_first boolean := NOT p ? 'settlement';
     result jsonb := '{}';
-    limit_usd numeric := (p->'settings'->>'limit')::numeric;
+    limit_usd numeric;
     w budget_window;
     kw budget_window;
     k api_key;
@@ -153,7 +153,7 @@ BEGIN
         WHERE id = (SELECT window_id FROM ledger WHERE id = (p->'settlement'->>'id')::uuid) FOR NO KEY UPDATE;
     END IF;
     SELECT * INTO step FROM ledger_lock_window('global', settings, NULL);
-    w := step.w; rolled_over := step.rolled_over;
+    w := step.w; rolled_over := step.rolled_over; limit_usd := ledger_limit_in_force(w.limit_usd, settings);
     -- Before anything is done, so that the caller sends all of it again. What stands already was made at its own prices.
     IF price_is_stale(p) AND NOT EXISTS (SELECT FROM ledger WHERE id = statement_id) THEN
         RETURN jsonb_build_object(
