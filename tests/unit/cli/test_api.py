@@ -103,6 +103,12 @@ KEY = "key_1"
 Sent = tuple[str, str, Any]
 CASES: list[tuple[list[str], Sent]] = [
     (["budget"], ("GET", "/admin/budget", None)),
+    (["budget", "limit", "600.50", "--until", "window", "--reason", "r", "--yes"],
+     ("PATCH", "/admin/budget", {"monthly_limit_usd": Decimal("600.50"), "until": "window", "reason": "r"})),
+    (["budget", "limit", "600", "--reason", "r", "--yes"],
+     ("PATCH", "/admin/budget", {"monthly_limit_usd": 600, "until": None, "reason": "r"})),
+    (["budget", "limit", "none", "--reason", "r", "--yes"],
+     ("PATCH", "/admin/budget", {"monthly_limit_usd": None, "until": None, "reason": "r"})),
     (["budget", "adjust", "--amount", "-0.10", "--reason", "r", "--yes"],
      ("POST", "/admin/budget/adjustments", {"amount_usd": Decimal("-0.10"), "reason": "r"})),
     (["budget", "adjust", "--amount", "7", "--reason", "r", "--window", "3", "--yes"],
@@ -165,6 +171,7 @@ def test_a_command_asks_for_just_this(
         ["keys", "revoke", KEY],
         ["keys", "reset", KEY],
         ["budget", "adjust", "--amount", "1", "--reason", "r"],
+        ["budget", "limit", "1", "--reason", "r"],
         ["prices", "remove", "p"],
         ["prices", "apply", "p"],
         ["prices", "add", "openai/m", "{}"],
@@ -183,6 +190,7 @@ def test_what_cant_be_taken_back_wants_a_yes_where_nobody_can_be_asked(
     [
         (["keys", "create", "x", "--budget", "much"], "--budget"),
         (["budget", "adjust", "--amount", "much", "--reason", "r"], "--amount"),
+        (["budget", "limit", "much", "--reason", "r"], "USD"),
         (["prices", "add", "gpt-4o", "{}"], "provider/model"),
         (["prices", "add", "openai/gpt-4o", "5"], "JSON object"),
         (["prices", "apply"], "--all"),
