@@ -205,8 +205,8 @@ def test_a_limit_for_the_window_ends_with_it_and_one_for_good_stays(
     assert next_window().in_force == 2
     assert [row["limit_usd"] for row in books.rows("SELECT limit_usd FROM budget_window ORDER BY id")] == [3, 4, 2, 2]
     resets = books.rows("SELECT before, after FROM audit WHERE action = 'budget.reset' ORDER BY n")
-    told = [(row["before"].get("audited_limit_usd"), row["after"].get("audited_limit_usd")) for row in resets]
-    assert told == [(3, None), (4, 2), (2, 2)]
+    shown = [(row["before"].get("audited_limit_usd"), row["after"].get("audited_limit_usd")) for row in resets]
+    assert shown == [(3, None), (4, 2), (2, 2)]
 
 
 def test_null_takes_back_both_and_the_setting_is_in_force(

@@ -127,6 +127,7 @@ CASES: list[tuple[list[str], Sent]] = [
     (["reset", "--yes"], ("POST", "/admin/budget/reset", {})),
     (["reset", "--yes", "--reason", "r"], ("POST", "/admin/budget/reset", {"reason": "r"})),
     (["providers", "--probe"], ("GET", "/admin/providers?probe=true", None)),
+    (["calls", "--refused", "--key", "k"], ("GET", "/admin/calls?limit=20&status=refused&key=k", None)),
     (["calls", "r 1"], ("GET", "/admin/calls/r%201", None)),
     (["calls", "--provider", "p", "--basis", "bound", "--from", "2026-11-01", "--limit", "5"],
      ("GET", "/admin/calls?limit=5&provider=p&cost_basis=bound&from=2026-11-01", None)),
@@ -155,7 +156,7 @@ CASES: list[tuple[list[str], Sent]] = [
 def test_a_command_asks_for_just_this(
     server: Server, capsys: pytest.CaptureFixture[str], arguments: list[str], sent: Sent
 ) -> None:
-    answer: dict[str, object] = {"rows": [], "next_cursor": None, "attempts": [], "key": "fw_secret"}
+    answer: dict[str, object] = {"rows": [], "refused": [], "next_cursor": None, "attempts": [], "key": "fw_secret"}
     server.will(answer)
     assert main([*arguments, "--json"]) == 0
     [(method, path, _, body)] = server.asked

@@ -125,6 +125,8 @@ class AuthenticateArgument(TypedDict):
     """For `key_authenticate`."""
 
     hash: str
+    request_id: NotRequired[str]
+    """Of the call that is refused if the key is revoked or has expired."""
 
 
 class AuthenticatedRow(TypedDict):
@@ -169,6 +171,23 @@ class CountArgument(TypedDict):
     settings: SettingsArgument
     key_id: str
     look: NotRequired[Literal[True]]
+    refusal: NotRequired["RefusedCallArgument"]
+
+
+class RefusedCallArgument(TypedDict):
+    """A refused call, which is gathered by key, code and minute."""
+
+    code: str | None
+    """None where it is refused only if the rate limit is used up."""
+    request_id: str
+
+
+class CallRefusedArgument(TypedDict):
+    """For `call_refused`."""
+
+    key_id: str
+    code: str
+    request_id: str
 
 
 class CountResult(TypedDict):
@@ -199,6 +218,7 @@ _UPDATE: Final = Change("SELECT key_update($1::jsonb)")
 _REVOKE: Final = Change("SELECT key_revoke($1::jsonb)")
 _ROTATE: Final = Change("SELECT key_rotate($1::jsonb)")
 _COUNT_REFUSED: Final = Statement[CountArgument, CountResult]("SELECT key_count_refused($1::jsonb)")
+_CALL_REFUSED: Final = Statement[CallRefusedArgument, bool]("SELECT call_refused($1::jsonb)")
 _REFUSED: Final = Statement[RefusedArgument, bool]("SELECT admin_refused($1::jsonb)")
 
 
@@ -243,13 +263,16 @@ class Keys:
         self._database = database
         self._settings = sql_settings(settings)
 
-    def authenticate(self, secret: str) -> AuthenticatedKey | None:
+    def authenticate(self, secret: str, request_id: str | None = None) -> AuthenticatedKey | None:
         """Who has this secret; None when it is unknown, expired or revoked.
 
+        :param request_id: of the call that is refused then, to be gathered where the key is known
         :raises LedgerUnavailableError: when nobody can tell
         """
         wanted = _hash(secret)
         argument: AuthenticateArgument = {"hash": wanted}
+        if request_id is not None:
+            argument["request_id"] = request_id
         row = self._database.call(_AUTHENTICATE, argument)
         if row is None or not hmac.compare_digest(row["hash"], wanted):
             return None
@@ -329,18 +352,35 @@ class Keys:
         if self._database.call(_REFUSED, argument):
             _log_change("admin.refused", audit_context, key_id, path=path, reason=why)
 
-    def check_rate(self, key_id: str) -> None:
-        """:raises RateLimitedError: when the key's requests of this minute are used up"""
+    def check_rate(self, key_id: str, request_id: str | None = None) -> None:
+        """
+        :param request_id: of the call that is refused then, to be gathered
+        :raises RateLimitedError: when the key's requests of this minute are used up
+        """
         argument: CountArgument = {"settings": self._settings, "key_id": key_id, "look": True}
+        if request_id is not None:
+            argument["refusal"] = {"code": None, "request_id": request_id}
         self._rate(argument)
 
-    def count_refused(self, key_id: str) -> None:
+    def count_refused(self, key_id: str, refusal: RefusedCallArgument | None = None) -> None:
         """Count a request for which nothing was reserved.
 
+        :param refusal: of a call that was refused, to be gathered in the same statement
         :raises RateLimitedError: when the key's requests of this minute were used up before it
         """
         argument: CountArgument = {"settings": self._settings, "key_id": key_id}
+        if refusal is not None:
+            argument["refusal"] = refusal
         self._rate(argument)
+
+    def record_refused(self, key_id: str, code: str, request_id: str) -> None:
+        """Gather a refused call that counts in no rate limit.
+
+        :param code: of the error that the caller gets
+        :raises LedgerUnavailableError: when Postgres can't be reached
+        """
+        argument: CallRefusedArgument = {"key_id": key_id, "code": code, "request_id": request_id}
+        self._database.call(_CALL_REFUSED, argument)
 
     # --- below: the round trips ---
 

@@ -24,6 +24,6 @@ BEGIN
         settings_snapshot, admin_refusal, price, budget_limit TO fusewire_app;
     GRANT UPDATE ON price_version TO fusewire_app;
     GRANT INSERT ON budget_threshold_event, health_probe, budget_adjustment TO fusewire_app;
-    GRANT INSERT, UPDATE, DELETE ON api_key_secret, vendor_refusal, kept_response, input_allowance
+    GRANT INSERT, UPDATE, DELETE ON api_key_secret, vendor_refusal, kept_response, input_allowance, refused_call
         TO fusewire_app;
 END $$;

@@ -251,6 +251,17 @@ CREATE TABLE public.provider_health (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE public.refused_call (
+    id uuid NOT NULL,
+    key_id text NOT NULL,
+    code text NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    calls bigint NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    last_request_id text
+)
+WITH (fillfactor='50');
+
 CREATE TABLE public.schema_functions (
     single boolean DEFAULT true NOT NULL,
     version integer NOT NULL,
@@ -347,6 +358,12 @@ ALTER TABLE ONLY public.price_version
 
 ALTER TABLE ONLY public.provider_health
     ADD CONSTRAINT provider_health_pkey PRIMARY KEY (provider);
+
+ALTER TABLE ONLY public.refused_call
+    ADD CONSTRAINT refused_call_key_id_code_minute_key UNIQUE (key_id, code, minute);
+
+ALTER TABLE ONLY public.refused_call
+    ADD CONSTRAINT refused_call_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.schema_functions
     ADD CONSTRAINT schema_functions_pkey PRIMARY KEY (single);

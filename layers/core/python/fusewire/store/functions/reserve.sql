@@ -272,6 +272,10 @@ BEGIN
             'cooldown_until', provider_health_record(p->'health_update', ended.reserved_at));
     END IF;
     IF p ? 'settings_snapshot' THEN PERFORM settings_record(p->'settings_snapshot'); END IF;
+    IF ledger_refusal_code(refusal) IS NOT NULL THEN
+        PERFORM refused_call_record(
+            entry->>'key_id', ledger_refusal_code(refusal), entry->>'request_id', p ? 'resent');
+    END IF;
 
     RETURN result || jsonb_build_object(
         'cooling', choice.cooling, 'rolled_over', rolled_over, 'key_rolled_over', key_rolled_over, 'expired', expired,

@@ -10,7 +10,7 @@
 --   after the window's row lock was granted is current. In a single WITH the snapshot is older than the lock.
 -- * Locks are taken in this order: the company's windows by ascending id (the open one is the last), the slots of a
 --   window by number, keys' windows, ledger rows and rollups (under the lock of their window or slot alone), one row
---   of vendor_refusal, one of input_allowance, provider_health by name. A statement that locks more than one key's
+--   of vendor_refusal, one of input_allowance, provider_health by name; refused_call last of all. A statement that locks more than one key's
 --   window holds the company's open window, so two of them never run at once. audit_head is locked by these statements,
 --   by a reset, or by a statement that touches nothing of the above afterwards. Windows are locked FOR NO KEY UPDATE, so
 --   that an entry's foreign key doesn't wait
