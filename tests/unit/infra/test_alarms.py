@@ -137,7 +137,7 @@ def test_the_budgets_alarms_are_at_the_thresholds_that_are_set() -> None:
 
 
 def test_every_vendor_is_watched_and_the_worst_of_them_counts() -> None:
-    alarm = ALARMS["ProviderFailuresAlarm"]
+    alarm = ALARMS["FailingProviderAlarm"]
     watched = {metric[2]["provider"] for metric in of_alarm(alarm)}
     assert watched == set(Registry(load_settings({})).ids())
     [expression] = [each["Expression"] for each in alarm["Metrics"] if "Expression" in each]
