@@ -17,6 +17,7 @@ from fusewire import logs
 from fusewire.budget.breaker import KeyBudget
 from fusewire.budget.forecast import DailySpend
 from fusewire.budget.refusals import rate_limited
+from fusewire.budget.refused_calls import CALL_REFUSED, CallRefusedArgument, RefusedCallArgument
 from fusewire.budget.wire import Amount, DailySpendRow, KeyBudgetRow, SettingsArgument, sql_settings
 from fusewire.config import Settings
 from fusewire.errors import InvalidRequestError, KeyNotFoundError
@@ -51,6 +52,10 @@ class AuditContext:
 
     def argument(self) -> AuditContextArgument:
         return {"actor": self.actor, "source_ip": self.source_ip, "request_id": self.request_id}
+
+    def log(self, action: str, **fields: object) -> None:
+        """Log a change that stands in the audit now: the `audit` line."""
+        logs.event("audit", logging.INFO, action=action, actor=self.actor, source_ip=self.source_ip, **fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,23 +176,7 @@ class CountArgument(TypedDict):
     settings: SettingsArgument
     key_id: str
     look: NotRequired[Literal[True]]
-    refusal: NotRequired["RefusedCallArgument"]
-
-
-class RefusedCallArgument(TypedDict):
-    """A refused call, which is gathered by key, code and minute."""
-
-    code: str | None
-    """None where it is refused only if the rate limit is used up."""
-    request_id: str
-
-
-class CallRefusedArgument(TypedDict):
-    """For `call_refused`."""
-
-    key_id: str
-    code: str
-    request_id: str
+    refusal: NotRequired[RefusedCallArgument]
 
 
 class CountResult(TypedDict):
@@ -218,7 +207,6 @@ _UPDATE: Final = Change("SELECT key_update($1::jsonb)")
 _REVOKE: Final = Change("SELECT key_revoke($1::jsonb)")
 _ROTATE: Final = Change("SELECT key_rotate($1::jsonb)")
 _COUNT_REFUSED: Final = Statement[CountArgument, CountResult]("SELECT key_count_refused($1::jsonb)")
-_CALL_REFUSED: Final = Statement[CallRefusedArgument, bool]("SELECT call_refused($1::jsonb)")
 _REFUSED: Final = Statement[RefusedArgument, bool]("SELECT admin_refused($1::jsonb)")
 
 
@@ -350,7 +338,7 @@ class Keys:
             "reason": why,
         }
         if self._database.call(_REFUSED, argument):
-            _log_change("admin.refused", audit_context, key_id, path=path, reason=why)
+            audit_context.log("admin.refused", key_id=key_id, path=path, reason=why)
 
     def check_rate(self, key_id: str, request_id: str | None = None) -> None:
         """
@@ -380,7 +368,7 @@ class Keys:
         :raises LedgerUnavailableError: when Postgres can't be reached
         """
         argument: CallRefusedArgument = {"key_id": key_id, "code": code, "request_id": request_id}
-        self._database.call(_CALL_REFUSED, argument)
+        self._database.call(CALL_REFUSED, argument)
 
     # --- below: the round trips ---
 
@@ -400,7 +388,7 @@ class Keys:
         if row.get("refused"):
             raise InvalidRequestError("This key is revoked, for good: make another with POST /api/v1/admin/keys.")
         if (written := row["written"]) is not None:
-            _log_change(action, audit_context, argument["id"], before=written["before"], after=written["after"])
+            audit_context.log(action, key_id=argument["id"], before=written["before"], after=written["after"])
         return Key.read(row)
 
 
@@ -430,13 +418,3 @@ def _kept(secret: str) -> SecretArgument:
 
 def _names(names: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if names is None else tuple(names)
-
-
-def _log_change(action: str, audit_context: AuditContext, key_id: str | None, **fields: object) -> None:
-    entry: dict[str, object] = {
-        "action": action,
-        "actor": audit_context.actor,
-        "key_id": key_id,
-        "source_ip": audit_context.source_ip,
-    }
-    logs.event("audit", logging.INFO, **entry, **fields)

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, NotRequired, TypedDict
 
-from fusewire import logs, metrics
+from fusewire import metrics
 from fusewire.budget.breaker import Budget, announce
 from fusewire.budget.keys import AuditContext, AuditContextArgument
 from fusewire.budget.wire import BudgetRow, LimitsRow, Seen, SettingsArgument, sql_settings
@@ -137,11 +137,8 @@ class AuditedLimits:
         budget = Budget.read(result["budget"])
         metrics.budget(lambda: budget.usage_ratio, budget.window.reserved)
         written = result.get("written")
-        logs.event(
-            "audit",
-            action="budget.limit_changed",
-            actor=audit_context.actor,
-            source_ip=audit_context.source_ip,
+        audit_context.log(
+            "budget.limit_changed",
             reason=reason,
             window_id=budget.window.id,
             before=written and written["before"],

@@ -19,7 +19,7 @@ from fusewire.budget.keys import BOOTSTRAP, PREFIX, AuditContext, Keys, same_sec
 from fusewire.errors import LedgerUnavailableError, PermissionDeniedError
 from fusewire.http.identity import SCOPES, Identity, Scope
 from fusewire.http.invocation import log_ledger_unavailable
-from fusewire.http.routes import access_to
+from fusewire.http.paths import access_to
 
 CACHE_SECONDS: Final = 60.0
 _REFUSAL_SECONDS: Final = 5.0
