@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from fusewire.ai.failures import FailureKind, ProviderFailure
-from fusewire.ai.providers import entra
 from fusewire.ai.providers.azure import AzureProvider
 from fusewire.ai.providers.openai_compatible import OpenAICompatibleProvider
 from fusewire.ai.providers.vertex.provider import GcpProvider
@@ -154,7 +153,7 @@ def test_a_token_that_has_run_out_serves_nobody(
     provider = azure(upstream)
     ask(provider)
     now = time.time()
-    monkeypatch.setattr(entra.time, "time", lambda: now + 3601)
+    monkeypatch.setattr("fusewire.ai.providers.entra.time.time", lambda: now + 3601)
     clouds.script[ENTRA].append((503, {}))
     assert failure(provider).kind is K.OVERLOADED
     assert len(upstream.requests) == 1
