@@ -61,7 +61,7 @@ class Stack:
             "Fn::Not": lambda given: not self.resolved(given[0]),
             "Fn::And": lambda given: all(map(self.resolved, given)),
             "Fn::GetAtt": lambda given: self._attribute(*given),
-            "Fn::Sub": lambda text: re.sub(r"\$\{([\w:.]+)\}", lambda found: self._substituted(found[1]), text),
+            "Fn::Sub": lambda given: self._filled(*given) if isinstance(given, list) else self._filled(given, {}),
             "Fn::FindInMap": lambda given: self._found_in_map(*map(self.resolved, given)),
             "Fn::Join": lambda given: given[0].join(self.resolved(given[1])),
         }
@@ -69,7 +69,12 @@ class Stack:
     def _found_in_map(self, name: str, first: str, second: str) -> Any:  # noqa: ANN401 - JSON
         return self._template["Mappings"][name][first][second]
 
-    def _substituted(self, name: str) -> str:
+    def _filled(self, text: str, names: Mapping[str, Any]) -> str:
+        return re.sub(r"\$\{([\w:.]+)\}", lambda found: self._substituted(found[1], names), text)
+
+    def _substituted(self, name: str, names: Mapping[str, Any]) -> str:
+        if name in names:
+            return str(self.resolved(names[name]))
         resource, dot, attribute = name.partition(".")
         return str(self._attribute(resource, attribute) if dot else self._reference(name))
 
