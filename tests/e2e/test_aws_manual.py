@@ -179,8 +179,8 @@ class Account:
 
 
 class _Aws(BaseHTTPRequestHandler):
-    """What moto hasn't: CloudFormation, for which it would need a dozen packages more, Lambda's quota, and the account's
-    issuer of identity tokens."""
+    """What moto hasn't: CloudFormation, for which it would need a dozen packages more, Lambda's quota, and an issuer of
+    identity tokens."""
 
     outputs: Mapping[str, str]
     lambdas: str

@@ -230,7 +230,7 @@ def run(
                 reached if function == "migrate" else as_app_role(reached),
                 DatabaseIamAuth=iam_auth,
                 AiMode="cloud",
-                AiPriceOverrides=json.dumps(dict.fromkeys(PRICED, {"input_mtok": 1, "output_mtok": 1})),
+                AiPriceOverrides=json.dumps({name: {"input_mtok": 1, "output_mtok": 1} for name in PRICED}),
                 AiFallbackChain="aws,azure,gcp",
                 BedrockSotaModel=CLAUDE,
                 BedrockEmbeddingModel=TITAN,
