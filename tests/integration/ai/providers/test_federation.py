@@ -277,6 +277,22 @@ def test_token_servers_that_cannot_be_reached(
     assert failure(made(name, upstream)).kind is K.CONNECT_FAILED
 
 
+def test_a_token_server_of_awss_that_refuses_connections(
+    clouds: Clouds, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
+    assert failure(azure(upstream)).kind is K.CONNECT_FAILED
+
+
+@EITHER
+def test_the_roles_credentials_cannot_be_had_for_now(name: str, clouds: Clouds, upstream: Upstream) -> None:
+    clouds.script["container"].extend([(500, {})] * 9)
+    found = failure(made(name, upstream))
+    assert found.kind is {"gcp": K.OVERLOADED, "azure": K.CONNECT_FAILED}[name], "nobody has refused them"
+    clouds.script["container"].clear()
+    ask(made(name, upstream))
+
+
 @pytest.mark.parametrize("silent", [AWS, ENTRA])
 def test_token_servers_that_do_not_answer_take_no_more_than_the_attempts_time(
     silent: str, clouds: Clouds, upstream: Upstream, monkeypatch: pytest.MonkeyPatch

@@ -16,7 +16,10 @@ from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import (  # type: ignore[import-untyped]
     BotoCoreError,
     ClientError,
+    ConnectionError,
+    CredentialRetrievalError,
     HTTPClientError,
+    MetadataRetrievalError,
     NoCredentialsError,
     NoRegionError,
 )
@@ -112,7 +115,11 @@ class AwsIdentity:
             return self._rejected(f"AWS STS answered {code[:60]}; see the role's sts:GetWebIdentityToken")
         if isinstance(error, (NoCredentialsError, NoRegionError)):
             return self._rejected("AWS has no credentials here")
-        if isinstance(error, (HTTPClientError, TimeIsOver, OSError)):
+        if isinstance(error, (MetadataRetrievalError, CredentialRetrievalError)):
+            return ProviderFailure(
+                FailureKind.CONNECT_FAILED, f"{self._provider}: the AWS role's credentials can't be had"
+            )
+        if isinstance(error, (ConnectionError, HTTPClientError, TimeIsOver, OSError)):
             return ProviderFailure(FailureKind.CONNECT_FAILED, f"{self._provider}: AWS STS can't be reached")
         return self._rejected(f"AWS gave no token ({type(error).__name__})")
 
