@@ -309,8 +309,8 @@ def running_clouds(folder: Path) -> Iterator[Clouds]:
 
 def lambda_credentials(patch: pytest.MonkeyPatch, clouds: Clouds, *, snapstart: bool) -> None:
     """The role's credentials where Lambda puts them: under SnapStart behind an address, else in variables."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-        patch.delenv(name, raising=False)
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "CONTAINER_CREDENTIALS_FULL_URI"):
+        patch.delenv(f"AWS_{name}", raising=False)
     if snapstart:
         patch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{clouds.port}/v1/credentials")
         patch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", CONTAINER_AUTHORIZATION)

@@ -43,7 +43,7 @@ def _allows(statement: Mapping[str, Any], asked: Asked) -> bool:
 
 def _holds(operator: str, wanted: Any, value: str | Sequence[str] | None) -> bool:  # noqa: ANN401 - JSON
     if operator == "Null":
-        return (value is None) == (wanted == "true")
+        return (value is None) is bool(wanted == "true")
     if operator == "ForAllValues:StringEquals":
         return all(each in listed(wanted) for each in listed(value or []))
     if value is None:

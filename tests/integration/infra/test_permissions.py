@@ -220,11 +220,11 @@ def run(
     made: list[Functions] = []
     with running_clouds(tmp_path) as clouds, running_bedrock() as bedrock, postgres_proxy(database_url) as postgres:
         reached = postgres.url(user=str(conninfo_to_dict(database_url).get("user", "postgres")))
-        lambda_credentials(monkeypatch, clouds, snapstart=False)
         monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto)
         monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
 
         def ran(function: str, iam_auth: str) -> tuple[list[AwsCall], list[Mapping[str, Any]]]:
+            lambda_credentials(monkeypatch, clouds, snapstart=iam_auth == "true")  # each way once
             account = Account(
                 moto,
                 reached if function == "migrate" else as_app_role(reached),

@@ -84,8 +84,6 @@ def test_a_call_with_the_roles_token_and_no_key(
     name: str, snapstart: bool, clouds: Clouds, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lambda_credentials(monkeypatch, clouds, snapstart=snapstart)
-    if not snapstart:
-        monkeypatch.delenv("AWS_CONTAINER_CREDENTIALS_FULL_URI")
     provider = made(name, upstream)
     assert provider.missing() == ()
     for _ in range(2):
