@@ -99,8 +99,8 @@ chaos: .venv/dev.stamp ## Kill workers and Postgres under load, end the month, r
 fresh: ## README on minimal Debian 12 and 13, as a user and as root, from nothing (needs root; FRESH=<folder>)
 	@$(PYTHON) scripts/fresh.py
 
-docs: .venv/dev.stamp ## Write what docs/ and infra/template.yaml hold of the providers, from the providers themselves
-	PYTHONPATH=layers/core/python $(BIN)/python -m scripts.provider_docs
+docs: .venv/dev.stamp ## Write what docs/, infra/template.yaml and events/ hold of providers and routes, from the code
+	PYTHONPATH=layers/core/python $(BIN)/python -m scripts.docs
 
 prices-compared: .venv/dev.stamp ## Hold the price list against LiteLLM's (downloads its wheel); writes docs/prices-compared.md
 	PYTHONPATH=layers/core/python $(BIN)/python -m scripts.compare_prices

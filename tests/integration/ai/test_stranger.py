@@ -15,7 +15,7 @@ from fusewire.errors import UnsupportedParameterError
 from fusewire.http.admin.providers import providers_response
 from fusewire.http.models import model_list
 from fusewire.services import Services
-from scripts.provider_docs.examples import Example, examples
+from scripts.docs.examples import Example, examples
 from tests.conftest import CoreFactory
 from tests.integration.ai.contract import chat, embedding
 from tests.integration.ai.observing import Books, LogLines, caller

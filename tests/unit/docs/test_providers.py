@@ -2,7 +2,6 @@
 
 import ast
 import io
-from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
@@ -13,9 +12,8 @@ from fusewire.ai.providers.bedrock import response as bedrock_response
 from fusewire.ai.schema import ChatRequest
 from fusewire.config import load_settings
 from fusewire.services import assemble
-from scripts.provider_docs.documents import made
-from scripts.provider_docs.examples import examples, request
-from scripts.provider_docs.mapping import ids, model_of, provider
+from scripts.docs.examples import examples, request
+from scripts.docs.mapping import ids, model_of, provider
 from tests.integration.ai.test_stranger import FILE
 from tests.support import documents
 from tests.support.documents import PROJECT, Block, blocks, code, prose, table
@@ -24,11 +22,6 @@ PROVIDERS = PROJECT / "docs/providers.md"
 NOT_SENT = {
     "model", "stream", "stream_options", "store", "modalities", "audio", "moderation", "functions", "function_call",
 }  # fmt: skip
-
-
-@pytest.mark.parametrize("file", list(made()), ids=lambda file: file.name)
-def test_what_is_made_from_the_providers_is_up_to_date(file: Path) -> None:
-    assert made()[file] == file.read_text(encoding="utf-8"), f"{file.name} is out of date: run `make docs`"
 
 
 def test_the_table_has_a_row_for_every_field_and_a_column_for_every_provider() -> None:

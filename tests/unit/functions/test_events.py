@@ -1,4 +1,7 @@
-"""`events/`: one sample per route and trigger, in the shape in which AWS sends them."""
+"""`events/`: one sample per route and trigger, in the shape in which AWS sends them.
+
+`make docs` writes those of routes. tests/unit/scripts/docs/test_documents.py holds them to the routes.
+"""
 
 import json
 import re
@@ -7,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.routes import handled_by
+from scripts.docs.handlers import handled_by
 
 ROOT = Path(__file__).parents[3]
 SAMPLES: dict[str, dict[str, Any]] = {
@@ -33,12 +36,14 @@ def samples_of(function: str) -> list[str]:
 def test_every_route_has_exactly_one_sample(function: str) -> None:
     result = [(REST[name]["httpMethod"], REST[name]["resource"]) for name in samples_of(function) if name in REST]
     handled = [(route.method, route.path) for route in handled_by(ROOT / "functions" / function / "app.py")]
-    assert sorted(result) == sorted(handled)
+    assert sorted(result) == sorted(handled), "run `make docs`, and delete the samples of routes that are gone"
     assert samples_of(function), "another trigger has its sample too"
 
 
 def test_no_sample_is_without_a_function() -> None:
-    assert {name for function in FUNCTIONS for name in samples_of(function)} == set(SAMPLES)
+    assert {name for function in FUNCTIONS for name in samples_of(function)} == set(SAMPLES), (
+        "delete the samples of functions that are gone"
+    )
 
 
 @pytest.mark.parametrize("name", REST)

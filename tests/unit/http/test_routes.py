@@ -7,7 +7,7 @@ import pytest
 
 from fusewire.http.route import Route, named
 from fusewire.http.routes import COUNT_TOKENS, DELETE_RESPONSE, ROUTES, SHOW_RESPONSE
-from tests.support.routes import handlers
+from scripts.docs.handlers import handlers
 
 FUNCTIONS = Path(__file__).parents[3] / "functions"
 HANDLERS = [pair for file in sorted(FUNCTIONS.glob("*/app.py")) for pair in handlers(file)]

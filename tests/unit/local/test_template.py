@@ -11,7 +11,7 @@ from fusewire.http.paths import OTHER_PATHS
 from fusewire.http.routes import ROUTES
 from local.schedule import next_time
 from local.template import Template, read_template
-from tests.support.routes import handled_by
+from scripts.docs.handlers import handled_by
 
 _PROJECT = Path(__file__).resolve().parents[3]
 _FILE = _PROJECT / "infra" / "template.yaml"

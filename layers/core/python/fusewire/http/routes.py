@@ -1,7 +1,7 @@
 """Every route of the HTTP API, declared once. A parameter `{name+}` may hold slashes, as in API Gateway.
 
 `functions/*/app.py` register a handler for each (`Resolver.handles`), the authorizer reads who may call it, and the
-OpenAPI document is made of all of them. A test holds `infra/template.yaml` to them.
+OpenAPI document is made of all of them. `make docs` writes their events into `infra/template.yaml` and `events/`.
 """
 
 from typing import Final

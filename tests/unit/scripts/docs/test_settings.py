@@ -8,9 +8,9 @@ import yaml
 from fusewire.ai.provider import AIProvider, Variables
 from fusewire.ai.providers.openai_compatible import USUAL, OpenAICompatibleProvider
 from fusewire.ai.registry import _PROVIDER_FACTORIES
-from scripts.provider_docs import documents
-from scripts.provider_docs.documents import made
-from scripts.provider_docs.settings import with_blocks, with_parameters, with_rows
+from scripts.docs import documents
+from scripts.docs.documents import made
+from scripts.docs.settings import with_blocks, with_parameters, with_rows
 
 ENGLISH = documents._ENGLISH.read_text(encoding="utf-8")
 JAPANESE = documents._JAPANESE.read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from fusewire.ai.provider import AIProvider
 from fusewire.ai.registry import Registry
 from fusewire.ai.schema import ChatRequest, fields_of, kept, needs
 from fusewire.config import load_settings
-from scripts.provider_docs.examples import CAP, Example, request
+from scripts.docs.examples import CAP, Example, request
 
 Treatment = Literal["mapped", "refused", "skipped", "kept", "dropped"]
 

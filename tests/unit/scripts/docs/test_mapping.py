@@ -13,9 +13,9 @@ from fusewire.ai.provider import AIProvider
 from fusewire.ai.providers.openai import OpenAIProvider
 from fusewire.ai.schema import CAPABILITIES, ChatRequest, needs
 from fusewire.config import load_settings
-from scripts.provider_docs import mapping
-from scripts.provider_docs.examples import Example, examples
-from scripts.provider_docs.mapping import OTHER_MODELS, SETTINGS, MappingError, ids, model_of, places, provider
+from scripts.docs import mapping
+from scripts.docs.examples import Example, examples
+from scripts.docs.mapping import OTHER_MODELS, SETTINGS, MappingError, ids, model_of, places, provider
 
 OF_EMBEDDINGS = {"dimensions", "token_ids"}
 

@@ -1,11 +1,14 @@
-"""Each document as it has to be, by file."""
+"""Each file as it has to be."""
 
 import re
 from pathlib import Path
 from typing import Final
 
-from scripts.provider_docs.requests_table import requests_table
-from scripts.provider_docs.settings import with_blocks, with_parameters, with_rows
+from scripts.docs.api_events import with_events
+from scripts.docs.handlers import handled
+from scripts.docs.requests_table import requests_table
+from scripts.docs.samples import EVENTS, with_samples
+from scripts.docs.settings import with_blocks, with_parameters, with_rows
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 _PROVIDERS: Final = PROJECT / "docs/providers.md"
@@ -16,12 +19,15 @@ _TABLE: Final = re.compile(r"(?<=<!-- made by make docs -->\n)\| field .*?(?=\n\
 
 
 def made() -> dict[Path, str]:
-    """What the documents and the template hold, with what is made from the providers put right."""
+    """The documents, the template and the samples, with what is made from providers and routes put right."""
+    routes = handled()
+    samples = with_samples({file.stem: _read(file) for file in EVENTS.glob("*.json")}, routes)
     return {
         _PROVIDERS: _with_table(with_blocks(_read(_PROVIDERS))),
         _ENGLISH: with_rows(_read(_ENGLISH), "en"),
         _JAPANESE: with_rows(_read(_JAPANESE), "ja"),
-        _TEMPLATE: with_parameters(_read(_TEMPLATE)),
+        _TEMPLATE: with_events(with_parameters(_read(_TEMPLATE)), routes),
+        **{EVENTS / f"{name}.json": text for name, text in samples.items()},
     }
 
 

@@ -3,8 +3,8 @@
 from typing import Final
 
 from fusewire.ai.provider import AIProvider
-from scripts.provider_docs.examples import Example, examples
-from scripts.provider_docs.mapping import OTHER_MODELS, SETTINGS, Treatment, ids, model_of, places, provider, treatment
+from scripts.docs.examples import Example, examples
+from scripts.docs.mapping import OTHER_MODELS, SETTINGS, Treatment, ids, model_of, places, provider, treatment
 
 _REMARKS: Final = {
     ("max_completion_tokens", "anthropic"): "thinking counts toward it",

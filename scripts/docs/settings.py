@@ -6,7 +6,7 @@ from typing import Final
 
 from fusewire.ai.provider import AIProvider
 from fusewire.ai.providers.openai_compatible import OpenAICompatibleProvider
-from scripts.provider_docs.mapping import ids, provider
+from scripts.docs.mapping import ids, provider
 
 _LAST_ROW: Final = re.compile(r"^\| (?:`[A-Z]+_KEY_EXPIRES_ON`(?:, |、)?)+ \|", re.MULTILINE)
 _BESIDE_TERRAFORM: Final = "AWS_REGION"

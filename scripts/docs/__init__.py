@@ -1,0 +1,1 @@
+"""`make docs`: what the documents, the template and the samples hold of providers and routes, made from the code."""
