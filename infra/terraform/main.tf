@@ -1,6 +1,11 @@
 module "aws" {
   source = "./modules/aws"
 
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
   stage              = var.stage
   region             = var.region
   availability_zones = var.availability_zones
@@ -16,10 +21,15 @@ module "aws" {
   allocated_storage_gb        = var.allocated_storage_gb
   max_allocated_storage_gb    = var.max_allocated_storage_gb
   backup_retention_days       = var.backup_retention_days
+  backup_vault_days           = var.backup_vault_days
+  backup_lock                 = var.backup_lock
+  second_region               = var.second_region
   deletion_protection         = var.deletion_protection
   database_log_retention_days = var.database_log_retention_days
   proxy_enabled               = var.proxy_enabled
   database_iam_auth           = var.database_iam_auth
+  kept_connections            = var.kept_connections
+  apply_immediately           = var.apply_immediately
   app_password_rotation_days  = var.app_password_rotation_days
 
   github_repository   = var.github_repository

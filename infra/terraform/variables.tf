@@ -76,6 +76,24 @@ variable "backup_retention_days" {
   default     = null
 }
 
+variable "backup_vault_days" {
+  description = "For how many days AWS Backup keeps a copy of each day in a vault, beside RDS's own backups; 0 makes no vault. Vault and key outlive the stage."
+  type        = number
+  default     = null
+}
+
+variable "backup_lock" {
+  description = "Whether a copy can be deleted before its time: off; governance, by whoever may take the lock off; compliance, by nobody, for good, from the third day on."
+  type        = string
+  default     = null
+}
+
+variable "second_region" {
+  description = "A second region, such as eu-west-1, for a copy of what is in the vault. Null for none."
+  type        = string
+  default     = null
+}
+
 variable "deletion_protection" {
   description = "Whether the database refuses to be deleted. Set to false in an apply of its own before a destroy."
   type        = bool
@@ -96,6 +114,18 @@ variable "proxy_enabled" {
 
 variable "database_iam_auth" {
   description = "Whether the app role connects with an IAM token instead of its password."
+  type        = bool
+  default     = null
+}
+
+variable "kept_connections" {
+  description = "How versions of the functions that are still called connect, while others are moved to what proxy_enabled and database_iam_auth say: `make deploy` sets it."
+  type        = set(string)
+  default     = null
+}
+
+variable "apply_immediately" {
+  description = "Whether a change that restarts Postgres, such as a larger class, is made now instead of in the maintenance window: `make deploy NOW=1` sets it."
   type        = bool
   default     = null
 }

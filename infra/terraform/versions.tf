@@ -25,3 +25,16 @@ provider "aws" {
     }
   }
 }
+
+# Nothing is made with it without a second region.
+provider "aws" {
+  alias  = "second"
+  region = coalesce(var.second_region, var.region)
+
+  default_tags {
+    tags = {
+      application = "fusewire"
+      stage       = var.stage
+    }
+  }
+}

@@ -20,10 +20,20 @@ def ensure_unprotected(session: Any, target: Target) -> None:  # noqa: ANN401 - 
         )
 
 
-def remains(session: Any, target: Target, log_groups: Sequence[str]) -> Iterator[str]:  # noqa: ANN401
+def key_of(session: Any, target: Target) -> str | None:  # noqa: ANN401
+    """The ARN of the stage's key, as long as Terraform's parameters are there."""
+    client = session.client("ssm")
+    try:
+        return str(client.get_parameter(Name=f"/fusewire/{target.stage}/kms_key_arn")["Parameter"]["Value"])
+    except client.exceptions.ParameterNotFound:
+        return None
+
+
+def remains(session: Any, target: Target, log_groups: Sequence[str], key: str | None) -> Iterator[str]:  # noqa: ANN401
     """A line for each thing that is left, once all else is gone.
 
     :param log_groups: the stack's, which outlive it
+    :param key: what encrypts the snapshots
     """
     name = f"fusewire-{target.stage}"
     rds = session.client("rds")
@@ -33,6 +43,6 @@ def remains(session: Any, target: Target, log_groups: Sequence[str]) -> Iterator
     yield from (f"automated backups of {each['DBInstanceIdentifier']}, until each is too old" for each in backups)
     yield from (f"log group {group}" for group in log_groups)
     yield f"secrets fusewire/{target.stage}/..., scheduled for deletion, restorable for 30 days"
-    yield f"KMS key of {name}, deleted after 30 days, and with it what the snapshots hold: cancel that to keep them"
+    yield f"KMS key {key or 'of ' + name}: 1 USD a month, and what the snapshots hold is lost with it"
     yield "API Gateway's role for logs, if this stack made it: other APIs of the region log through it"
     yield f"state {target.stage}.tfstate in s3://{target.state}, and SAM's bucket of uploads"

@@ -5,6 +5,11 @@ mock_provider "aws" {
   source = "./tests/mocks"
 }
 
+mock_provider "aws" {
+  alias  = "second"
+  source = "./tests/mocks"
+}
+
 variables {
   stage  = "test"
   region = "eu-central-1"
@@ -13,6 +18,11 @@ variables {
 run "recommended" {
   module {
     source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
   }
 
   assert {
@@ -51,12 +61,27 @@ run "recommended" {
   }
 
   assert {
-    condition     = aws_kms_key.this.enable_key_rotation && aws_db_instance.this.kms_key_id == aws_kms_key.this.arn && aws_secretsmanager_secret.provider_keys.kms_key_id == aws_kms_key.this.arn
-    error_message = "One key that rotates is over the storage and the secrets."
+    condition     = aws_db_instance.this.kms_key_id == output.parameters.kms_key_arn && aws_secretsmanager_secret.provider_keys.kms_key_id == output.parameters.kms_key_arn
+    error_message = "One key is over the storage and the secrets."
   }
 
   assert {
-    condition     = aws_db_proxy.this[0].require_tls && one(aws_db_proxy.this[0].auth).iam_auth == "DISABLED" && one(aws_db_proxy.this[0].auth).secret_arn == "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app"
+    condition     = jsondecode(aws_cloudformation_stack.key.template_body).Resources.Key.Properties.EnableKeyRotation && jsondecode(aws_cloudformation_stack.key.template_body).Resources.Key.DeletionPolicy == "Retain"
+    error_message = "The key rotates, and outlives the stage: the final snapshot is of no use without it."
+  }
+
+  assert {
+    condition     = length(aws_backup_plan.this) == 0 && length(aws_cloudformation_stack.vault) == 0
+    error_message = "A vault costs something, and is made where it is asked for."
+  }
+
+  assert {
+    condition     = !aws_db_instance.this.apply_immediately
+    error_message = "What restarts Postgres waits for the maintenance window."
+  }
+
+  assert {
+    condition     = aws_db_proxy.this["password"].require_tls && one(aws_db_proxy.this["password"].auth).iam_auth == "DISABLED" && one(aws_db_proxy.this["password"].auth).secret_arn == "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app"
     error_message = "The proxy wants TLS and knows the app role's secret, by password."
   }
 
@@ -96,6 +121,7 @@ run "recommended" {
       database_user             = "fusewire_app"
       database_iam_auth         = "false"
       database_app_iam          = "false"
+      database_connections      = "proxy-password"
       database_connect_arn      = "arn:aws:rds-db:eu-central-1:123456789012:dbuser:prx-0123456789abcdef0/fusewire_app"
       database_instance_id      = "fusewire-test"
       database_proxy_name       = "fusewire-test"
@@ -103,7 +129,7 @@ run "recommended" {
       database_app_secret_arn   = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app"
       admin_api_key_secret_arn  = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:admin"
       provider_keys_secret_arn  = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:keys"
-      kms_key_arn               = aws_kms_key.this.arn
+      kms_key_arn               = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
     }
     error_message = "The template is told where everything is."
   }
@@ -142,6 +168,11 @@ run "smallest" {
     source = "./modules/aws"
   }
 
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
   variables {
     multi_az            = false
     proxy_enabled       = false
@@ -157,7 +188,7 @@ run "smallest" {
   }
 
   assert {
-    condition     = output.parameters.database_host == aws_db_instance.this.address && output.parameters.database_connect_arn == "arn:aws:rds-db:eu-central-1:123456789012:dbuser:db-ABCDEFGHIJKL/fusewire_app" && output.parameters.database_proxy_name == "none"
+    condition     = output.parameters.database_host == aws_db_instance.this.address && output.parameters.database_connect_arn == "arn:aws:rds-db:eu-central-1:123456789012:dbuser:db-ABCDEFGHIJKL/fusewire_app_iam" && output.parameters.database_proxy_name == "none"
     error_message = "The template is told of the instance instead of the proxy."
   }
 
@@ -172,14 +203,19 @@ run "smallest" {
   }
 
   assert {
-    condition     = aws_db_instance.this.iam_database_authentication_enabled && output.parameters.database_iam_auth == "true" && output.parameters.database_app_iam == "true"
-    error_message = "The role connects with a token, and Postgres itself takes it."
+    condition     = aws_db_instance.this.iam_database_authentication_enabled && output.parameters.database_iam_auth == "true" && output.parameters.database_app_iam == "true" && output.parameters.database_user == "fusewire_app_iam"
+    error_message = "A role of its own connects with a token, and Postgres itself takes it."
   }
 }
 
 run "widest" {
   module {
     source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
   }
 
   variables {
@@ -208,7 +244,7 @@ run "widest" {
   }
 
   assert {
-    condition     = one(aws_db_proxy.this[0].auth).iam_auth == "REQUIRED" && aws_db_instance.this.iam_database_authentication_enabled && output.parameters.database_app_iam == "false"
+    condition     = one(aws_db_proxy.this["iam"].auth).iam_auth == "REQUIRED" && aws_db_instance.this.iam_database_authentication_enabled && output.parameters.database_app_iam == "false"
     error_message = "The proxy wants a token, and Postgres the password from the proxy."
   }
 
@@ -223,11 +259,266 @@ run "widest" {
   }
 }
 
+# A change of the way to the database, as `make deploy` goes about it: two runs, and the functions move in between. Runs of
+# one module share a state, so each is an update of what the one before has left.
+
+run "straight" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    proxy_enabled = false
+  }
+
+  assert {
+    condition     = keys(aws_vpc_security_group_ingress_rule.database) == ["lambda", "migrate"] && output.parameters.database_connections == "direct-password"
+    error_message = "The functions go to the instance."
+  }
+}
+
+run "proxy_on_add" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    kept_connections = ["direct-password"]
+  }
+
+  assert {
+    condition     = keys(aws_vpc_security_group_ingress_rule.database) == ["lambda", "migrate", "proxy"] && keys(aws_vpc_security_group_egress_rule.to_database) == ["lambda", "migrate", "proxy"]
+    error_message = "The functions that are called still reach the instance."
+  }
+
+  assert {
+    condition     = aws_vpc_security_group_ingress_rule.database["lambda"].id == run.straight.identities.rules.lambda
+    error_message = "The way that is in use isn't made anew."
+  }
+
+  assert {
+    condition     = output.parameters.database_host == aws_db_proxy.this["password"].endpoint && output.parameters.database_connections == "proxy-password,direct-password"
+    error_message = "The next versions are told of the proxy."
+  }
+}
+
+run "proxy_on_remove" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  assert {
+    condition     = keys(aws_vpc_security_group_ingress_rule.database) == ["migrate", "proxy"] && output.parameters.database_connections == "proxy-password"
+    error_message = "Once they have moved, the functions don't reach the instance any more."
+  }
+
+  assert {
+    condition     = aws_db_proxy.this["password"].id == run.proxy_on_add.identities.proxies.password
+    error_message = "The proxy that they moved to stays."
+  }
+}
+
+run "token_on_add" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    database_iam_auth = true
+    kept_connections  = ["proxy-password"]
+  }
+
+  assert {
+    condition     = { for kind, proxy in aws_db_proxy.this : kind => one(proxy.auth).iam_auth } == { password = "DISABLED", iam = "REQUIRED" } && aws_db_proxy.this["password"].id == run.proxy_on_add.identities.proxies.password
+    error_message = "A second proxy takes tokens, and the first one passwords as before."
+  }
+
+  assert {
+    condition     = output.parameters.database_proxy_name == "fusewire-test-iam" && toset(split(",", output.parameters.database_connect_arn)) == toset(["arn:aws:rds-db:eu-central-1:123456789012:dbuser:prx-0123456789abcdef0/fusewire_app"])
+    error_message = "The next versions are told of the second proxy, and may connect to both."
+  }
+}
+
+run "token_on_remove" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    database_iam_auth = true
+  }
+
+  assert {
+    condition     = keys(aws_db_proxy.this) == ["iam"] && aws_db_proxy.this["iam"].id == run.token_on_add.identities.proxies.iam
+    error_message = "Once they have moved, there is one proxy."
+  }
+}
+
+run "proxy_off_add" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    proxy_enabled     = false
+    database_iam_auth = true
+    kept_connections  = ["proxy-iam"]
+  }
+
+  assert {
+    condition     = keys(aws_db_proxy.this) == ["iam"] && keys(aws_vpc_security_group_ingress_rule.database) == ["lambda", "migrate", "proxy"] && length(aws_vpc_security_group_ingress_rule.proxy) == 1
+    error_message = "Both ways are open."
+  }
+
+  assert {
+    condition     = output.parameters.database_connect_arn == "arn:aws:rds-db:eu-central-1:123456789012:dbuser:db-ABCDEFGHIJKL/fusewire_app_iam,arn:aws:rds-db:eu-central-1:123456789012:dbuser:prx-0123456789abcdef0/fusewire_app"
+    error_message = "Versions on either way may connect."
+  }
+}
+
+run "proxy_off_remove" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    proxy_enabled     = false
+    database_iam_auth = true
+  }
+
+  assert {
+    condition     = length(aws_db_proxy.this) == 0 && length(aws_security_group.proxy) == 0 && keys(aws_vpc_security_group_ingress_rule.database) == ["lambda", "migrate"]
+    error_message = "Once they have moved, the proxy is gone."
+  }
+}
+
+run "larger_now" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    proxy_enabled     = false
+    database_iam_auth = true
+    instance_class    = "db.m7g.large"
+    apply_immediately = true
+  }
+
+  assert {
+    condition     = aws_db_instance.this.apply_immediately && aws_db_instance.this.instance_class == "db.m7g.large" && aws_db_instance.this.id == run.straight.identities.database
+    error_message = "An operator who asks for it has the larger class now; it is the same instance."
+  }
+}
+
+# Copies of the backups: none by default, in a vault, locked, and in a second region.
+
+run "vault" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    backup_vault_days = 365
+    backup_lock       = "compliance"
+    second_region     = "eu-west-1"
+  }
+
+  assert {
+    condition     = alltrue([for stack in [aws_cloudformation_stack.vault[0], aws_cloudformation_stack.second_vault[0]] : jsondecode(stack.template_body).Resources.Vault.Properties.LockConfiguration == { MinRetentionDays = 365, ChangeableForDays = 3 }])
+    error_message = "Both vaults are locked, for good from the third day on."
+  }
+
+  assert {
+    condition     = alltrue(flatten([for stack in [aws_cloudformation_stack.vault[0], aws_cloudformation_stack.second_vault[0]] : [for resource in values(jsondecode(stack.template_body).Resources) : resource.DeletionPolicy == "Retain"]]))
+    error_message = "The vaults and the second region's key outlive the stage."
+  }
+
+  assert {
+    condition     = one(one(aws_backup_plan.this[0].rule).copy_action).destination_vault_arn == aws_cloudformation_stack.second_vault[0].outputs["VaultArn"] && one(one(aws_backup_plan.this[0].rule).lifecycle).delete_after == 365
+    error_message = "Each day's copy goes to the second region too."
+  }
+
+  assert {
+    condition     = toset(aws_backup_selection.this[0].resources) == toset([aws_db_instance.this.arn])
+    error_message = "It is the ledger that is copied."
+  }
+}
+
+run "vault_in_one_region" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    backup_vault_days = 35
+  }
+
+  assert {
+    condition     = !can(jsondecode(aws_cloudformation_stack.vault[0].template_body).Resources.Vault.Properties.LockConfiguration) && length(aws_cloudformation_stack.second_vault) == 0 && length(one(aws_backup_plan.this[0].rule).copy_action) == 0
+    error_message = "Neither locked nor copied unless asked for."
+  }
+}
+
 # The workflows' roles: none by default, and each for one subject of GitHub's tokens.
 
 run "pipeline" {
   module {
     source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
   }
 
   variables {
@@ -269,6 +560,11 @@ run "pipeline_of_another_stage" {
     source = "./modules/aws"
   }
 
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
   variables {
     github_repository   = "our-organisation/fusewire"
     github_provider_arn = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
@@ -289,6 +585,11 @@ run "wrong" {
     source = "./modules/aws"
   }
 
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
   variables {
     stage                       = "Prod_1"
     region                      = "frankfurt"
@@ -301,6 +602,8 @@ run "wrong" {
     backup_retention_days       = 0
     database_log_retention_days = 31
     app_password_rotation_days  = 0.5
+    kept_connections            = ["psql"]
+    backup_vault_days           = 0.5
     github_repository           = "fusewire"
     github_provider_arn         = "arn:aws:iam::123456789012:role/github"
   }
@@ -308,8 +611,30 @@ run "wrong" {
   expect_failures = [
     var.stage, var.region, var.vpc_cidr, var.nat_gateways, var.model_servers, var.postgres_version,
     var.instance_class, var.allocated_storage_gb, var.backup_retention_days, var.database_log_retention_days,
-    var.app_password_rotation_days, var.github_repository, var.github_provider_arn,
+    var.app_password_rotation_days, var.kept_connections, var.backup_vault_days,
+    var.github_repository, var.github_provider_arn,
   ]
+}
+
+run "wrong_copies" {
+  command = plan
+
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    backup_vault_days = 30
+    backup_lock       = "on"
+    second_region     = "eu-central-1"
+  }
+
+  expect_failures = [var.backup_lock, var.second_region]
 }
 
 run "not_together" {
@@ -319,14 +644,21 @@ run "not_together" {
     source = "./modules/aws"
   }
 
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
   variables {
     availability_zones       = ["eu-central-1a", "us-east-1a"]
     allocated_storage_gb     = 100
     max_allocated_storage_gb = 105
     interface_endpoints      = ["dynamodb"]
+    backup_lock              = "governance"
+    second_region            = "eu-west-1"
   }
 
-  expect_failures = [var.availability_zones, var.max_allocated_storage_gb, var.interface_endpoints]
+  expect_failures = [var.availability_zones, var.max_allocated_storage_gb, var.interface_endpoints, var.backup_lock, var.second_region]
 }
 
 run "a_password_that_nobody_is_asked_for" {
@@ -334,6 +666,11 @@ run "a_password_that_nobody_is_asked_for" {
 
   module {
     source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
   }
 
   variables {
@@ -350,6 +687,11 @@ run "no_way_to_the_secrets" {
 
   module {
     source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
   }
 
   variables {

@@ -33,6 +33,14 @@ provider "aws" {
   skip_region_validation      = true
   skip_requesting_account_id  = true
 }
+
+provider "aws" {
+  alias                       = "second"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_region_validation      = true
+  skip_requesting_account_id  = true
+}
 """
 
 

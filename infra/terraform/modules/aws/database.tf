@@ -1,16 +1,3 @@
-# The key of everything at rest here: storage, snapshots, secrets. Without a policy of its own it has AWS's default one,
-# which leaves the say to the account's IAM policies.
-resource "aws_kms_key" "this" {
-  description             = "fusewire ${var.stage}: database, snapshots and secrets"
-  enable_key_rotation     = true
-  deletion_window_in_days = 30
-}
-
-resource "aws_kms_alias" "this" {
-  name          = "alias/${local.name}"
-  target_key_id = aws_kms_key.this.key_id
-}
-
 # A stage that is destroyed and made again keeps the final snapshot and the secrets' names of its former life.
 resource "terraform_data" "life" {}
 
@@ -63,8 +50,8 @@ resource "aws_db_instance" "this" {
   port                                = local.port
   username                            = "fusewire_owner"
   manage_master_user_password         = true
-  master_user_secret_kms_key_id       = aws_kms_key.this.key_id
-  iam_database_authentication_enabled = var.database_iam_auth
+  master_user_secret_kms_key_id       = local.key_arn
+  iam_database_authentication_enabled = true # a role uses it once it is a member of rds_iam; to switch it would wait for the window
 
   db_subnet_group_name   = aws_db_subnet_group.this.name
   vpc_security_group_ids = [aws_security_group.database.id]
@@ -76,7 +63,7 @@ resource "aws_db_instance" "this" {
   allocated_storage     = var.allocated_storage_gb
   max_allocated_storage = var.max_allocated_storage_gb
   storage_encrypted     = true
-  kms_key_id            = aws_kms_key.this.arn
+  kms_key_id            = local.key_arn
 
   # UTC; backups and maintenance keep out of each other's way, and of the month's first minutes in most time zones.
   backup_retention_period   = var.backup_retention_days
@@ -88,13 +75,15 @@ resource "aws_db_instance" "this" {
   skip_final_snapshot       = false
   final_snapshot_identifier = "${local.name}-final-${local.life}"
 
+  # Else a change that restarts Postgres, such as a larger class, waits for the maintenance window.
+  apply_immediately           = var.apply_immediately
   auto_minor_version_upgrade  = true
   allow_major_version_upgrade = false
 
   enabled_cloudwatch_logs_exports       = ["postgresql", "upgrade"]
   performance_insights_enabled          = true
   performance_insights_retention_period = 7
-  performance_insights_kms_key_id       = aws_kms_key.this.arn
+  performance_insights_kms_key_id       = local.key_arn
 
   depends_on = [aws_cloudwatch_log_group.postgres]
 }

@@ -2,9 +2,17 @@
 # don't change lightly: a parameter that goes away breaks the next deployment of the functions.
 
 locals {
-  # arn:PARTITION:rds:REGION:ACCOUNT:db-proxy:prx-... or ...:db:NAME; an IAM token is good for one host and one role.
-  host_arn    = split(":", var.proxy_enabled ? aws_db_proxy.this[0].arn : aws_db_instance.this.arn)
-  resource_id = var.proxy_enabled ? element(local.host_arn, 6) : aws_db_instance.this.resource_id
+  proxy = one([for kind, proxy in aws_db_proxy.this : proxy if local.wanted_way == "proxy-${kind}"])
+  user  = local.wanted_way == "direct-iam" ? local.token_user : local.app_user
+
+  # An IAM token is good for one host and one role. Without tokens, too, for the template's policy names a resource.
+  connect_arns = distinct([for way in concat([local.wanted_way], sort(var.kept_connections)) : join(":", [
+    "arn", local.partition, "rds-db", var.region, local.account, "dbuser",
+    # arn:PARTITION:rds:REGION:ACCOUNT:db-proxy:prx-...
+    startswith(way, "proxy-")
+    ? "${element(split(":", aws_db_proxy.this[trimprefix(way, "proxy-")].arn), 6)}/${local.app_user}"
+    : "${aws_db_instance.this.resource_id}/${way == "direct-iam" ? local.token_user : local.app_user}",
+  ])])
 
   private_subnet_ids = join(",", aws_subnet.private[*].id)
 
@@ -14,21 +22,22 @@ locals {
     private_subnet_id_2       = aws_subnet.private[1].id
     lambda_security_group_id  = aws_security_group.lambda.id
     migrate_security_group_id = aws_security_group.migrate.id
-    database_host             = var.proxy_enabled ? aws_db_proxy.this[0].endpoint : aws_db_instance.this.address
+    database_host             = local.proxy != null ? local.proxy.endpoint : aws_db_instance.this.address
     database_owner_host       = aws_db_instance.this.address
     database_port             = tostring(local.port)
     database_name             = local.database_name
-    database_user             = local.app_user
+    database_user             = local.user
     database_iam_auth         = tostring(var.database_iam_auth)
-    database_app_iam          = tostring(var.database_iam_auth && !var.proxy_enabled)
-    database_connect_arn      = "arn:${local.host_arn[1]}:rds-db:${local.host_arn[3]}:${local.host_arn[4]}:dbuser:${local.resource_id}/${local.app_user}"
+    database_app_iam          = tostring(local.wanted_way == "direct-iam")
+    database_connections      = join(",", distinct(concat([local.wanted_way], sort(var.kept_connections))))
+    database_connect_arn      = join(",", local.connect_arns)
     database_instance_id      = aws_db_instance.this.identifier
-    database_proxy_name       = var.proxy_enabled ? aws_db_proxy.this[0].name : "none"
+    database_proxy_name       = local.proxy != null ? local.proxy.name : "none"
     database_owner_secret_arn = aws_db_instance.this.master_user_secret[0].secret_arn
     database_app_secret_arn   = local.app_secret_arn
     admin_api_key_secret_arn  = aws_cloudformation_stack.secrets.outputs["AdminKeyArn"]
     provider_keys_secret_arn  = aws_secretsmanager_secret.provider_keys.arn
-    kms_key_arn               = aws_kms_key.this.arn
+    kms_key_arn               = local.key_arn
   }
 }
 
@@ -62,4 +71,13 @@ output "final_snapshot_identifier" {
 output "nat_addresses" {
   description = "The public addresses that the vendors see, for their allow-lists."
   value       = aws_eip.nat[*].public_ip
+}
+
+output "identities" {
+  description = "The ids of what the functions that are called now depend on: a change that makes one anew cuts them off."
+  value = {
+    database = aws_db_instance.this.id
+    proxies  = { for kind, proxy in aws_db_proxy.this : kind => proxy.id }
+    rules    = { for name, rule in aws_vpc_security_group_ingress_rule.database : name => rule.id }
+  }
 }

@@ -6,6 +6,7 @@
 locals {
   database_name  = "fusewire"
   app_user       = "fusewire_app"
+  token_user     = "fusewire_app_iam" # RDS takes no password from a role that it takes tokens from
   app_secret_arn = aws_cloudformation_stack.secrets.outputs["AppSecretArn"]
   rotation       = var.app_password_rotation_days > 0
 }
@@ -22,7 +23,7 @@ resource "aws_cloudformation_stack" "secrets" {
         Properties = {
           Name        = "fusewire/${var.stage}/database-app-${local.life}"
           Description = "The role that the functions run as"
-          KmsKeyId    = aws_kms_key.this.arn
+          KmsKeyId    = local.key_arn
           GenerateSecretString = {
             SecretStringTemplate = jsonencode({ username = local.app_user })
             GenerateStringKey    = "password"
@@ -36,7 +37,7 @@ resource "aws_cloudformation_stack" "secrets" {
         Properties = {
           Name        = "fusewire/${var.stage}/admin-api-key-${local.life}"
           Description = "The bootstrap key with the admin scope"
-          KmsKeyId    = aws_kms_key.this.arn
+          KmsKeyId    = local.key_arn
           GenerateSecretString = {
             SecretStringTemplate = "{}"
             GenerateStringKey    = "ADMIN_API_KEY"
@@ -56,7 +57,7 @@ resource "aws_cloudformation_stack" "secrets" {
 resource "aws_secretsmanager_secret" "provider_keys" {
   name                    = "fusewire/${var.stage}/provider-keys-${local.life}"
   description             = "JSON of the vendors' settings by variable name, filled by the operator"
-  kms_key_id              = aws_kms_key.this.arn
+  kms_key_id              = local.key_arn
   recovery_window_in_days = 30
 }
 
@@ -94,7 +95,7 @@ resource "aws_cloudformation_stack" "rotation" {
           HostedRotationLambda = {
             RotationType        = "PostgreSQLSingleUser"
             RotationLambdaName  = "${local.name}-app-password"
-            KmsKeyArn           = aws_kms_key.this.arn
+            KmsKeyArn           = local.key_arn
             VpcSecurityGroupIds = aws_security_group.rotation[0].id
             VpcSubnetIds        = join(",", aws_subnet.private[*].id)
           }

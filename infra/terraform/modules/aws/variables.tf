@@ -156,6 +156,51 @@ variable "backup_retention_days" {
   }
 }
 
+variable "backup_vault_days" {
+  description = "For how many days AWS Backup keeps a copy of each day in a vault, beside RDS's own backups; 0 makes no vault. Vault and key outlive the stage."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.backup_vault_days >= 0 && var.backup_vault_days <= 36500 && floor(var.backup_vault_days) == var.backup_vault_days
+    error_message = "backup_vault_days is a whole number of days, or 0."
+  }
+}
+
+variable "backup_lock" {
+  description = "Whether a copy can be deleted before its time: off; governance, by whoever may take the lock off; compliance, by nobody, for good, from the third day on."
+  type        = string
+  default     = "off"
+  nullable    = false
+
+  validation {
+    condition     = contains(["off", "governance", "compliance"], var.backup_lock)
+    error_message = "backup_lock is off, governance or compliance."
+  }
+
+  validation {
+    condition     = var.backup_lock == "off" || var.backup_vault_days > 0
+    error_message = "backup_lock locks the vault: it needs backup_vault_days."
+  }
+}
+
+variable "second_region" {
+  description = "A second region, such as eu-west-1, for a copy of what is in the vault. Null for none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.second_region == null ? true : can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.second_region)) && var.second_region != var.region
+    error_message = "second_region is the name of another AWS region, such as eu-west-1."
+  }
+
+  validation {
+    condition     = var.second_region == null || var.backup_vault_days > 0
+    error_message = "second_region is for copies of backups: it needs backup_vault_days."
+  }
+}
+
 variable "deletion_protection" {
   description = "Whether the database refuses to be deleted. Set to false in an apply of its own before a destroy."
   type        = bool
@@ -184,6 +229,25 @@ variable "proxy_enabled" {
 
 variable "database_iam_auth" {
   description = "Whether the app role connects with an IAM token instead of its password."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "kept_connections" {
+  description = "How versions of the functions that are still called connect, while others are moved to what proxy_enabled and database_iam_auth say: `make deploy` sets it."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = length(setsubtract(var.kept_connections, ["direct-iam", "direct-password", "proxy-iam", "proxy-password"])) == 0
+    error_message = "kept_connections are among direct-iam, direct-password, proxy-iam and proxy-password."
+  }
+}
+
+variable "apply_immediately" {
+  description = "Whether a change that restarts Postgres, such as a larger class, is made now instead of in the maintenance window: `make deploy NOW=1` sets it."
   type        = bool
   default     = false
   nullable    = false

@@ -12,18 +12,14 @@ mock_resource "aws_iam_openid_connect_provider" {
   }
 }
 
-mock_resource "aws_kms_key" {
-  defaults = {
-    arn    = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
-    key_id = "11111111-2222-3333-4444-555555555555"
-  }
-}
-
 mock_resource "aws_cloudformation_stack" {
   defaults = {
     outputs = {
       AppSecretArn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app"
       AdminKeyArn  = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:admin"
+      KeyArn       = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+      VaultArn     = "arn:aws:backup:eu-central-1:123456789012:backup-vault:fusewire-test"
+      KeyId        = "11111111-2222-3333-4444-555555555555"
     }
   }
 }

@@ -227,7 +227,12 @@ def test_back_goes_the_other_way_round_and_tells_what_is_left(
     steps.destroy(cloud.run, HERE, cloud, lambda question: True)
     assert cloud.steps == ["sam delete", "terraform init", "terraform destroy"]
     printed = capsys.readouterr().err
-    for left in ("snapshot fusewire-prod-final-1", "automated backups of fusewire-prod", "log group logs", "KMS key"):
+    for left in (
+        "snapshot fusewire-prod-final-1",
+        "automated backups of fusewire-prod",
+        "log group logs",
+        "KMS key arn:",
+    ):
         assert f"\n  {left}" in printed
 
 
