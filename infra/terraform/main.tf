@@ -1,3 +1,12 @@
+# RDS makes the owner's password and Terraform never sees it, but RDS makes none for a cluster of a global database: then
+# Secrets Manager does, and Terraform passes it on without keeping it.
+# https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-secrets-manager.html
+ephemeral "aws_secretsmanager_secret_version" "owner" {
+  count = var.aurora_global == true ? 1 : 0
+
+  secret_id = module.aws.global_owner_secret_arn
+}
+
 module "aws" {
   source = "./modules/aws"
 
@@ -15,6 +24,13 @@ module "aws" {
   interface_endpoints = var.interface_endpoints
   model_servers       = var.model_servers
 
+  database                    = var.database
+  database_now                = var.database_now
+  aurora_min_capacity         = var.aurora_min_capacity
+  aurora_max_capacity         = var.aurora_max_capacity
+  aurora_global               = var.aurora_global
+  aurora_owner_password       = one([for owner in ephemeral.aws_secretsmanager_secret_version.owner : jsondecode(owner.secret_string)["password"]])
+  external_database           = var.external_database
   postgres_version            = var.postgres_version
   instance_class              = var.instance_class
   multi_az                    = var.multi_az

@@ -40,6 +40,42 @@ variable "model_servers" {
   default     = null
 }
 
+variable "database" {
+  description = "Which Postgres: rds; aurora (Serverless v2); external, for one that is kept elsewhere and named by DATABASE_URL in infra/<stage>.env. Terraform doesn't move the ledger from one to another."
+  type        = string
+  default     = null
+}
+
+variable "database_now" {
+  description = "Which Postgres the stage has: `make deploy` sets it, so that a change of `database` is refused."
+  type        = string
+  default     = null
+}
+
+variable "aurora_min_capacity" {
+  description = "The capacity units that Aurora keeps ready, each with about 2 GB. 0: it pauses after 5 minutes without a connection, and the next call waits some 15 seconds."
+  type        = number
+  default     = null
+}
+
+variable "aurora_max_capacity" {
+  description = "The capacity units that Aurora grows to under load."
+  type        = number
+  default     = null
+}
+
+variable "aurora_global" {
+  description = "Whether second_region has a copy of the cluster, seconds behind, without instances."
+  type        = bool
+  default     = null
+}
+
+variable "external_database" {
+  description = "Where a database elsewhere is: the addresses and the port that the functions may open."
+  type        = object({ cidr = string, port = optional(number, 5432) })
+  default     = null
+}
+
 variable "postgres_version" {
   description = "Major version; RDS keeps the minor one up to date in the maintenance window."
   type        = string
@@ -53,7 +89,7 @@ variable "instance_class" {
 }
 
 variable "multi_az" {
-  description = "Whether a standby in the other zone takes over by itself."
+  description = "Whether a standby in the other zone takes over by itself; for Aurora, whether there is a second instance."
   type        = bool
   default     = null
 }
@@ -89,7 +125,7 @@ variable "backup_lock" {
 }
 
 variable "second_region" {
-  description = "A second region, such as eu-west-1, for a copy of what is in the vault. Null for none."
+  description = "A second region, such as eu-west-1, for a copy of what is in the vault, and for aurora_global. Null for none."
   type        = string
   default     = null
 }

@@ -35,6 +35,17 @@ def connection_of(variables: Mapping[str, str]) -> str | None:
     return f"{through}-{'iam' if variables.get('FUSEWIRE_DATABASE_IAM') == 'true' else 'password'}"
 
 
+def ensure_one_database(kind: str, url: str) -> None:
+    """:param kind: what Terraform has made, `external` for none; :param url: `DATABASE_URL` of the settings, or empty
+
+    :raises DeployError: where there are two databases, or none
+    """
+    if kind == "external" and not url:
+        raise DeployError("Terraform's database is external, so the settings need DATABASE_URL.")
+    if kind != "external" and url:
+        raise DeployError(f"The settings have DATABASE_URL, and Terraform's database is {kind}: make it external.")
+
+
 def ensure_reachable(session: Any, target: Target, version: str, connection: str | None) -> None:  # noqa: ANN401
     """:param version: a function's version that is about to be called, for the message
 

@@ -8,12 +8,15 @@ from scripts.deploy.target import DeployError, Target
 
 def ensure_unprotected(session: Any, target: Target) -> None:  # noqa: ANN401 - boto3 has no types
     """:raises DeployError: while the database's deletion protection is on: Terraform would stop half-way"""
-    client = session.client("rds")
+    client, name = session.client("rds"), f"fusewire-{target.stage}"
     try:
-        [database] = client.describe_db_instances(DBInstanceIdentifier=f"fusewire-{target.stage}")["DBInstances"]
+        found = client.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
     except client.exceptions.DBInstanceNotFoundFault:
-        return
-    if database.get("DeletionProtection"):
+        try:
+            found = client.describe_db_clusters(DBClusterIdentifier=name)["DBClusters"]
+        except client.exceptions.DBClusterNotFoundFault:
+            return
+    if any(each.get("DeletionProtection") for each in found):
         raise DeployError(
             f"The database's deletion protection is on, so nothing was removed. Write deletion_protection = false "
             f"into infra/{target.stage}.tfvars, then make deploy, then make destroy."
@@ -39,6 +42,8 @@ def remains(session: Any, target: Target, log_groups: Sequence[str], key: str | 
     rds = session.client("rds")
     snapshots = rds.describe_db_snapshots(DBInstanceIdentifier=name, SnapshotType="manual")["DBSnapshots"]
     yield from (f"snapshot {each['DBSnapshotIdentifier']}" for each in snapshots)
+    snapshots = rds.describe_db_cluster_snapshots(DBClusterIdentifier=name, SnapshotType="manual")["DBClusterSnapshots"]
+    yield from (f"snapshot {each['DBClusterSnapshotIdentifier']}" for each in snapshots)
     backups = rds.describe_db_instance_automated_backups(DBInstanceIdentifier=name)["DBInstanceAutomatedBackups"]
     yield from (f"automated backups of {each['DBInstanceIdentifier']}, until each is too old" for each in backups)
     yield from (f"log group {group}" for group in log_groups)

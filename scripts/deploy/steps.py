@@ -7,12 +7,13 @@ after: `connections`.
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.deploy.connections import wait_for_proxy
+from scripts.deploy.connections import ensure_one_database, wait_for_proxy
 from scripts.deploy.remains import ensure_unprotected, key_of, remains
 from scripts.deploy.settings import every_parameter, parameters_of
 from scripts.deploy.stack import Function, Stack, versions_to_delete
@@ -76,10 +77,12 @@ def deploy(run: Run, target: Target, session: Any, ask: Ask) -> str:  # noqa: AN
     stack.ensure_updatable(ask)
     connections = stack.connections() if stack.status() else set()
     build(run, target)
+    _add_authority(target, chosen)
     _init(run, target)
-    _apply(run, target, connections)
+    _apply(run, target, connections, _terraform_outputs(session, target).get("database_kind"))
     outputs = _terraform_outputs(session, target)
     parameters = every_parameter(template, chosen, outputs)
+    ensure_one_database(outputs["database_kind"], parameters["DatabaseUrl"])
     wanted = outputs["database_connections"].split(",")[0]
     if connections and wanted not in connections and wanted.startswith("proxy-"):
         wait_for_proxy(session, outputs["database_proxy_name"])
@@ -134,9 +137,25 @@ def _reservations(session: Any, chosen: Mapping[str, str]) -> dict[str, str]:  #
     return dict.fromkeys(unset, "0")
 
 
-def _apply(run: Run, target: Target, kept: Iterable[str] = ()) -> None:
-    """:param kept: ways to the database that stay for the functions which take them now"""
+def _add_authority(target: Target, chosen: Mapping[str, str]) -> None:
+    """Pack infra/<stage>.pem into the layer where the settings trust it.
+
+    :raises DeployError: when there is none
+    """
+    if chosen.get("DatabaseCa") == "own":
+        file = target.authority_file()
+        if not file.exists():
+            raise DeployError(f"DatabaseCa=own trusts what is in {file}, and there is no such file.")
+        shutil.copyfile(file, _BUILT / "CoreLayer" / "certs" / "own.pem")
+
+
+def _apply(run: Run, target: Target, kept: Iterable[str] = (), database: str | None = None) -> None:
+    """:param kept: ways to the database that stay for the functions which take them now
+
+    :param database: the kind that there is: Terraform refuses another, for it would delete the ledger
+    """
     more = [f"-var=kept_connections={json.dumps(sorted(kept))}"] if kept else []
+    more += [f"-var=database_now={database}"] if database else []
     run(_terraform("apply", *_unasked(target), *target.terraform_variables(), *more))
 
 

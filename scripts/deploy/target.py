@@ -35,6 +35,10 @@ class Target:
     def settings_file(self) -> Path:
         return PROJECT / "infra" / f"{self.stage}.env"
 
+    def authority_file(self) -> Path:
+        """The certificates of the authority that a database elsewhere has of its own."""
+        return PROJECT / "infra" / f"{self.stage}.pem"
+
     def terraform_variables(self) -> list[str]:
         """Terraform's arguments for its variables."""
         file = PROJECT / "infra" / f"{self.stage}.tfvars"

@@ -1,4 +1,4 @@
-# modules/aws and the root, with a provider that makes nothing: what would be made, what the SSM parameters tell the
+# modules/aws, with a provider that makes nothing: what would be made, what the SSM parameters tell the
 # template, and what is refused. One file, for Terraform loads the provider anew for each.
 
 mock_provider "aws" {
@@ -13,6 +13,8 @@ mock_provider "aws" {
 variables {
   stage  = "test"
   region = "eu-central-1"
+
+  aurora_owner_password = "not-one-that-anybody-uses" # Terraform's tests apply no ephemeral variable's default
 }
 
 run "recommended" {
@@ -26,42 +28,42 @@ run "recommended" {
   }
 
   assert {
-    condition     = aws_db_instance.this.multi_az && aws_db_instance.this.storage_encrypted && !aws_db_instance.this.publicly_accessible
+    condition     = aws_db_instance.this[0].multi_az && aws_db_instance.this[0].storage_encrypted && !aws_db_instance.this[0].publicly_accessible
     error_message = "The database has a standby, is encrypted and has no public address."
   }
 
   assert {
-    condition     = aws_db_instance.this.manage_master_user_password && aws_db_instance.this.password == null
+    condition     = aws_db_instance.this[0].manage_master_user_password && aws_db_instance.this[0].password == null
     error_message = "The owner's password is made and rotated by RDS."
   }
 
   assert {
-    condition     = aws_db_instance.this.backup_retention_period == 30 && !aws_db_instance.this.delete_automated_backups
+    condition     = aws_db_instance.this[0].backup_retention_period == 30 && !aws_db_instance.this[0].delete_automated_backups
     error_message = "Thirty days of snapshots and point-in-time recovery, which outlive the instance."
   }
 
   assert {
-    condition     = aws_db_instance.this.deletion_protection && !aws_db_instance.this.skip_final_snapshot && startswith(aws_db_instance.this.final_snapshot_identifier, "fusewire-test-final-")
+    condition     = aws_db_instance.this[0].deletion_protection && !aws_db_instance.this[0].skip_final_snapshot && startswith(aws_db_instance.this[0].final_snapshot_identifier, "fusewire-test-final-")
     error_message = "The database isn't deleted by mistake, and leaves a snapshot when it is deleted on purpose."
   }
 
   assert {
-    condition     = aws_db_instance.this.max_allocated_storage > aws_db_instance.this.allocated_storage
+    condition     = aws_db_instance.this[0].max_allocated_storage > aws_db_instance.this[0].allocated_storage
     error_message = "Storage grows by itself."
   }
 
   assert {
-    condition     = aws_db_instance.this.performance_insights_enabled && toset(aws_db_instance.this.enabled_cloudwatch_logs_exports) == toset(["postgresql", "upgrade"])
+    condition     = aws_db_instance.this[0].performance_insights_enabled && toset(aws_db_instance.this[0].enabled_cloudwatch_logs_exports) == toset(["postgresql", "upgrade"])
     error_message = "Performance Insights is on, and Postgres's logs are exported."
   }
 
   assert {
-    condition     = anytrue([for parameter in aws_db_parameter_group.this.parameter : parameter.name == "rds.force_ssl" && parameter.value == "1"])
+    condition     = anytrue([for parameter in aws_db_parameter_group.this[0].parameter : parameter.name == "rds.force_ssl" && parameter.value == "1"])
     error_message = "Postgres refuses connections without TLS."
   }
 
   assert {
-    condition     = aws_db_instance.this.kms_key_id == output.parameters.kms_key_arn && aws_secretsmanager_secret.provider_keys.kms_key_id == output.parameters.kms_key_arn
+    condition     = aws_db_instance.this[0].kms_key_id == output.parameters.kms_key_arn && aws_secretsmanager_secret.provider_keys.kms_key_id == output.parameters.kms_key_arn
     error_message = "One key is over the storage and the secrets."
   }
 
@@ -76,7 +78,7 @@ run "recommended" {
   }
 
   assert {
-    condition     = !aws_db_instance.this.apply_immediately
+    condition     = !aws_db_instance.this[0].apply_immediately
     error_message = "What restarts Postgres waits for the maintenance window."
   }
 
@@ -121,6 +123,8 @@ run "recommended" {
       database_user             = "fusewire_app"
       database_iam_auth         = "false"
       database_app_iam          = "false"
+      database_kind             = "rds"
+      database_connect_seconds  = "3"
       database_connections      = "proxy-password"
       database_connect_arn      = "arn:aws:rds-db:eu-central-1:123456789012:dbuser:prx-0123456789abcdef0/fusewire_app"
       database_instance_id      = "fusewire-test"
@@ -188,7 +192,7 @@ run "smallest" {
   }
 
   assert {
-    condition     = output.parameters.database_host == aws_db_instance.this.address && output.parameters.database_connect_arn == "arn:aws:rds-db:eu-central-1:123456789012:dbuser:db-ABCDEFGHIJKL/fusewire_app_iam" && output.parameters.database_proxy_name == "none"
+    condition     = output.parameters.database_host == aws_db_instance.this[0].address && output.parameters.database_connect_arn == "arn:aws:rds-db:eu-central-1:123456789012:dbuser:db-ABCDEFGHIJKL/fusewire_app_iam" && output.parameters.database_proxy_name == "none"
     error_message = "The template is told of the instance instead of the proxy."
   }
 
@@ -203,7 +207,7 @@ run "smallest" {
   }
 
   assert {
-    condition     = aws_db_instance.this.iam_database_authentication_enabled && output.parameters.database_iam_auth == "true" && output.parameters.database_app_iam == "true" && output.parameters.database_user == "fusewire_app_iam"
+    condition     = aws_db_instance.this[0].iam_database_authentication_enabled && output.parameters.database_iam_auth == "true" && output.parameters.database_app_iam == "true" && output.parameters.database_user == "fusewire_app_iam"
     error_message = "A role of its own connects with a token, and Postgres itself takes it."
   }
 }
@@ -239,12 +243,12 @@ run "widest" {
   }
 
   assert {
-    condition     = aws_db_parameter_group.this.family == "postgres18" && aws_db_instance.this.engine_version == "18"
+    condition     = aws_db_parameter_group.this[0].family == "postgres18" && aws_db_instance.this[0].engine_version == "18"
     error_message = "Instance and parameter group are of one version."
   }
 
   assert {
-    condition     = one(aws_db_proxy.this["iam"].auth).iam_auth == "REQUIRED" && aws_db_instance.this.iam_database_authentication_enabled && output.parameters.database_app_iam == "false"
+    condition     = one(aws_db_proxy.this["iam"].auth).iam_auth == "REQUIRED" && aws_db_instance.this[0].iam_database_authentication_enabled && output.parameters.database_app_iam == "false"
     error_message = "The proxy wants a token, and Postgres the password from the proxy."
   }
 
@@ -445,8 +449,166 @@ run "larger_now" {
   }
 
   assert {
-    condition     = aws_db_instance.this.apply_immediately && aws_db_instance.this.instance_class == "db.m7g.large" && aws_db_instance.this.id == run.straight.identities.database
+    condition     = aws_db_instance.this[0].apply_immediately && aws_db_instance.this[0].instance_class == "db.m7g.large" && aws_db_instance.this[0].id == run.straight.identities.database
     error_message = "An operator who asks for it has the larger class now; it is the same instance."
+  }
+}
+
+# Postgres by choice: Aurora in place of RDS, in one zone or two, asleep or in two regions; and a database elsewhere.
+
+run "aurora" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    database                   = "aurora"
+    aurora_max_capacity        = 16
+    app_password_rotation_days = 30
+    backup_vault_days          = 30
+  }
+
+  assert {
+    condition     = length(aws_db_instance.this) == 0 && length(aws_rds_cluster_instance.this) == 2 && toset(aws_rds_cluster_instance.this[*].availability_zone) == toset(["eu-central-1a", "eu-central-1b"]) && alltrue([for instance in aws_rds_cluster_instance.this : instance.instance_class == "db.serverless" && !instance.publicly_accessible])
+    error_message = "Two serverless instances in two zones, and no RDS instance."
+  }
+
+  assert {
+    condition     = one(aws_rds_cluster.this[0].serverlessv2_scaling_configuration).min_capacity == 0.5 && one(aws_rds_cluster.this[0].serverlessv2_scaling_configuration).max_capacity == 16
+    error_message = "It is always awake by default, and grows as far as it is told."
+  }
+
+  assert {
+    condition     = aws_rds_cluster.this[0].storage_encrypted && aws_rds_cluster.this[0].kms_key_id == output.parameters.kms_key_arn && aws_rds_cluster.this[0].deletion_protection && !aws_rds_cluster.this[0].skip_final_snapshot && aws_rds_cluster.this[0].backup_retention_period == 30 && !aws_rds_cluster.this[0].delete_automated_backups
+    error_message = "Encrypted, protected, and backed up as RDS is."
+  }
+
+  assert {
+    condition     = aws_rds_cluster.this[0].manage_master_user_password && anytrue([for parameter in aws_rds_cluster_parameter_group.this[0].parameter : parameter.name == "rds.force_ssl" && parameter.value == "1"]) && !anytrue([for parameter in aws_rds_cluster_parameter_group.this[0].parameter : parameter.name == "idle_session_timeout"])
+    error_message = "RDS makes the owner's password, and Postgres refuses connections without TLS."
+  }
+
+  assert {
+    condition     = aws_db_proxy_target.this["password"].db_cluster_identifier == "fusewire-test" && aws_db_proxy_target.this["password"].db_instance_identifier == null
+    error_message = "The proxy leads to the cluster."
+  }
+
+  assert {
+    condition     = output.parameters.database_owner_host == "fusewire-test.cluster-abc.eu-central-1.rds.amazonaws.com" && output.parameters.database_owner_secret_arn == "arn:aws:secretsmanager:eu-central-1:123456789012:secret:owner" && output.parameters.database_instance_id == "fusewire-test-1" && output.parameters.database_kind == "aurora"
+    error_message = "The template is told of the cluster's writer."
+  }
+
+  assert {
+    condition     = jsondecode(aws_cloudformation_stack.rotation[0].template_body).Resources.Attachment.Properties == { SecretId = output.parameters.database_app_secret_arn, TargetId = "fusewire-test", TargetType = "AWS::RDS::DBCluster" } && toset(aws_backup_selection.this[0].resources) == toset([aws_rds_cluster.this[0].arn])
+    error_message = "Rotation and backups know the cluster."
+  }
+}
+
+run "aurora_at_zero" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    database            = "aurora"
+    multi_az            = false
+    proxy_enabled       = false
+    database_iam_auth   = true
+    aurora_min_capacity = 0
+  }
+
+  assert {
+    condition     = one(aws_rds_cluster.this[0].serverlessv2_scaling_configuration).min_capacity == 0 && one(aws_rds_cluster.this[0].serverlessv2_scaling_configuration).seconds_until_auto_pause == 300 && length(aws_rds_cluster_instance.this) == 1
+    error_message = "One instance, which pauses."
+  }
+
+  assert {
+    condition     = anytrue([for parameter in aws_rds_cluster_parameter_group.this[0].parameter : parameter.name == "idle_session_timeout" && parameter.value == "60000"])
+    error_message = "A connection that nobody uses doesn't keep it awake."
+  }
+
+  assert {
+    condition     = tonumber(output.parameters.database_connect_seconds) > 15 && output.parameters.database_host == "fusewire-test.cluster-abc.eu-central-1.rds.amazonaws.com" && output.parameters.database_connect_arn == "arn:aws:rds-db:eu-central-1:123456789012:dbuser:cluster-ABCDEFGHIJKL/fusewire_app_iam"
+    error_message = "The functions wait until it has resumed."
+  }
+}
+
+run "aurora_in_two_regions" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    database      = "aurora"
+    second_region = "eu-west-1"
+    aurora_global = true
+  }
+
+  assert {
+    condition     = aws_rds_global_cluster.this[0].source_db_cluster_identifier == aws_rds_cluster.this[0].arn && aws_rds_cluster.second[0].global_cluster_identifier == aws_rds_global_cluster.this[0].id && aws_rds_cluster.second[0].deletion_protection
+    error_message = "The second region's cluster follows the first."
+  }
+
+  assert {
+    condition     = aws_rds_cluster.this[0].manage_master_user_password == null && aws_rds_cluster.this[0].master_password_wo == null && output.parameters.database_owner_secret_arn == "arn:aws:secretsmanager:eu-central-1:123456789012:secret:own"
+    error_message = "The owner's password is in Secrets Manager, and not in the state."
+  }
+
+  assert {
+    condition     = aws_rds_cluster.second[0].kms_key_id == aws_cloudformation_stack.second_key[0].outputs["KeyArn"] && jsondecode(aws_cloudformation_stack.second_key[0].template_body).Resources.Key.DeletionPolicy == "Retain" && length(aws_cloudformation_stack.second_vault) == 0
+    error_message = "The second region has a key of its own, which outlives the stage."
+  }
+}
+
+run "elsewhere" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    database          = "external"
+    external_database = { cidr = "10.9.0.0/16" }
+    nat_gateways      = 2
+  }
+
+  assert {
+    condition     = length(aws_db_instance.this) + length(aws_rds_cluster.this) + length(aws_db_proxy.this) + length(aws_db_subnet_group.this) + length(aws_cloudwatch_log_group.postgres) == 0
+    error_message = "No database is made, and no proxy."
+  }
+
+  assert {
+    condition     = keys(aws_vpc_security_group_egress_rule.external_database) == ["lambda", "migrate"] && alltrue([for rule in values(aws_vpc_security_group_egress_rule.external_database) : rule.cidr_ipv4 == "10.9.0.0/16" && rule.from_port == 5432]) && length(aws_vpc_security_group_ingress_rule.database) == 0
+    error_message = "The functions may reach the one that is elsewhere, and nothing else on its port."
+  }
+
+  assert {
+    condition     = output.parameters.database_host == "none" && output.parameters.database_kind == "external" && output.parameters.database_connections == "direct-password" && output.parameters.database_user == "fusewire_app" && output.final_snapshot_identifier == null
+    error_message = "DATABASE_URL says where it is."
+  }
+
+  assert {
+    condition     = output.parameters.database_owner_secret_arn == aws_secretsmanager_secret.owner[0].arn && aws_secretsmanager_secret.owner[0].kms_key_id == output.parameters.kms_key_arn
+    error_message = "The operator fills in who owns it."
   }
 }
 
@@ -484,7 +646,7 @@ run "vault" {
   }
 
   assert {
-    condition     = toset(aws_backup_selection.this[0].resources) == toset([aws_db_instance.this.arn])
+    condition     = toset(aws_backup_selection.this[0].resources) == toset([aws_db_instance.this[0].arn])
     error_message = "It is the ledger that is copied."
   }
 }
@@ -661,6 +823,90 @@ run "not_together" {
   expect_failures = [var.availability_zones, var.max_allocated_storage_gb, var.interface_endpoints, var.backup_lock, var.second_region]
 }
 
+run "not_with_aurora" {
+  command = plan
+
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    database            = "aurora"
+    postgres_version    = "18"
+    aurora_min_capacity = 0
+    aurora_max_capacity = 0.7
+    aurora_global       = true
+  }
+
+  expect_failures = [var.postgres_version, var.aurora_max_capacity, var.second_region]
+}
+
+run "asleep_behind_a_proxy" {
+  command = plan
+
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    database            = "aurora"
+    aurora_min_capacity = 0
+  }
+
+  expect_failures = [var.aurora_min_capacity]
+}
+
+run "not_elsewhere" {
+  command = plan
+
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    database                   = "external"
+    backup_vault_days          = 30
+    app_password_rotation_days = 30
+  }
+
+  expect_failures = [var.external_database, var.backup_vault_days, var.app_password_rotation_days]
+}
+
+run "a_ledger_that_would_be_deleted" {
+  command = plan
+
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    database     = "aurora"
+    database_now = "rds"
+  }
+
+  expect_failures = [var.database]
+}
+
 run "a_password_that_nobody_is_asked_for" {
   command = plan
 
@@ -700,20 +946,4 @@ run "no_way_to_the_secrets" {
   }
 
   expect_failures = [var.nat_gateways]
-}
-
-# The root: what isn't set, a null there, is the module's default.
-
-run "the_roots_defaults" {
-  command = plan
-
-  assert {
-    condition     = length(output.workflow_roles) == 0
-    error_message = "Nobody signs in from outside unless a repository is named."
-  }
-
-  assert {
-    condition     = length(output.nat_addresses) == 1 && output.parameters.database_iam_auth == "false" && output.parameters.database_proxy_name == "fusewire-test"
-    error_message = "What isn't set is the module's default."
-  }
 }

@@ -72,9 +72,38 @@ def test_a_plan_without_an_account_makes_everything_and_destroys_nothing(planned
             ("create",),
             ("read",),
         }
-        made = {change["type"] for change in planned["resource_changes"]}
-        assert made >= set(_declared_types(PROJECT / "infra/terraform/modules/aws"))
         assert not planned.get("errored")
+
+
+def test_the_plans_of_both_databases_make_every_resource_and_keep_the_password_out(
+    planned: dict[str, Any] | None, terraform: Terraform | None
+) -> None:
+    if planned is not None and terraform is not None:
+        aurora = terraform.plan(
+            {
+                "stage": "prod",
+                "region": "eu-central-1",
+                "availability_zones": '["eu-central-1a", "eu-central-1b"]',
+                "database": "aurora",
+                "second_region": "eu-west-1",
+                "aurora_global": "true",
+            }
+        )
+        made = {change["type"] for plan in (planned, aurora) for change in plan["resource_changes"]}
+        assert made >= set(_declared_types(PROJECT / "infra/terraform/modules/aws"))
+        [first] = [each["change"]["after"] for each in aurora["resource_changes"] if each["address"].endswith("cluster.this[0]")
+                   and each["type"] == "aws_rds_cluster"]  # fmt: skip
+        assert first.get("master_password_wo") is None and first.get("master_password") is None
+
+
+def test_what_isnt_set_at_the_root_is_the_modules_default(terraform: Terraform | None) -> None:
+    """Here, since Terraform's own tests can't load a root that reads a secret without keeping it."""
+    if terraform is not None:
+        zones = '["eu-central-1a", "eu-central-1b"]'
+        plan = terraform.plan({"stage": "prod", "region": "eu-central-1", "availability_zones": zones})
+        kinds = [each["type"] for each in plan["resource_changes"] if each["change"]["actions"] == ["create"]]
+        assert kinds.count("aws_nat_gateway") == kinds.count("aws_db_proxy") == kinds.count("aws_db_instance") == 1
+        assert not {"aws_rds_cluster", "aws_backup_plan", "aws_iam_openid_connect_provider"} & set(kinds)
 
 
 def test_no_secret_reaches_the_plan_or_the_state(planned: dict[str, Any] | None) -> None:
@@ -152,7 +181,8 @@ def test_the_template_reads_no_parameter_that_isnt_written(folder: Path) -> None
 
 
 def test_the_root_hands_on_every_variable_of_the_module(folder: Path) -> None:
-    declared = _variables(folder / "modules/aws")
+    # The root reads it from Secrets Manager, and keeps it no more than the module does.
+    declared = [name for name in _variables(folder / "modules/aws") if name != "aurora_owner_password"]
     assert _variables(folder) == declared
     handed_on = re.findall(r"^  (\w+) += var\.(\w+)$", _text(folder / "main.tf"), re.MULTILINE)
     assert handed_on == [(name, name) for name in declared]
@@ -180,9 +210,9 @@ def test_a_value_that_can_be_wrong_is_checked(module: str, folder: Path) -> None
 
 
 # Names that only the cloud can judge, and counters.
-_FREE: Final = {"resource_group_name", "location", "project", "owner_password_version"}
+_FREE: Final = {"resource_group_name", "location", "project", "owner_password_version", "database_now"}
 # A switch that is checked against another variable.
-_BOTH: Final = {"zone_redundant"}
+_BOTH: Final = {"zone_redundant", "database_iam_auth", "aurora_global"}
 
 
 def test_the_readme_sets_variables_that_exist(folder: Path) -> None:

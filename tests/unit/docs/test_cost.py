@@ -15,7 +15,7 @@ COST: Final = {ENGLISH: "9-cost-of-the-idle-stack", JAPANESE: "9-アイドル時
 _PRODUCT: Final = re.compile(r"([\d.]+(?: x [\d.]+)+) = ([\d.]+)")
 # What costs nothing by itself: what it is used for is counted elsewhere, or by the call.
 _FREE_IN_TERRAFORM: Final = {
-    "aws_backup_selection",
+    "aws_backup_selection", "aws_rds_cluster_parameter_group", "aws_rds_global_cluster",
     "aws_db_parameter_group", "aws_db_proxy_default_target_group", "aws_db_proxy_target", "aws_db_subnet_group",
     "aws_default_security_group", "aws_iam_openid_connect_provider", "aws_iam_role", "aws_iam_role_policy",
     "aws_iam_role_policy_attachment", "aws_internet_gateway", "aws_kms_alias",

@@ -43,14 +43,13 @@ resource "aws_cloudformation_stack" "second_vault" {
 
   template_body = jsonencode({
     AWSTemplateFormatVersion = "2010-09-09"
-    Description              = "The backups' vault and key in the second region, made by Terraform's modules/aws"
+    Description              = "The backups' vault in the second region, made by Terraform's modules/aws"
     Resources = {
-      Key = merge(local.kept, { Type = "AWS::KMS::Key", Properties = local.key })
       Vault = merge(local.kept, {
         Type = "AWS::Backup::BackupVault"
         Properties = merge(local.lock, {
           BackupVaultName  = local.vault_name
-          EncryptionKeyArn = { "Fn::GetAtt" = ["Key", "Arn"] }
+          EncryptionKeyArn = aws_cloudformation_stack.second_key[0].outputs["KeyArn"]
         })
       })
     }
@@ -118,7 +117,7 @@ resource "aws_backup_selection" "this" {
   name         = local.name
   plan_id      = aws_backup_plan.this[0].id
   iam_role_arn = aws_iam_role.backup[0].arn
-  resources    = [aws_db_instance.this.arn]
+  resources    = [local.database_arn]
 
   depends_on = [aws_iam_role_policy_attachment.backup]
 }

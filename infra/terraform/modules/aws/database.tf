@@ -5,25 +5,52 @@ locals {
   life = substr(terraform_data.life.id, 0, 8)
 }
 
+locals {
+  # Which Postgres, and where the functions find it; "none" for one that Terraform doesn't make.
+  rds      = var.database == "rds"
+  aurora   = var.database == "aurora"
+  external = var.database == "external"
+
+  database_address     = local.rds ? aws_db_instance.this[0].address : local.aurora ? aws_rds_cluster.this[0].endpoint : "none"
+  database_arn         = local.rds ? aws_db_instance.this[0].arn : local.aurora ? aws_rds_cluster.this[0].arn : null
+  database_resource_id = local.rds ? aws_db_instance.this[0].resource_id : local.aurora ? aws_rds_cluster.this[0].cluster_resource_id : "none"
+  database_instance    = local.rds ? aws_db_instance.this[0].identifier : local.aurora ? aws_rds_cluster_instance.this[0].identifier : "none"
+  final_snapshot       = local.external ? null : "${local.name}-final-${local.life}"
+
+  parameters_of_postgres = {
+    "rds.force_ssl" = "1"
+
+    # A statement's parameters can hold what is nobody's business: where a statement is logged, they aren't.
+    log_parameter_max_length = "0"
+  }
+
+  log_groups = (
+    local.rds ? { for name in ["postgresql", "upgrade"] : name => "/aws/rds/instance/${local.name}/${name}" } :
+    local.aurora ? { postgresql = "/aws/rds/cluster/${local.name}/postgresql" } : {}
+  )
+}
+
 resource "aws_db_subnet_group" "this" {
+  count = local.external ? 0 : 1
+
   name       = local.name
   subnet_ids = aws_subnet.database[*].id
 }
 
 resource "aws_db_parameter_group" "this" {
+  count = local.rds ? 1 : 0
+
   name_prefix = "${local.name}-postgres${var.postgres_version}-"
   description = "fusewire ${var.stage}"
   family      = "postgres${var.postgres_version}"
 
-  parameter {
-    name  = "rds.force_ssl"
-    value = "1"
-  }
+  dynamic "parameter" {
+    for_each = local.parameters_of_postgres
 
-  # A statement's parameters can hold what is nobody's business: where a statement is logged, they aren't.
-  parameter {
-    name  = "log_parameter_max_length"
-    value = "0"
+    content {
+      name  = parameter.key
+      value = parameter.value
+    }
   }
 
   lifecycle {
@@ -33,13 +60,15 @@ resource "aws_db_parameter_group" "this" {
 
 # Made here, and before the instance, so that they are not kept for ever.
 resource "aws_cloudwatch_log_group" "postgres" {
-  for_each = toset(["postgresql", "upgrade"])
+  for_each = local.log_groups
 
-  name              = "/aws/rds/instance/${local.name}/${each.key}"
+  name              = each.value
   retention_in_days = var.database_log_retention_days
 }
 
 resource "aws_db_instance" "this" {
+  count = local.rds ? 1 : 0
+
   identifier     = local.name
   engine         = "postgres"
   engine_version = var.postgres_version
@@ -53,10 +82,10 @@ resource "aws_db_instance" "this" {
   master_user_secret_kms_key_id       = local.key_arn
   iam_database_authentication_enabled = true # a role uses it once it is a member of rds_iam; to switch it would wait for the window
 
-  db_subnet_group_name   = aws_db_subnet_group.this.name
+  db_subnet_group_name   = aws_db_subnet_group.this[0].name
   vpc_security_group_ids = [aws_security_group.database.id]
   publicly_accessible    = false
-  parameter_group_name   = aws_db_parameter_group.this.name
+  parameter_group_name   = aws_db_parameter_group.this[0].name
   ca_cert_identifier     = "rds-ca-rsa2048-g1"
 
   storage_type          = "gp3"
@@ -73,7 +102,7 @@ resource "aws_db_instance" "this" {
   delete_automated_backups  = false
   deletion_protection       = var.deletion_protection
   skip_final_snapshot       = false
-  final_snapshot_identifier = "${local.name}-final-${local.life}"
+  final_snapshot_identifier = local.final_snapshot
 
   # Else a change that restarts Postgres, such as a larger class, waits for the maintenance window.
   apply_immediately           = var.apply_immediately

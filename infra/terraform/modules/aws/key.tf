@@ -3,17 +3,16 @@
 # hold. Its policy leaves the say to the account's IAM policies.
 
 resource "aws_cloudformation_stack" "key" {
-  name = "${local.name}-key"
+  name          = "${local.name}-key"
+  template_body = local.key_template
+}
 
-  template_body = jsonencode({
-    AWSTemplateFormatVersion = "2010-09-09"
-    Description              = "The key that outlives the stage, made by Terraform's modules/aws"
-    Resources                = { Key = merge(local.kept, { Type = "AWS::KMS::Key", Properties = local.key }) }
-    Outputs = {
-      KeyArn = { Value = { "Fn::GetAtt" = ["Key", "Arn"] } }
-      KeyId  = { Value = { Ref = "Key" } }
-    }
-  })
+resource "aws_cloudformation_stack" "second_key" {
+  provider = aws.second
+  count    = var.second_region != null ? 1 : 0
+
+  name          = "${local.name}-key"
+  template_body = local.key_template
 }
 
 resource "aws_kms_alias" "this" {
@@ -23,6 +22,16 @@ resource "aws_kms_alias" "this" {
 
 locals {
   key_arn = aws_cloudformation_stack.key.outputs["KeyArn"]
+
+  key_template = jsonencode({
+    AWSTemplateFormatVersion = "2010-09-09"
+    Description              = "The key that outlives the stage, made by Terraform's modules/aws"
+    Resources                = { Key = merge(local.kept, { Type = "AWS::KMS::Key", Properties = local.key }) }
+    Outputs = {
+      KeyArn = { Value = { "Fn::GetAtt" = ["Key", "Arn"] } }
+      KeyId  = { Value = { Ref = "Key" } }
+    }
+  })
 
   # What a deletion of its CloudFormation stack leaves.
   kept = { DeletionPolicy = "Retain", UpdateReplacePolicy = "Retain" }

@@ -11,7 +11,7 @@ locals {
     # arn:PARTITION:rds:REGION:ACCOUNT:db-proxy:prx-...
     startswith(way, "proxy-")
     ? "${element(split(":", aws_db_proxy.this[trimprefix(way, "proxy-")].arn), 6)}/${local.app_user}"
-    : "${aws_db_instance.this.resource_id}/${way == "direct-iam" ? local.token_user : local.app_user}",
+    : "${local.database_resource_id}/${way == "direct-iam" ? local.token_user : local.app_user}",
   ])])
 
   private_subnet_ids = join(",", aws_subnet.private[*].id)
@@ -22,8 +22,10 @@ locals {
     private_subnet_id_2       = aws_subnet.private[1].id
     lambda_security_group_id  = aws_security_group.lambda.id
     migrate_security_group_id = aws_security_group.migrate.id
-    database_host             = local.proxy != null ? local.proxy.endpoint : aws_db_instance.this.address
-    database_owner_host       = aws_db_instance.this.address
+    database_host             = local.proxy != null ? local.proxy.endpoint : local.database_address
+    database_owner_host       = local.database_address
+    database_kind             = var.database
+    database_connect_seconds  = tostring(local.connect_seconds)
     database_port             = tostring(local.port)
     database_name             = local.database_name
     database_user             = local.user
@@ -31,9 +33,9 @@ locals {
     database_app_iam          = tostring(local.wanted_way == "direct-iam")
     database_connections      = join(",", distinct(concat([local.wanted_way], sort(var.kept_connections))))
     database_connect_arn      = join(",", local.connect_arns)
-    database_instance_id      = aws_db_instance.this.identifier
+    database_instance_id      = local.database_instance
     database_proxy_name       = local.proxy != null ? local.proxy.name : "none"
-    database_owner_secret_arn = aws_db_instance.this.master_user_secret[0].secret_arn
+    database_owner_secret_arn = local.owner_secret_arn
     database_app_secret_arn   = local.app_secret_arn
     admin_api_key_secret_arn  = aws_cloudformation_stack.secrets.outputs["AdminKeyArn"]
     provider_keys_secret_arn  = aws_secretsmanager_secret.provider_keys.arn
@@ -65,7 +67,7 @@ output "parameters" {
 
 output "final_snapshot_identifier" {
   description = "The snapshot that a destroy leaves behind."
-  value       = aws_db_instance.this.final_snapshot_identifier
+  value       = local.final_snapshot
 }
 
 output "nat_addresses" {
@@ -76,8 +78,13 @@ output "nat_addresses" {
 output "identities" {
   description = "The ids of what the functions that are called now depend on: a change that makes one anew cuts them off."
   value = {
-    database = aws_db_instance.this.id
+    database = local.rds ? aws_db_instance.this[0].id : local.aurora ? aws_rds_cluster.this[0].id : null
     proxies  = { for kind, proxy in aws_db_proxy.this : kind => proxy.id }
     rules    = { for name, rule in aws_vpc_security_group_ingress_rule.database : name => rule.id }
   }
+}
+
+output "global_owner_secret_arn" {
+  description = "The secret of the owner of a global database, which needs a password from outside; null without one."
+  value       = lookup(aws_cloudformation_stack.secrets.outputs, "OwnerSecretArn", null)
 }

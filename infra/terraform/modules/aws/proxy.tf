@@ -98,5 +98,8 @@ resource "aws_db_proxy_target" "this" {
 
   db_proxy_name          = aws_db_proxy.this[each.key].name
   target_group_name      = aws_db_proxy_default_target_group.this[each.key].name
-  db_instance_identifier = aws_db_instance.this.identifier
+  db_instance_identifier = local.rds ? aws_db_instance.this[0].identifier : null
+  db_cluster_identifier  = local.aurora ? aws_rds_cluster.this[0].cluster_identifier : null
+
+  depends_on = [aws_rds_cluster_instance.this]
 }

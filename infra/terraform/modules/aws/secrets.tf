@@ -9,6 +9,30 @@ locals {
   token_user     = "fusewire_app_iam" # RDS takes no password from a role that it takes tokens from
   app_secret_arn = aws_cloudformation_stack.secrets.outputs["AppSecretArn"]
   rotation       = var.app_password_rotation_days > 0
+
+  owner_secret_arn = (
+    local.external ? aws_secretsmanager_secret.owner[0].arn :
+    local.rds ? aws_db_instance.this[0].master_user_secret[0].secret_arn :
+    var.aurora_global ? aws_cloudformation_stack.secrets.outputs["OwnerSecretArn"] :
+    aws_rds_cluster.this[0].master_user_secret[0].secret_arn
+  )
+
+  owner_secret = {
+    OwnerSecret = {
+      Type = "AWS::SecretsManager::Secret"
+      Properties = {
+        Name        = "fusewire/${var.stage}/database-owner-${local.life}"
+        Description = "The role that migrates, in a global database"
+        KmsKeyId    = local.key_arn
+        GenerateSecretString = {
+          SecretStringTemplate = jsonencode({ username = "fusewire_owner" })
+          GenerateStringKey    = "password"
+          PasswordLength       = 40
+          ExcludePunctuation   = true
+        }
+      }
+    }
+  }
 }
 
 resource "aws_cloudformation_stack" "secrets" {
@@ -17,7 +41,7 @@ resource "aws_cloudformation_stack" "secrets" {
   template_body = jsonencode({
     AWSTemplateFormatVersion = "2010-09-09"
     Description              = "Values that only Secrets Manager knows, made by Terraform's modules/aws"
-    Resources = {
+    Resources = merge({ for name, secret in local.owner_secret : name => secret if var.aurora_global }, {
       AppSecret = {
         Type = "AWS::SecretsManager::Secret"
         Properties = {
@@ -46,17 +70,27 @@ resource "aws_cloudformation_stack" "secrets" {
           }
         }
       }
-    }
-    Outputs = {
+    })
+    Outputs = merge({ for name in keys(local.owner_secret) : "${name}Arn" => { Value = { Ref = name } } if var.aurora_global }, {
       AppSecretArn = { Value = { Ref = "AppSecret" } }
       AdminKeyArn  = { Value = { Ref = "AdminKey" } }
-    }
+    })
   })
 }
 
 resource "aws_secretsmanager_secret" "provider_keys" {
   name                    = "fusewire/${var.stage}/provider-keys-${local.life}"
   description             = "JSON of the vendors' settings by variable name, filled by the operator"
+  kms_key_id              = local.key_arn
+  recovery_window_in_days = 30
+}
+
+# For a database elsewhere: {"username", "password"} of a role that owns the database and may create roles.
+resource "aws_secretsmanager_secret" "owner" {
+  count = local.external ? 1 : 0
+
+  name                    = "fusewire/${var.stage}/database-owner-${local.life}"
+  description             = "The role that migrates the database elsewhere, filled by the operator"
   kms_key_id              = local.key_arn
   recovery_window_in_days = 30
 }
@@ -81,8 +115,8 @@ resource "aws_cloudformation_stack" "rotation" {
         Type = "AWS::SecretsManager::SecretTargetAttachment"
         Properties = {
           SecretId   = local.app_secret_arn
-          TargetId   = aws_db_instance.this.identifier
-          TargetType = "AWS::RDS::DBInstance"
+          TargetId   = local.aurora ? aws_rds_cluster.this[0].cluster_identifier : aws_db_instance.this[0].identifier
+          TargetType = local.aurora ? "AWS::RDS::DBCluster" : "AWS::RDS::DBInstance"
         }
       }
       Schedule = {

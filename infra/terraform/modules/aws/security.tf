@@ -9,7 +9,7 @@ locals {
   port = 5432
 
   # How the functions get to Postgres: as the variables have it, and as those versions do that are still called.
-  wanted_way = "${var.proxy_enabled ? "proxy" : "direct"}-${var.database_iam_auth ? "iam" : "password"}"
+  wanted_way = "${var.proxy_enabled && !local.external ? "proxy" : "direct"}-${var.database_iam_auth ? "iam" : "password"}"
   ways       = setunion([local.wanted_way], var.kept_connections)
 
   # The groups that open connections of their own. Rotation lives only where it is asked for.
@@ -20,7 +20,7 @@ locals {
 
   # Without a proxy the functions go to the instance themselves.
   direct = anytrue([for way in local.ways : startswith(way, "direct-")])
-  database_clients = merge(
+  database_clients = local.external ? {} : merge(
     { for name, id in local.callers : name => id if name != "lambda" || local.direct },
     local.proxied ? { proxy = aws_security_group.proxy[0].id } : {},
   )
@@ -194,4 +194,15 @@ resource "aws_vpc_security_group_egress_rule" "model_servers" {
   ip_protocol       = "tcp"
   from_port         = each.value.port
   to_port           = each.value.port
+}
+
+resource "aws_vpc_security_group_egress_rule" "external_database" {
+  for_each = local.external ? local.callers : {}
+
+  security_group_id = each.value
+  description       = "Postgres elsewhere"
+  cidr_ipv4         = var.external_database.cidr
+  ip_protocol       = "tcp"
+  from_port         = var.external_database.port
+  to_port           = var.external_database.port
 }

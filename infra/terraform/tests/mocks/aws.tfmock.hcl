@@ -15,11 +15,12 @@ mock_resource "aws_iam_openid_connect_provider" {
 mock_resource "aws_cloudformation_stack" {
   defaults = {
     outputs = {
-      AppSecretArn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app"
-      AdminKeyArn  = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:admin"
-      KeyArn       = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
-      VaultArn     = "arn:aws:backup:eu-central-1:123456789012:backup-vault:fusewire-test"
-      KeyId        = "11111111-2222-3333-4444-555555555555"
+      AppSecretArn   = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app"
+      AdminKeyArn    = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:admin"
+      KeyArn         = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+      OwnerSecretArn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:own"
+      VaultArn       = "arn:aws:backup:eu-central-1:123456789012:backup-vault:fusewire-test"
+      KeyId          = "11111111-2222-3333-4444-555555555555"
     }
   }
 }
@@ -42,6 +43,15 @@ mock_resource "aws_db_instance" {
     address            = "fusewire-test.abc.eu-central-1.rds.amazonaws.com"
     resource_id        = "db-ABCDEFGHIJKL"
     master_user_secret = [{ secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:owner" }]
+  }
+}
+
+mock_resource "aws_rds_cluster" {
+  defaults = {
+    arn                 = "arn:aws:rds:eu-central-1:123456789012:cluster:fusewire-test"
+    endpoint            = "fusewire-test.cluster-abc.eu-central-1.rds.amazonaws.com"
+    cluster_resource_id = "cluster-ABCDEFGHIJKL"
+    master_user_secret  = [{ secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:owner" }]
   }
 }
 

@@ -53,6 +53,8 @@ class Cloud:
         """The way to the database that Terraform's variables ask for."""
         self.ways = [self.wanted]
         """Those that it has made."""
+        self.kind = "rds"
+        """What Terraform's variable `database` is."""
         self.unhealthy = 0
         """How often a proxy doesn't reach its database at first."""
         self.versions: dict[str, list[int]] = {name: [1] for name in ("complete", "migrate")} if build else {}
@@ -108,7 +110,7 @@ class Cloud:
     @property
     def exceptions(self) -> Any:  # noqa: ANN401 - botocore makes its classes at run time
         return type("Exceptions", (), {"ClientError": ClientError, "DBInstanceNotFoundFault": KeyError,
-                                   "ParameterNotFound": LookupError})  # fmt: skip
+                                   "ParameterNotFound": LookupError, "DBClusterNotFoundFault": KeyError})  # fmt: skip
 
     def get_paginator(self, name: str) -> "Cloud":
         self._asked = name
@@ -119,6 +121,7 @@ class Cloud:
             case "get_parameters_by_path":
                 assert arguments == {"Path": "/fusewire/prod/"}
                 written = TERRAFORM | {
+                    "database_kind": self.kind,
                     "database_connections": ",".join(self.ways),
                     "database_proxy_name": "fusewire-prod" if self.wanted.startswith("proxy") else "none",
                 }
@@ -211,10 +214,18 @@ class Cloud:
         return {"Payload": io.BytesIO(b'{"applied": []}')}
 
     def describe_db_instances(self, DBInstanceIdentifier: str) -> dict[str, Any]:
+        if self.kind == "aurora":
+            raise KeyError(DBInstanceIdentifier)
         return {"DBInstances": [{"DeletionProtection": self.protected}]}
 
     def describe_db_snapshots(self, DBInstanceIdentifier: str, SnapshotType: str) -> dict[str, Any]:
         return {"DBSnapshots": [{"DBSnapshotIdentifier": "fusewire-prod-final-1"}]}
+
+    def describe_db_cluster_snapshots(self, DBClusterIdentifier: str, SnapshotType: str) -> dict[str, Any]:
+        return {"DBClusterSnapshots": []}
+
+    def describe_db_clusters(self, DBClusterIdentifier: str) -> dict[str, Any]:
+        return {"DBClusters": [{"DeletionProtection": self.protected}]}
 
     def describe_db_instance_automated_backups(self, DBInstanceIdentifier: str) -> dict[str, Any]:
         return {"DBInstanceAutomatedBackups": [{"DBInstanceIdentifier": "fusewire-prod"}]}

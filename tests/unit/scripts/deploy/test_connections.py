@@ -1,5 +1,6 @@
 """A change of the way to the database: at no time is a function called that has none."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,3 +122,67 @@ def test_a_versions_settings_say_how_it_connects(url: str, iam: str, expected: s
 def test_now_is_passed_to_terraform_and_only_where_it_is_asked_for() -> None:
     assert "-var=apply_immediately=true" in replace(HERE, now=True).terraform_variables()
     assert not [each for each in HERE.terraform_variables() if "apply_immediately" in each]
+
+
+# --- a database elsewhere ----------------------------------------------------------------------------------------
+
+
+def settings(tmp_path: Path, text: str) -> None:
+    (tmp_path / "infra/prod.env").write_text(text)
+
+
+def test_a_database_elsewhere_is_named_by_database_url(tmp_path: Path) -> None:
+    settings(tmp_path, "DATABASE_URL=postgresql://ledger.example.com:5432/fusewire\nDatabaseCa=public\n")
+    cloud = Cloud(None)
+    cloud.kind = "external"
+    deploy(cloud)
+    assert cloud.parameters["DatabaseUrl"] == "postgresql://ledger.example.com:5432/fusewire"
+    assert (cloud.parameters["DatabaseCa"], cloud.parameters["DatabaseTls"]) == ("public", "verify-full")
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:secret@ledger.example.com/fusewire", "postgresql://ledger.example.com/f?sslmode=disable"]
+)
+def test_a_url_with_a_login_or_options_is_refused_and_not_repeated(url: str, tmp_path: Path) -> None:
+    settings(tmp_path, f"DATABASE_URL={url}\n")
+    cloud = Cloud(None)
+    with pytest.raises(DeployError, match="without user, password and options") as caught:
+        deploy(cloud)
+    assert url not in str(caught.value) and cloud.steps == []
+
+
+@pytest.mark.parametrize(("kind", "text"), [("external", ""), ("rds", "DATABASE_URL=postgresql://h/fusewire\n")])
+def test_there_is_one_database(kind: str, text: str, tmp_path: Path) -> None:
+    settings(tmp_path, text)
+    cloud = Cloud(None)
+    cloud.kind = kind
+    with pytest.raises(DeployError, match="DATABASE_URL"):
+        deploy(cloud)
+    assert not [step for step in cloud.steps if step.startswith("sam deploy")]
+
+
+def test_an_authority_of_its_own_is_packed_into_the_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = tmp_path / "built"
+    (built / "CoreLayer/certs").mkdir(parents=True)
+    monkeypatch.setattr(steps, "_BUILT", built)
+    settings(tmp_path, "DATABASE_URL=postgresql://10.9.0.3:5432/fusewire\nDatabaseCa=own\nDatabaseTls=verify-ca\n")
+    cloud = Cloud(None)
+    cloud.kind = "external"
+    with pytest.raises(DeployError, match=r"prod\.pem, and there is no such file"):
+        deploy(cloud)
+    (tmp_path / "infra/prod.pem").write_text("a certificate")
+    deploy(cloud)
+    assert (built / "CoreLayer/certs/own.pem").read_text() == "a certificate"
+
+
+def test_terraform_is_told_which_database_there_is() -> None:
+    """It refuses another kind: it would delete the one that there is, and the ledger with it."""
+    cloud, commands = moving("direct-password", "direct-password"), []
+
+    def run(command: Sequence[str]) -> None:
+        commands.append(list(command))
+        cloud.run(command)
+
+    steps.deploy(run, HERE, cloud, lambda question: False)
+    [apply] = [each for each in commands if "apply" in each]
+    assert "-var=database_now=rds" in apply

@@ -47,7 +47,7 @@ def _let_in(url: str, user: str, password: str, *, by_token: bool) -> None:
             sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(user), sql.Literal(encrypted))
         )
         # RDS asks a member of this role for a token and nobody else, whatever password it has. So tokens are for a role
-        # of their own: versions of the functions that come with the password aren't cut off by those that come with one.
+        # of their own: versions of the functions that come with the password aren't cut off.
         if by_token:
             _let_in_by_token(connection, user)
         elif connection.execute("SELECT FROM pg_roles WHERE rolname = 'rds_iam'").rowcount:
