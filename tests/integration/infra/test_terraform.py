@@ -91,8 +91,8 @@ def test_the_plans_of_both_databases_make_every_resource_and_keep_the_password_o
         )
         made = {change["type"] for plan in (planned, aurora) for change in plan["resource_changes"]}
         assert made >= set(_declared_types(PROJECT / "infra/terraform/modules/aws"))
-        [first] = [each["change"]["after"] for each in aurora["resource_changes"] if each["address"].endswith("cluster.this[0]")
-                   and each["type"] == "aws_rds_cluster"]  # fmt: skip
+        clusters = [each for each in aurora["resource_changes"] if each["type"] == "aws_rds_cluster"]
+        [first] = [each["change"]["after"] for each in clusters if each["address"].endswith("cluster.this[0]")]
         assert first.get("master_password_wo") is None and first.get("master_password") is None
 
 
