@@ -12,3 +12,8 @@ instance_class = "db.t4g.micro"
 # backup_vault_days = 365
 # second_region     = "eu-west-1"
 # backup_lock       = "governance"
+
+# The way out at a tenth of the price: one machine that is yours to patch; or by IPv6 alone, where the vendors have it.
+# nat_gateways = 0
+# nat_instance = "t4g.nano"
+# ipv6_egress  = true

@@ -21,6 +21,8 @@ module "aws" {
 
   vpc_cidr            = var.vpc_cidr
   nat_gateways        = var.nat_gateways
+  nat_instance        = var.nat_instance
+  ipv6_egress         = var.ipv6_egress
   interface_endpoints = var.interface_endpoints
   model_servers       = var.model_servers
 

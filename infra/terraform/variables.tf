@@ -28,6 +28,18 @@ variable "nat_gateways" {
   default     = null
 }
 
+variable "nat_instance" {
+  description = "The class of a machine that takes a NAT gateway's place at a tenth of its price, such as t4g.nano; null for none. One machine in one zone, which is yours to patch."
+  type        = string
+  default     = null
+}
+
+variable "ipv6_egress" {
+  description = "Whether the functions go out by IPv6, which is free and reaches only those who have it. Without a NAT gateway, that is all they reach."
+  type        = bool
+  default     = null
+}
+
 variable "interface_endpoints" {
   description = "AWS services reached inside the VPC. Each costs two network interfaces by the hour; with a NAT gateway none is needed."
   type        = set(string)

@@ -123,6 +123,7 @@ run "recommended" {
       database_user             = "fusewire_app"
       database_iam_auth         = "false"
       database_app_iam          = "false"
+      ipv6_egress               = "off"
       database_kind             = "rds"
       database_connect_seconds  = "3"
       database_connections      = "proxy-password"
@@ -612,6 +613,75 @@ run "elsewhere" {
   }
 }
 
+# Ways out without a NAT gateway.
+
+run "nat_instance" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    nat_gateways = 0
+    nat_instance = "t4g.nano"
+  }
+
+  assert {
+    condition     = length(aws_nat_gateway.this) == 0 && length(aws_instance.nat) == 1 && !aws_instance.nat[0].source_dest_check && one(aws_instance.nat[0].metadata_options).http_tokens == "required" && one(aws_instance.nat[0].root_block_device).encrypted
+    error_message = "One machine forwards what isn't for it."
+  }
+
+  assert {
+    condition     = alltrue([for route in aws_route.nat_instance : route.destination_cidr_block == "0.0.0.0/0" && route.network_interface_id == aws_instance.nat[0].primary_network_interface_id]) && length(aws_route.nat_instance) == 2 && length(aws_route.private) == 0
+    error_message = "Both zones leave through it."
+  }
+
+  assert {
+    condition     = keys(aws_vpc_security_group_ingress_rule.nat) == ["lambda", "migrate"] && alltrue([for rule in values(aws_vpc_security_group_ingress_rule.nat) : rule.from_port == 443 && rule.to_port == 443 && rule.cidr_ipv4 == null]) && keys(aws_vpc_security_group_egress_rule.https) == ["lambda", "migrate"]
+    error_message = "It hears the functions, on 443 alone."
+  }
+
+  assert {
+    condition     = length(output.nat_addresses) == 1 && length(aws_subnet.public) == 1
+    error_message = "It has an address that stays."
+  }
+}
+
+run "ipv6" {
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    nat_gateways = 0
+    ipv6_egress  = true
+  }
+
+  assert {
+    condition     = [for subnet in aws_subnet.private : subnet.ipv6_cidr_block] == ["2600:1f14:abc:de00::/64", "2600:1f14:abc:de01::/64"] && aws_vpc.this.assign_generated_ipv6_cidr_block
+    error_message = "The functions' subnets have IPv6 beside IPv4."
+  }
+
+  assert {
+    condition     = length(aws_route.ipv6) == 2 && alltrue([for route in aws_route.ipv6 : route.destination_ipv6_cidr_block == "::/0" && route.egress_only_gateway_id == aws_egress_only_internet_gateway.this[0].id]) && length(aws_internet_gateway.this) == 0 && length(aws_subnet.public) == 0
+    error_message = "They go out by IPv6 alone, and nothing comes in."
+  }
+
+  assert {
+    condition     = keys(aws_vpc_security_group_egress_rule.https_ipv6) == ["lambda", "migrate"] && length(aws_vpc_security_group_egress_rule.https) == 0 && output.parameters.ipv6_egress == "alone"
+    error_message = "The template is told of it."
+  }
+}
+
 # Copies of the backups: none by default, in a vault, locked, and in a second region.
 
 run "vault" {
@@ -756,8 +826,8 @@ run "wrong" {
     stage                       = "Prod_1"
     region                      = "frankfurt"
     vpc_cidr                    = "10.42.0.0/24"
-    nat_gateways                = 3
     model_servers               = [{ cidr = "10.0.0.0/8", port = 0 }]
+    nat_instance                = "t3.nano"
     postgres_version            = "16"
     instance_class              = "t4g.micro"
     allocated_storage_gb        = 10
@@ -771,7 +841,7 @@ run "wrong" {
   }
 
   expect_failures = [
-    var.stage, var.region, var.vpc_cidr, var.nat_gateways, var.model_servers, var.postgres_version,
+    var.stage, var.region, var.vpc_cidr, var.nat_instance, var.model_servers, var.postgres_version,
     var.instance_class, var.allocated_storage_gb, var.backup_retention_days, var.database_log_retention_days,
     var.app_password_rotation_days, var.kept_connections, var.backup_vault_days,
     var.github_repository, var.github_provider_arn,
@@ -943,6 +1013,25 @@ run "no_way_to_the_secrets" {
   variables {
     nat_gateways        = 0
     interface_endpoints = ["bedrock-runtime"]
+  }
+
+  expect_failures = [var.nat_gateways]
+}
+
+run "two_ways_out" {
+  command = plan
+
+  module {
+    source = "./modules/aws"
+  }
+
+  providers = {
+    aws        = aws
+    aws.second = aws.second
+  }
+
+  variables {
+    nat_instance = "t4g.nano"
   }
 
   expect_failures = [var.nat_gateways]

@@ -16,7 +16,7 @@ from typing import Any, Final
 PROJECT: Final = Path(__file__).resolve().parents[3]
 _MIRROR: Final = PROJECT.parent / "shared/bin/terraform-mirror"
 """Prints a CLI configuration where machines can't reach the registry."""
-_SECONDS: Final = 300
+_SECONDS: Final = 600
 _FOREIGN: Final = ("AWS_", "TF_VAR_", "TF_CLI_ARGS", "TF_DATA_DIR", "TF_LOG", "TF_WORKSPACE")
 _NO_PROVIDER: Final = ("Failed to query available provider packages", "Failed to install provider")
 _TOO_OLD: Final = "Unsupported Terraform Core version"

@@ -24,6 +24,7 @@ locals {
     migrate_security_group_id = aws_security_group.migrate.id
     database_host             = local.proxy != null ? local.proxy.endpoint : local.database_address
     database_owner_host       = local.database_address
+    ipv6_egress               = !var.ipv6_egress ? "off" : local.public_subnets > 0 ? "beside" : "alone"
     database_kind             = var.database
     database_connect_seconds  = tostring(local.connect_seconds)
     database_port             = tostring(local.port)
@@ -57,7 +58,7 @@ resource "aws_ssm_parameter" "private_subnet_ids" {
   value = local.private_subnet_ids
 
   # The template's stack must not come before the way out, nor before the database answers.
-  depends_on = [aws_route.private, aws_db_proxy_target.this]
+  depends_on = [aws_route.private, aws_route.nat_instance, aws_route.ipv6, aws_db_proxy_target.this]
 }
 
 output "parameters" {
@@ -72,7 +73,7 @@ output "final_snapshot_identifier" {
 
 output "nat_addresses" {
   description = "The public addresses that the vendors see, for their allow-lists."
-  value       = aws_eip.nat[*].public_ip
+  value       = concat(aws_eip.nat[*].public_ip, aws_eip.nat_instance[*].public_ip)
 }
 
 output "identities" {

@@ -153,7 +153,7 @@ resource "aws_vpc_security_group_ingress_rule" "database" {
 # --- Out -------------------------------------------------------------------------------------------------------------
 
 resource "aws_vpc_security_group_egress_rule" "https" {
-  for_each = var.nat_gateways > 0 ? local.callers : {}
+  for_each = local.public_subnets > 0 ? local.callers : {}
 
   security_group_id = each.value
   description       = "The vendors and AWS"

@@ -58,9 +58,32 @@ variable "nat_gateways" {
   }
 
   validation {
-    condition     = var.nat_gateways > 0 || contains(var.interface_endpoints, "secretsmanager")
-    error_message = "nat_gateways = 0 needs \"secretsmanager\" among interface_endpoints: the functions read their secrets through it."
+    condition     = var.nat_gateways > 0 || var.nat_instance != null || var.ipv6_egress || contains(var.interface_endpoints, "secretsmanager")
+    error_message = "nat_gateways = 0 needs nat_instance, ipv6_egress, or \"secretsmanager\" among interface_endpoints: the functions read their secrets through it."
   }
+
+  validation {
+    condition     = var.nat_gateways == 0 || var.nat_instance == null
+    error_message = "nat_instance is in place of a gateway: it needs nat_gateways = 0."
+  }
+}
+
+variable "nat_instance" {
+  description = "The class of a machine that takes a NAT gateway's place at a tenth of its price, such as t4g.nano; null for none. One machine in one zone, which is yours to patch."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.nat_instance == null ? true : can(regex("^[a-z]+[0-9]+g[a-z]*\\.[a-z0-9]+$", var.nat_instance))
+    error_message = "nat_instance is a class with an Arm processor, such as t4g.nano."
+  }
+}
+
+variable "ipv6_egress" {
+  description = "Whether the functions go out by IPv6, which is free and reaches only those who have it. Without a NAT gateway, that is all they reach."
+  type        = bool
+  default     = false
+  nullable    = false
 }
 
 variable "interface_endpoints" {

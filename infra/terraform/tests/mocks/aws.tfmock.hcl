@@ -2,7 +2,8 @@
 
 mock_resource "aws_vpc" {
   defaults = {
-    arn = "arn:aws:ec2:eu-central-1:123456789012:vpc/vpc-0123456789abcdef0"
+    arn             = "arn:aws:ec2:eu-central-1:123456789012:vpc/vpc-0123456789abcdef0"
+    ipv6_cidr_block = "2600:1f14:abc:de00::/56"
   }
 }
 
