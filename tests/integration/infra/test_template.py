@@ -236,7 +236,8 @@ def test_every_function_is_published_and_what_callers_wait_for_has_a_snapshot(te
     assert {each["Name"] for each in aliases.values()} == {"live"}
     for name, function in functions.items():
         assert ("SnapStart" in function) is (name in _SNAPSHOTS), name
-        assert function.get("SnapStart", {"ApplyOn": "PublishedVersions"}) == {"ApplyOn": "PublishedVersions"}
+        switched = {"ApplyOn": {"Fn::If": ["TakesSnapshots", "PublishedVersions", "None"]}}
+        assert function.get("SnapStart", switched) == switched
         assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
         assert function["Timeout"] <= 900
         # What SnapStart excludes.

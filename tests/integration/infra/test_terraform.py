@@ -87,6 +87,9 @@ def test_the_plans_of_both_databases_make_every_resource_and_keep_the_password_o
                 "database": "aurora",
                 "second_region": "eu-west-1",
                 "aurora_global": "true",
+                "nat_gateways": "0",
+                "nat_instance": "t4g.nano",
+                "ipv6_egress": "true",
             }
         )
         made = {change["type"] for plan in (planned, aurora) for change in plan["resource_changes"]}

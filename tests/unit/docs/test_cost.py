@@ -22,7 +22,7 @@ _FREE_IN_TERRAFORM: Final = {
     "aws_rds_cluster_parameter_group", "aws_rds_global_cluster",
     "aws_db_parameter_group", "aws_db_proxy_default_target_group", "aws_db_proxy_target", "aws_db_subnet_group",
     "aws_default_security_group", "aws_iam_openid_connect_provider", "aws_iam_role", "aws_iam_role_policy",
-    "aws_iam_role_policy_attachment", "aws_internet_gateway", "aws_kms_alias",
+    "aws_iam_role_policy_attachment", "aws_internet_gateway", "aws_kms_alias", "aws_launch_template",
     "aws_route", "aws_route_table", "aws_route_table_association", "aws_security_group", "aws_ssm_parameter",
     "aws_subnet", "aws_vpc", "aws_vpc_security_group_egress_rule", "aws_vpc_security_group_ingress_rule",
     "terraform_data",

@@ -4,10 +4,12 @@
 # One machine in one zone: while it is replaced or its zone is away, no vendor can be reached, and calls fail over to
 # nobody. Its image is the newest when it is made; `terraform apply -replace` on it is the way to patch it.
 
-data "aws_ssm_parameter" "nat_image" {
+# EC2 looks the newest image up by itself, so that no plan has to.
+resource "aws_launch_template" "nat" {
   count = var.nat_instance == null ? 0 : 1
 
-  name = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"
+  name     = "${local.name}-nat"
+  image_id = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"
 }
 
 resource "aws_security_group" "nat" {
@@ -49,17 +51,20 @@ resource "aws_vpc_security_group_egress_rule" "nat" {
 resource "aws_instance" "nat" {
   count = var.nat_instance == null ? 0 : 1
 
-  ami                    = data.aws_ssm_parameter.nat_image[0].value
   instance_type          = var.nat_instance
   subnet_id              = aws_subnet.public[0].id
   vpc_security_group_ids = [aws_security_group.nat[0].id]
   source_dest_check      = false
 
-  # Nobody signs in, so there is no key and no agent. The packages come from S3 by 443.
+  launch_template {
+    id = aws_launch_template.nat[0].id
+  }
+
+  # Nobody signs in, so there is no key and no agent. The package comes by 443 as soon as the address below is there.
   user_data = <<-END
     #!/bin/bash
     set -eu
-    dnf install -y nftables
+    until dnf install -y nftables; do sleep 5; done
     echo net.ipv4.ip_forward=1 > /etc/sysctl.d/90-nat.conf
     sysctl --system
     cat > /etc/sysconfig/nftables.conf <<'RULES'
@@ -100,7 +105,7 @@ resource "aws_instance" "nat" {
   depends_on = [aws_route.public, aws_vpc_security_group_egress_rule.nat]
 }
 
-# Its address stays when it is replaced: vendors' allow-lists know it. It must have one while it starts.
+# Its address stays when it is replaced: vendors' allow-lists know it.
 resource "aws_eip" "nat_instance" {
   count = var.nat_instance == null ? 0 : 1
 
