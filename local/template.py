@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from fusewire.http.routes import OTHER_PATHS
+from fusewire.http.paths import OTHER_PATHS
 from local.cloudformation import Ref, load
 
 _LAYER_ROOT: Final = "/opt/"

@@ -64,7 +64,7 @@ CLIENTS: Final = (
         (*_ANTHROPIC, 'model="sota"'),
     ),
     Client(
-        "Anthropic's SDK for TypeScript", "@anthropic-ai/sdk", "npm", "Messages", "test_anthropic.py",
+        "Anthropic's SDK for TypeScript", "@anthropic-ai/sdk", "npm", "Messages", "test_javascript.py",
         (*_ANTHROPIC, 'model: "sota"'),
     ),
     Client(

@@ -1,6 +1,5 @@
-"""Anthropic's SDKs and their runners of tools: in Python in the tests' own process, in TypeScript once installed."""
+"""Anthropic's SDK in Python and its runner of tools, in the tests' own process."""
 
-import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +7,7 @@ from typing import Any, Literal
 import anthropic
 import pytest
 
-from tests.support.clients import ANSWER, DEAR, RIGHT, TASK, needs_clients, refused, run_node, script_the_fix
+from tests.support.clients import ANSWER, DEAR, RIGHT, TASK, refused, script_the_fix
 from tests.support.formats import Setting
 
 
@@ -94,29 +93,3 @@ def test_what_the_gateway_itself_refuses_has_anthropics_body(setting: Setting, s
     assert caught.value.status_code == status
     body: Any = caught.value.body
     assert (body["type"], body["error"]["type"]) == ("error", "invalid_request_error")
-
-
-def test_the_typescript_sdks_tool_runner_edits_a_file(setting: Setting, folder: Path) -> None:
-    needs_clients()
-    first = len(setting.upstream.billed)
-    script_the_fix(setting)
-    result = run_node("anthropic_tools.mjs", "openai/m", TASK, folder=folder, setting=setting, **_variables(setting))
-    assert result.get("text") == ANSWER, result
-    assert (folder / "calc.py").read_text() == RIGHT
-    assert {"content_block_start", "content_block_delta", "message_delta", "message_stop"} <= {*result["events"]}
-    assert [tuple(used[:2]) for used in result["usage"]] == setting.upstream.billed[first:]
-    assert result["counted"] > len(TASK)
-    assert json.dumps(result)
-
-
-def test_a_used_up_budget_ends_the_typescript_sdk_at_once(setting: Setting, folder: Path) -> None:
-    needs_clients()
-    before = refused(setting)
-    result = run_node("anthropic_tools.mjs", DEAR, TASK, folder=folder, setting=setting, **_variables(setting))
-    assert result["status"] == 402, result
-    assert "The month's budget can't take this call" in result["error"]
-    assert refused(setting) == before + 1
-
-
-def _variables(setting: Setting) -> dict[str, str]:
-    return {"ANTHROPIC_BASE_URL": base(setting), "ANTHROPIC_API_KEY": "none"}

@@ -12,15 +12,11 @@ from tests.support.claude_code import CLAUDE, DEAR_CLAUDE, Claude, at_a_terminal
 from tests.support.clients import RIGHT, TASK, needs_clients, refused
 from tests.support.formats import calls
 
-
-@pytest.fixture(scope="module", autouse=True)
-def installed() -> None:
-    needs_clients()
+needs_clients()
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory, postgres: str, template: str) -> Iterator[Claude]:
-    needs_clients()
     with claude_gateway(tmp_path_factory.mktemp("claude"), postgres, template) as claude:
         yield claude
 

@@ -1,11 +1,21 @@
-"""OpenAI's SDK in TypeScript and Vercel's AI SDK, over both of OpenAI's APIs."""
+"""OpenAI's SDK in TypeScript, Vercel's AI SDK over both of OpenAI's APIs, and Anthropic's SDK with its tool runner."""
 
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from tests.support.clients import ANSWER, DEAR, RIGHT, TASK, needs_clients, refused, run_node, script_the_fix
+from tests.support.clients import (
+    ANSWER,
+    DEAR,
+    RIGHT,
+    TASK,
+    clients_gateway,
+    needs_clients,
+    refused,
+    run_node,
+    script_the_fix,
+)
 from tests.support.formats import Setting
 
 needs_clients()
@@ -57,6 +67,40 @@ def test_vercels_sdk_is_told_the_cure_for_references(setting: Setting, folder: P
     assert len(setting.upstream.requests) == 1
 
 
+def test_vercels_sdk_goes_on_from_kept_answers_by_its_default(
+    tmp_path: Path, postgres: str, template: str, folder: Path
+) -> None:
+    kept = {"AI_RESPONSES_RETENTION_HOURS": "1", "AI_RESPONSES_KEY": "kept-for-the-second-turn"}
+    with clients_gateway(tmp_path / "kept", postgres, template, **kept) as setting:
+        script_the_fix(setting)
+        result = run_node("ai_sdk.mjs", "openai/m", TASK, "responses", "default", folder=folder, setting=setting)
+        assert (result.get("second"), result.get("object")) == (ANSWER, {"city": "Paris"}), result
+        *turns, _ = setting.upstream.requests
+        assert [message["role"] for message in turns[-1]["messages"]] == [
+            "user", "assistant", "tool", "assistant", "tool", "assistant", "user",
+        ]  # fmt: skip
+        setting.settle()
+
+
+def test_anthropics_sdks_tool_runner_edits_a_file(setting: Setting, folder: Path) -> None:
+    first = len(setting.upstream.billed)
+    script_the_fix(setting)
+    result = run_node("anthropic_tools.mjs", "openai/m", TASK, folder=folder, setting=setting, **_of_anthropic(setting))
+    assert result.get("text") == ANSWER, result
+    assert (folder / "calc.py").read_text() == RIGHT
+    assert {"content_block_start", "content_block_delta", "message_delta", "message_stop"} <= {*result["events"]}
+    assert [tuple(used[:2]) for used in result["usage"]] == setting.upstream.billed[first:]
+    assert result["counted"] > len(TASK)
+
+
+def test_a_used_up_budget_ends_anthropics_sdk_at_once(setting: Setting, folder: Path) -> None:
+    before = refused(setting)
+    result = run_node("anthropic_tools.mjs", DEAR, TASK, folder=folder, setting=setting, **_of_anthropic(setting))
+    assert result["status"] == 402, result
+    assert "The month's budget can't take this call" in result["error"]
+    assert refused(setting) == before + 1
+
+
 @pytest.mark.parametrize(("program", "api"), PROGRAMS)
 def test_a_used_up_budget_ends_it_at_once(setting: Setting, folder: Path, program: str, api: str) -> None:
     before = refused(setting)
@@ -65,3 +109,7 @@ def test_a_used_up_budget_ends_it_at_once(setting: Setting, folder: Path, progra
     assert "The month's budget can't take this call" in result["error"]
     assert refused(setting) == before + 1
     assert not setting.upstream.requests
+
+
+def _of_anthropic(setting: Setting) -> dict[str, str]:
+    return {"ANTHROPIC_BASE_URL": setting.gateway.base.removesuffix("/v1"), "ANTHROPIC_API_KEY": "none"}

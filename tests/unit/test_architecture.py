@@ -72,6 +72,7 @@ FORBIDDEN = {
     "fusewire.core": ("fusewire.ai", "fusewire.http", "fusewire.services"),
     "fusewire.http.route": ("fusewire",),
     "fusewire.http.routes": ("fusewire.ai", "fusewire.budget", "fusewire.config", "fusewire.errors", "fusewire.store"),
+    "fusewire.http.paths": ("fusewire.ai", "fusewire.budget", "fusewire.config", "fusewire.errors", "fusewire.store"),
     "fusewire.http.headers": ("fusewire.http",),
     "fusewire.http.schema": ("fusewire.http",),
     "fusewire.http.admin": tuple(

@@ -57,6 +57,16 @@ def services(row: Row, second: Row, wire: Wire, upstream: Upstream, core: CoreFa
     )
 
 
+def rows(*names: str) -> list[Row]:
+    """Those of these names."""
+    return [each for each in ROWS if each.name in names]
+
+
+def cells(of_rows: list[Row], names: list[str]) -> list[Any]:
+    """Each of these names of a model at each row."""
+    return [pytest.param(row, name, id=f"{row.name}-{name!a}") for row in of_rows for name in names]
+
+
 def broken(*arguments: object, **options: object) -> NoReturn:
     raise ValueError("sentinel-prompt")
 
@@ -72,12 +82,16 @@ def break_before_sending(monkeypatch: pytest.MonkeyPatch, row: Row) -> None:
 # --- names ---
 
 
-@pytest.mark.parametrize("name", [*EVERYWHERE, *IN_ADDRESSES])
+# Elsewhere a name of an address travels in the body, and the vendor says that it knows no such model.
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [*cells(ROWS, EVERYWHERE), *cells(rows("azure-dated", "aws"), IN_ADDRESSES)],
+    indirect=["row"],
+    scope="module",
+)
 def test_a_name_that_cannot_be_one_is_a_404_by_name_before_anything_is_reserved(
     row: Row, services: Services, wire: Wire, books: Books, name: str
 ) -> None:
-    if name in IN_ADDRESSES and row.name not in ("azure-dated", "aws"):
-        pytest.skip("it travels in the body there, and the vendor says that it knows no such model")
     with pytest.raises(ModelNotFoundError) as caught:
         services.router.complete(chat(model=f"{row.provider}/{name}", max_tokens=CAP), caller())
     assert (caught.value.status, caught.value.param) == (404, "model")
@@ -85,21 +99,22 @@ def test_a_name_that_cannot_be_one_is_a_404_by_name_before_anything_is_reserved(
     assert (wire.requests, books.entries()) == ([], [])
 
 
-@pytest.mark.parametrize("name", [".", "..", "google/..", "publishers/x", "a:predict"])
-def test_an_embedding_models_name_that_stands_in_vertexs_address(row: Row, services: Services, name: str) -> None:
-    if row.provider != "gcp":
-        pytest.skip("no other provider's stands there")
+@pytest.mark.parametrize(
+    ("row", "name"),
+    cells(rows("gcp"), [".", "..", "google/..", "publishers/x", "a:predict"]),
+    indirect=["row"],
+    scope="module",
+)
+def test_an_embedding_models_name_that_stands_in_vertexs_address(services: Services, name: str) -> None:
     with pytest.raises(ModelNotFoundError, match="can have no model of the name"):
         services.router.embed(embedding(model=f"gcp/{name}"), caller())
 
 
-@pytest.mark.parametrize("name", ["..", "."])
+@pytest.mark.parametrize(("row", "name"), cells(rows("azure-dated"), ["..", "."]), indirect=["row"], scope="module")
 def test_a_name_that_the_sdk_refuses_to_put_into_an_address_was_not_sent(
-    row: Row, provider: AIProvider, wire: Wire, name: str
+    provider: AIProvider, wire: Wire, name: str
 ) -> None:
-    """Should such a name come in some other way: from a setting."""
-    if row.name != "azure-dated":
-        pytest.skip("only the dated API has it in the address, by OpenAI's SDK")
+    """Should such a name come in some other way: from a setting. OpenAI's SDK puts it there for the dated API alone."""
     for streamed in (False, True):
         with pytest.raises(ProviderFailure) as caught:
             if streamed:

@@ -161,7 +161,8 @@ def test_a_call_in_flight_is_finished(
     tmp_path: Path, database_url: str, upstream: Upstream, number: signal.Signals
 ) -> None:
     upstream.going_on.clear()
-    with in_front_of(upstream, tmp_path, database_url) as gateway:
+    # Of a shell that runs the tests under nohup, the gateway would have inherited that it is ignored.
+    with _handled(signal.SIGHUP, signal.SIG_DFL), in_front_of(upstream, tmp_path, database_url) as gateway:
         body = {"model": "sota", "messages": [{"role": "user", "content": "x"}]}
         with httpx.Client(base_url=gateway.base, timeout=PATIENCE_SECONDS, trust_env=False) as client:
             request = client.build_request("POST", "/chat/completions", json=body)
@@ -177,6 +178,16 @@ def test_a_call_in_flight_is_finished(
         assert [pid for pid in started if alive(pid)] == []
         assert gateway.progress.endswith("Stopping: calls in flight get ten seconds.\nStopped.\n")
         assert len(upstream.billed) == 1
+
+
+@contextmanager
+def _handled(number: signal.Signals, how: signal.Handlers) -> Iterator[None]:
+    """This is how the tests' process, and what it starts, take this signal."""
+    before = signal.signal(number, how)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 @contextmanager
@@ -201,15 +212,11 @@ def test_proxies_of_the_environment_are_not_for_this_machine(
 
 
 def test_nohup_keeps_it_running(tmp_path: Path, database_url: str, upstream: Upstream) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
-    try:
-        with in_front_of(upstream, tmp_path, database_url) as gateway:
-            gateway.process.send_signal(signal.SIGHUP)
-            assert httpx.get(f"{gateway.base}/health", timeout=PATIENCE_SECONDS, trust_env=False).status_code == 200
-            assert gateway.process.poll() is None
-            assert gateway.stop(signal.SIGTERM) == 0
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with _handled(signal.SIGHUP, signal.SIG_IGN), in_front_of(upstream, tmp_path, database_url) as gateway:
+        gateway.process.send_signal(signal.SIGHUP)
+        assert httpx.get(f"{gateway.base}/health", timeout=PATIENCE_SECONDS, trust_env=False).status_code == 200
+        assert gateway.process.poll() is None
+        assert gateway.stop(signal.SIGTERM) == 0
 
 
 @pytest.mark.parametrize("seen", ["fusewire ", "  Ledger", "  Model"])

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from fusewire.http.routes import OTHER_PATHS, ROUTES
+from fusewire.http.paths import OTHER_PATHS
+from fusewire.http.routes import ROUTES
 from local.schedule import next_time
 from local.template import Template, read_template
 from tests.support.routes import handled_by

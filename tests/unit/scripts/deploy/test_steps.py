@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
-from fusewire.http.routes import OTHER_PATHS
+from fusewire.http.paths import OTHER_PATHS
 from local.cloudformation import load
 from scripts.deploy import steps, target
 from scripts.deploy.steps import buffered, hash_of

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Final, Literal, NotRequired, TypedDict
 from uuid import UUID
 
-from fusewire import logs, metrics
+from fusewire import metrics
 from fusewire.budget.breaker import Budget, announce
 from fusewire.budget.keys import AuditContext, AuditContextArgument
 from fusewire.budget.wire import Amount, BudgetRow, Seen, SettingsArgument, WindowRow, sql_settings
@@ -102,15 +102,7 @@ class Adjustments:
         made, budget = result["adjustment"], Budget.read(result["budget"], self._limit)
         if budget.window.closed_at is None:
             metrics.budget(lambda: budget.usage_ratio, budget.window.reserved)
-        logs.event(
-            "audit",
-            action="budget.adjusted",
-            actor=audit_context.actor,
-            source_ip=audit_context.source_ip,
-            reason=reason,
-            window_id=made["window_id"],
-            cost_usd=amount,
-        )
+        audit_context.log("budget.adjusted", reason=reason, window_id=made["window_id"], cost_usd=amount)
         return Adjusted(made, budget)
 
     def list(self, *, before: UUID | None, limit: int, window_id: int | None = None) -> list[AdjustmentRow]:

@@ -52,6 +52,10 @@ class AuditContext:
     def argument(self) -> AuditContextArgument:
         return {"actor": self.actor, "source_ip": self.source_ip, "request_id": self.request_id}
 
+    def log(self, action: str, **fields: object) -> None:
+        """Log a change that stands in the audit now: the `audit` line."""
+        logs.event("audit", logging.INFO, action=action, actor=self.actor, source_ip=self.source_ip, **fields)
+
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatedKey:
@@ -327,7 +331,7 @@ class Keys:
             "reason": why,
         }
         if self._database.call(_REFUSED, argument):
-            _log_change("admin.refused", audit_context, key_id, path=path, reason=why)
+            audit_context.log("admin.refused", key_id=key_id, path=path, reason=why)
 
     def check_rate(self, key_id: str) -> None:
         """:raises RateLimitedError: when the key's requests of this minute are used up"""
@@ -360,7 +364,7 @@ class Keys:
         if row.get("refused"):
             raise InvalidRequestError("This key is revoked, for good: make another with POST /api/v1/admin/keys.")
         if (written := row["written"]) is not None:
-            _log_change(action, audit_context, argument["id"], before=written["before"], after=written["after"])
+            audit_context.log(action, key_id=argument["id"], before=written["before"], after=written["after"])
         return Key.read(row)
 
 
@@ -390,13 +394,3 @@ def _kept(secret: str) -> SecretArgument:
 
 def _names(names: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if names is None else tuple(names)
-
-
-def _log_change(action: str, audit_context: AuditContext, key_id: str | None, **fields: object) -> None:
-    entry: dict[str, object] = {
-        "action": action,
-        "actor": audit_context.actor,
-        "key_id": key_id,
-        "source_ip": audit_context.source_ip,
-    }
-    logs.event("audit", logging.INFO, **entry, **fields)

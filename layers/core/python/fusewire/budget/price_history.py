@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Final, Literal, NotRequired, TypedDict
 from uuid import UUID
 
-from fusewire import logs
 from fusewire.budget.breaker import announce
 from fusewire.budget.keys import AuditContext, AuditContextArgument
 from fusewire.budget.price_table import PriceTable
@@ -176,14 +175,5 @@ class PriceHistory:
         if refused := row.get("refused"):
             raise InvalidRequestError(_REFUSED[refused], param="effective_from" if refused == "past" else "id")
         if (written := row["written"]) is not None:
-            logs.event(
-                "audit",
-                action=action,
-                actor=audit_context.actor,
-                source_ip=audit_context.source_ip,
-                provider=row["provider"],
-                model=row["model"],
-                before=written["before"],
-                after=written["after"],
-            )
+            audit_context.log(action, provider=row["provider"], model=row["model"], **written)
         return row

@@ -2,7 +2,6 @@
 
 from typing import Final, NotRequired, TypedDict
 
-from fusewire import logs
 from fusewire.budget.breaker import announce
 from fusewire.budget.keys import AuditContext, AuditContextArgument
 from fusewire.budget.wire import Seen, SettingsArgument, sql_settings
@@ -90,14 +89,5 @@ class RaisedAllowances:
             )
         announce(row)
         if (written := row["written"]) is not None:
-            logs.event(
-                "audit",
-                action="allowance.removed",
-                actor=audit_context.actor,
-                source_ip=audit_context.source_ip,
-                provider=row["provider"],
-                model=row["model"],
-                before=written["before"],
-                after=written["after"],
-            )
+            audit_context.log("allowance.removed", provider=row["provider"], model=row["model"], **written)
         return row

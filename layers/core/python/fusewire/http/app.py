@@ -20,10 +20,10 @@ from fusewire.http.cors import cors_of
 from fusewire.http.errors import in_both_formats, openai_error
 from fusewire.http.headers import REQUEST_ID
 from fusewire.http.invocation import LambdaContext, log_ledger_unavailable, log_unexpected, request_id_of
+from fusewire.http.paths import no_route, plain_path
 from fusewire.http.refused_requests import RefusedRequests
 from fusewire.http.request import Request
 from fusewire.http.route import Route, named
-from fusewire.http.routes import no_route, plain_path
 from fusewire.http.schema import ResponseModel
 from fusewire.json import dumps
 

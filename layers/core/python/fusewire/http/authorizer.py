@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from fusewire.ai.permissions import Permissions
 from fusewire.budget.keys import BOOTSTRAP, PREFIX, AuditContext, Keys, same_secret
 from fusewire.http.identity import SCOPES, Identity, Scope
-from fusewire.http.routes import access_to
+from fusewire.http.paths import access_to
 
 CACHE_SECONDS: Final = 60.0
 _REFUSAL_SECONDS: Final = 5.0

@@ -55,7 +55,6 @@ def variables(monkeypatch: pytest.MonkeyPatch, vendor: Vendor, upstream: Upstrea
     monkeypatch.setitem(registry._PROVIDER_FACTORIES, "anthropic", AnthropicProvider)
     return {
         "AI_FALLBACK_CHAIN": "anthropic,openai",
-        "AI_REQUEST_TIMEOUT_SECONDS": "2",
         "ANTHROPIC_BASE_URL": vendor.url,
         "ANTHROPIC_TEMPLATE_TOKENS": "96",
         "ANTHROPIC_API_KEY": "k",
@@ -111,6 +110,8 @@ def test_what_follows_from_each_failure(
     streamed: bool,
 ) -> None:
     vendor.script.append(case.reply)
+    if case.name == "pings only":  # the one that ends by a time-out: no other is to end so on a busy machine
+        variables["AI_REQUEST_TIMEOUT_SECONDS"] = "4"
     kind = case.streamed if streamed else case.kind
     assert kind is not None
     services = core(**variables)

@@ -1,34 +1,25 @@
-"""Anthropic's Messages API over Anthropic's own SDK: addresses, credentials, the wire, and what each failure means.
+"""Anthropic's Messages API over Anthropic's own SDK: addresses, credentials and the wire.
 
-`request` maps a request to its Messages API, `response` reads what comes back. The SDK's retries are off:
-the router decides. It is imported on the first call, because importing it is most of a cold start
-(docs/decisions/0002-lazy-sdks.md).
+`request` maps a request to its Messages API, `response` reads what comes back, `failures` says what each failure means.
+The SDK's retries are off: the router decides. It is imported on the first call, because importing it is most of a cold
+start (docs/decisions/0002-lazy-sdks.md).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from fusewire.ai.failures import OF_FORM, FailureKind, ProviderFailure, Settle, UnsupportedField
+from fusewire.ai.failures import FailureKind, ProviderFailure, UnsupportedField
 from fusewire.ai.provider import AIProvider, Timeouts, UsualModels, Variables
+from fusewire.ai.providers.anthropic.failures import failure_of, once_begun
 from fusewire.ai.providers.anthropic.models import traits
 from fusewire.ai.providers.anthropic.request import SAMPLING, SUPPORTED, message_body
 from fusewire.ai.providers.anthropic.response import StreamReader, whole_response
-from fusewire.ai.providers.anthropic.thinking import MAX_CAP, dropped_thoughts, refuses_thoughts
+from fusewire.ai.providers.anthropic.thinking import MAX_CAP, dropped_thoughts
 from fusewire.ai.providers.json_values import parsed, token_count
-from fusewire.ai.providers.known_refusals import ANTHROPIC, REJECTED, begins_with_field, find_refusal
-from fusewire.ai.providers.response_failures import (
-    StatusMeaning,
-    check_tool_choice,
-    field_named,
-    from_transport_error,
-    malformed,
-    meaning_of,
-    not_sent,
-    retry_after_seconds,
-)
+from fusewire.ai.providers.response_failures import check_tool_choice, malformed, not_sent
 from fusewire.ai.providers.sending import sending
 from fusewire.ai.schema import (
     ChatRequest,
@@ -48,39 +39,8 @@ _OWN_ENDPOINT: Final = "https://api.anthropic.com"
 _VERSION_WITH_SAMPLING: Final = "2023-06-01"
 """The last API version that takes `temperature` and `top_p`; sent where a request has one of them."""
 
-_OWN_STATUSES: Final[Mapping[int, StatusMeaning]] = {
-    402: (FailureKind.OUT_OF_CREDIT, "has no credit left on this account, or has reached its spend limit"),
-}
-_STATUS_OF_TYPE: Final[Mapping[str, int]] = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "conflict_error": 409,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "api_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
-"""For error events, which come with HTTP 200."""
-_FIELDS: Final[Mapping[str, str]] = {
-    "max_tokens": "max_tokens",
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "thinking": "reasoning_effort",
-    "output_config.effort": "reasoning_effort",
-    "output_config.format": "response_format",
-    "stop_sequences": "stop",
-    "tool_choice": "tool_choice",
-    "tools": "tools",
-    "metadata": "user",
-}
-"""What the Messages API calls the fields of `ChatRequest`, as its 400s name them."""
 _PROMPT: Final = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
 """What `count_tokens` takes of a message's body."""
-_CREDIT_CODES: Final = {"contract_spend_limit_reached", "enforced_spend_limit_reached"}
 
 
 class AnthropicProvider(AIProvider):
@@ -189,7 +149,7 @@ class AnthropicProvider(AIProvider):
                 # The vendor's filter ends this answer, and nobody else is asked. Without usage it costs the bound.
                 yield reader.filtered()
                 return
-            raise _once_begun(failure) from failure
+            raise once_begun(failure) from failure
         if not reader.done:
             raise ProviderFailure(
                 FailureKind.STREAM_BROKEN, f"{self.id} ended the stream before the answer was complete"
@@ -268,60 +228,12 @@ class AnthropicProvider(AIProvider):
                     },
                 )
             except (anthropic.AnthropicError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-                raise self._failure(error, sent=request.begun) from error
+                raise failure_of(self.id, error, sent=request.begun) from error
         deadline.watch(events.response)
         try:
             with events:
                 yield events
         except (anthropic.AnthropicError, httpx2.HTTPError) as error:
-            raise self._failure(error) from error
+            raise failure_of(self.id, error) from error
         except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError
             raise malformed(self.id, error) from None
-
-    def _failure(self, error: Exception, *, sent: bool = True) -> ProviderFailure:
-        import anthropic
-
-        if isinstance(error, anthropic.APIStatusError):
-            return self._status_failure(error)
-        cause = error.__cause__ if isinstance(error, anthropic.APIConnectionError) else error
-        return from_transport_error(self.id, cause, sent=sent)
-
-    def _status_failure(self, error: "anthropic.APIStatusError") -> ProviderFailure:
-        """By the status: the error's own, or that of its type where it came as an event."""
-        status = error.status_code
-        if status == 200:
-            status = _STATUS_OF_TYPE.get(error.type or "", status)
-            where = f"in an event: {error.type}" if status != 200 else "in an event"
-        else:
-            where = f"HTTP {status}"
-        theirs = error.api_message if isinstance(error.api_message, str) else None
-        kind, what = _meaning(status, (error.error_code, error.type), theirs)
-        return ProviderFailure(
-            kind,
-            f"{self.id} {what} ({where})",
-            retry_after=retry_after_seconds(error.response.headers),
-            caller_message=theirs,
-            param="thinking_blocks"
-            if kind in OF_FORM and refuses_thoughts(theirs)
-            else field_named(kind, theirs, _FIELDS),
-        )
-
-
-def _meaning(status: int, codes: tuple[object, ...], message: str | None) -> StatusMeaning:
-    """By a code or by words that are known, or else by the status."""
-    if known := find_refusal(ANTHROPIC, status, codes, message):
-        return known
-    if _CREDIT_CODES.intersection(code for code in codes if isinstance(code, str)):
-        return meaning_of(402, _OWN_STATUSES)
-    if status == 400 and begins_with_field(message):
-        return REJECTED
-    if status == 200:
-        return FailureKind.STREAM_ERROR, "sent an error"
-    return meaning_of(status, _OWN_STATUSES)
-
-
-def _once_begun(failure: ProviderFailure) -> ProviderFailure:
-    """In the middle of an answer the vendor's word that it failed doesn't say that the beginning was free."""
-    if failure.consequence.settle is Settle.BOUND and failure.kind is not FailureKind.UNKNOWN_REFUSAL:
-        return failure
-    return ProviderFailure(FailureKind.STREAM_ERROR, failure.message)
