@@ -42,6 +42,7 @@ module "aws" {
   backup_vault_days           = var.backup_vault_days
   backup_lock                 = var.backup_lock
   second_region               = var.second_region
+  second_availability_zones   = var.second_availability_zones
   deletion_protection         = var.deletion_protection
   database_log_retention_days = var.database_log_retention_days
   proxy_enabled               = var.proxy_enabled

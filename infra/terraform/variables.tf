@@ -142,6 +142,12 @@ variable "second_region" {
   default     = null
 }
 
+variable "second_availability_zones" {
+  description = "Two zones of the second region, for aurora_global. Null takes the first two that the account may use."
+  type        = list(string)
+  default     = null
+}
+
 variable "deletion_protection" {
   description = "Whether the database refuses to be deleted. Set to false in an apply of its own before a destroy."
   type        = bool

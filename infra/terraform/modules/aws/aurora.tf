@@ -118,7 +118,7 @@ resource "aws_rds_global_cluster" "this" {
 
 data "aws_availability_zones" "second" {
   provider = aws.second
-  count    = var.aurora_global ? 1 : 0
+  count    = var.aurora_global && var.second_availability_zones == null ? 1 : 0
 
   state = "available"
 
@@ -151,7 +151,7 @@ resource "aws_subnet" "second" {
   count    = var.aurora_global ? 2 : 0
 
   vpc_id            = aws_vpc.second[0].id
-  availability_zone = data.aws_availability_zones.second[0].names[count.index]
+  availability_zone = (var.second_availability_zones == null ? data.aws_availability_zones.second[0].names : var.second_availability_zones)[count.index]
   cidr_block        = local.database_cidrs[count.index]
 
   tags = { Name = "${local.name}-database-${count.index + 1}" }

@@ -332,6 +332,17 @@ variable "second_region" {
   }
 }
 
+variable "second_availability_zones" {
+  description = "Two zones of the second region, for aurora_global. Null takes the first two that the account may use."
+  type        = list(string)
+  default     = null
+
+  validation {
+    condition     = var.second_availability_zones == null ? true : length(distinct(var.second_availability_zones)) == 2 && length(var.second_availability_zones) == 2
+    error_message = "second_availability_zones are two different zones, such as [\"eu-west-1a\", \"eu-west-1b\"]."
+  }
+}
+
 variable "deletion_protection" {
   description = "Whether the database refuses to be deleted. Set to false in an apply of its own before a destroy."
   type        = bool
