@@ -1,6 +1,6 @@
 # Everything goes through the project's own .venv and the locked requirements: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-infra run key books backup restore audit-verify archive test fuzz clients prove chaos docs prices-compared fresh lint types format schema bench build plan deploy rollback destroy lock clean
+.PHONY: help setup setup-dev setup-infra run key books lost backup restore audit-verify archive test fuzz clients prove chaos docs prices-compared fresh lint types format schema bench build plan deploy rollback destroy lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -58,6 +58,9 @@ key: ## Make an admin key, for .env: make -s key >> .env
 
 books: .venv/run.stamp ## What the ledger holds, and whether its sums agree: make -s books
 	@PYTHONPATH=layers/core/python $(BIN)/python -m local.books
+
+lost: .venv/run.stamp ## What a log says was booked and the ledger lacks: make -s lost SINCE=TIME < LOG
+	@PYTHONPATH=layers/core/python $(BIN)/python -m local.lost --since "$(SINCE)"
 
 backup: .venv/run.stamp ## The ledger as SQL on standard output: make -s backup > FILE
 	@PYTHONPATH=layers/core/python $(BIN)/python -m local.backup

@@ -1,8 +1,8 @@
-"""`fusewire budget`: the month's budget, and what is booked in it by hand."""
+"""`fusewire budget`: the month's budget, its limit, and what is booked in it by hand."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
-from typer import Context, Option, Typer
+from typer import Argument, Context, Option, Typer
 
 from cli import show
 from cli.api import Api
@@ -10,9 +10,12 @@ from cli.ask import confirm
 from cli.commands import Json, Limit, Yes, decimal, given
 
 _BUDGET: Final = (
-    "state", "monthly_limit_usd", "current_spend_usd", "reserved_usd", "remaining_usd", "usage_ratio", "request_count",
-    "window.id", "window.opened_at", "window.resets_at", "forecast.month_end_usd", "forecast.exhausted_at",
+    "state", "monthly_limit_usd", "limit.setting_usd", "limit.audited", "limit.next_window_usd", "current_spend_usd",
+    "reserved_usd", "remaining_usd", "usage_ratio", "request_count", "window.id", "window.opened_at",
+    "window.resets_at", "forecast.month_end_usd", "forecast.exhausted_at",
 )  # fmt: skip
+_LIMIT: Final = ("state", "monthly_limit_usd", "remaining_usd", "limit.setting_usd", "limit.maximum_usd",
+                 "limit.next_window_usd", "limit.audited")  # fmt: skip
 _ADJUSTMENT: Final = ("at", "window_id", "amount_usd", "reason", "actor", "id")
 _ADJUSTED: Final = ("state", "window.id", "window.spent_usd", "window.reserved_usd", "adjustment.id")
 
@@ -33,6 +36,29 @@ def budget(context: Context, json: Json = False) -> None:
     show.facts(response, _BUDGET)
     by_model = [{"model": name, "cost_usd": cost} for name, cost in response["by_model"].items()]
     show.table(sorted(by_model, key=lambda row: row["cost_usd"], reverse=True), ("model", "cost_usd"))
+
+
+@app.command()
+def limit(
+    amount: Annotated[str, Argument(metavar="USD", help="none takes back what was set: the setting counts again.")],
+    reason: Annotated[str, Option(help="For the audit.")],
+    until: Annotated[
+        Literal["window", "good"], Option(help="Until the open window ends, or for good until it is changed.")
+    ] = "good",
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Set the month's limit while the gateway runs, in place of AI_MONTHLY_BUDGET_USD."""
+    usd = None if amount == "none" else decimal("USD", amount)
+    ends = "window" if until == "window" and usd is not None else None
+    how = "until the open window ends" if ends else "for good"
+    confirm("This takes back the limit that was set." if usd is None else f"This sets {usd} USD {how}.", yes)
+    body = {"monthly_limit_usd": usd, "until": ends, "reason": reason}
+    response = Api().change("PATCH", "/admin/budget", body)
+    if json:
+        show.as_json(response)
+    else:
+        show.facts(response, _LIMIT)
 
 
 @app.command()

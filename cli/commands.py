@@ -26,6 +26,7 @@ _ATTEMPT: Final = (
     "reserved_at", "request_id", "attempt", "provider", "model", "tier", "key_id", "status", "outcome", "bound_usd",
     "cost_usd", "cost_basis", "input_tokens", "output_tokens",
 )  # fmt: skip
+_REFUSED: Final = ("minute", "key_id", "code", "calls", "last_at", "last_request_id")
 _AUDIT: Final = ("n", "at", "actor", "action", "about", "changed", "source_ip", "request_id")
 NAMES: Final = ("reset", "usage", "calls", "providers", "audit")
 
@@ -75,6 +76,7 @@ def calls(
     key: Annotated[str | None, Option(help="A key's id.")] = None,
     outcome: Annotated[str | None, Option(help="success, or how it failed.")] = None,
     basis: Annotated[str | None, Option(help="actual or bound.")] = None,
+    refused: Annotated[bool, Option("--refused", help="Refused calls by key, code and minute instead.")] = False,
     since: From = None,
     until: To = None,
     limit: Limit = 20,
@@ -87,10 +89,15 @@ def calls(
         rows = response["attempts"]
     else:
         filters = {"provider": provider, "model": model, "key": key, "outcome": outcome, "cost_basis": basis}
-        rows = list(api.rows("/admin/calls", limit, **filters, **{"from": since, "to": until}))
+        asked = {**filters, "from": since, "to": until}
+        rows = [] if refused else list(api.rows("/admin/calls", limit, **asked))
         response = {"rows": rows}
+        if refused:
+            response["refused"] = api.get("/admin/calls", limit=min(limit, 1000), status="refused", **asked)["refused"]
     if json:
         show.as_json(response)
+    elif refused:
+        show.table(response["refused"], _REFUSED)
     else:
         show.table(rows, _ATTEMPT)
 

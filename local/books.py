@@ -27,6 +27,7 @@ _SUMS: Final[dict[LiteralString, LiteralString]] = {
     "ledger": "sum(cost) FILTER (WHERE status = 'settled') AS settled, "
     "sum(bound) FILTER (WHERE status = 'reserved') AS reserved",
     "budget_adjustment": "sum(amount) AS adjusted",
+    "budget_limit": "",
     "price": "",
     "usage_rollup": "sum(cost) AS booked",
     "api_key": "",

@@ -1,4 +1,4 @@
-"""/api/v1/admin/budget: the month's budget, its early end, and its adjustments."""
+"""/api/v1/admin/budget: the month's budget, its limit, its early end, and its adjustments."""
 
 from typing import Any
 
@@ -10,11 +10,14 @@ from fusewire.http.admin.budget import (
     AdjustmentRequest,
     AdjustmentsQuery,
     BudgetResponse,
+    ChangedLimitResponse,
+    LimitRequest,
     ResetRequest,
     ResetResponse,
     adjusted_response,
     adjustment_page,
     budget_response,
+    changed_limit_response,
     reset_response,
 )
 from fusewire.http.app import Resolver, StreamingResponse
@@ -28,6 +31,11 @@ app = Resolver(_core.settings, _core.keys)
 @app.handles(routes.SHOW_BUDGET)
 def show_budget(request: Request) -> BudgetResponse:
     return budget_response(_core.settings, *_core.ledger.budget())
+
+
+@app.handles(routes.SET_LIMIT)
+def set_limit(request: Request, body: LimitRequest) -> ChangedLimitResponse:
+    return changed_limit_response(_core.limits, request.audit_context, body)
 
 
 @app.handles(routes.RESET_BUDGET)

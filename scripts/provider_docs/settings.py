@@ -102,6 +102,7 @@ def with_parameters(template: str) -> str:
 def _set_by_template() -> Iterator[str]:
     for names in (provider(name).variables for name in ids()):
         yield from (name for name in names.names() if name not in (names.credential, _BESIDE_TERRAFORM))
+    yield from (f"{name.upper()}_KEY_EXPIRES_ON" for name in ids())
 
 
 def _parameter(variable: str) -> str:

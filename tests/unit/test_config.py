@@ -131,6 +131,8 @@ WRONG = [
     ("AI_MONTHLY_BUDGET_USD", "$500", "$500", "a valid decimal"),
     ("AI_MONTHLY_BUDGET_USD", "NaN", "NaN", "a finite number"),
     ("AI_MONTHLY_BUDGET_USD", "Infinity", "Infinity", "a finite number"),
+    ("AI_MONTHLY_BUDGET_MAX_USD", "-1", "-1", "from 0 to"),
+    ("AI_MONTHLY_BUDGET_MAX_USD", "499.99", "499.99", "AI_MONTHLY_BUDGET_USD=500 must not be above"),
     ("AI_BUDGET_ALERT_THRESHOLD", "0", "0", "greater than 0"),
     ("AI_BUDGET_ALERT_THRESHOLD", "80", "80", "less than or equal to 1"),
     ("AI_BUDGET_ALERT_THRESHOLD", "0.95", "0.95", "below AI_CIRCUIT_BREAKER_THRESHOLD=0.95"),

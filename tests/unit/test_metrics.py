@@ -49,6 +49,13 @@ def test_a_call_over_two_providers_is_one_document_and_one_for_each_of_them() ->
     ]
 
 
+def test_a_key_that_expires_and_a_keys_budget_that_opens_are_counted() -> None:
+    metrics.observe("provider.key_expiring", {"provider": "openai", "expires_on": "2026-12-01"})
+    metrics.observe("circuit_breaker.opened", {"key_id": "key_a", "usage_ratio": Decimal(1)})
+    metrics.observe("circuit_breaker.opened", {"key_id": None, "usage_ratio": Decimal(1)})
+    assert result() == [(None, {"KeysExpiring": 1, "KeyBudgetsOpened": 1})]
+
+
 @pytest.mark.parametrize(("kind", "spend"), [("expired", 2), ("abandoned", 2), ("no_usage", None)])
 def test_a_bound_is_counted_as_spent_where_no_other_line_has_it(kind: str, spend: int | None) -> None:
     metrics.observe("ledger.settled_at_bound", {"provider": "p", "kind": kind, "cost_usd": Decimal(2)})

@@ -30,14 +30,17 @@ def lasting_database_url(postgres: str, template: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def emptying(lasting_database_url: str) -> sql.Composed:
-    """Deletes the rows of every table but those that the migrations filled, whatever refers to them or guards them."""
+    """Deletes the rows of every table, whatever refers to them or guards them, but for those of the migrations."""
     tables = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
     delete: list[sql.Composable] = [sql.SQL("SET session_replication_role = replica")]
     with psycopg.connect(lasting_database_url) as connection:
         for (name,) in connection.execute(tables).fetchall():
             table = sql.Identifier(name)
-            if connection.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(table)).fetchone() is None:
-                delete.append(sql.SQL("DELETE FROM {}").format(table))
+            delete.append(sql.SQL("DELETE FROM {}").format(table))
+            filled = connection.execute(sql.SQL("SELECT jsonb_agg(t)::text FROM {} t").format(table)).fetchone()
+            if filled is not None and filled[0] is not None:
+                again = "INSERT INTO {} SELECT * FROM jsonb_populate_recordset(NULL::{}, {}::jsonb)"
+                delete.append(sql.SQL(again).format(table, table, sql.Literal(filled[0])))
     return sql.SQL("; ").join(delete)
 
 

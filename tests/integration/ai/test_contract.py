@@ -358,7 +358,7 @@ def test_cached_and_reasoning_tokens_are_priced_right(row: Row, wire: Wire, serv
     assert last.usage is not None
     assert last.usage.cost == EXPECTED_COST
     assert (wire.cap(0), wire.cap(1)) == (300, 300), "the caller's cap is held upstream"
-    budget, by_provider, by_model, _ = services.ledger.budget()
+    budget, by_provider, by_model, *_ = services.ledger.budget()
     assert budget.window.spent == 2 * EXPECTED_COST
     assert by_provider == {row.provider: 2 * EXPECTED_COST}
     assert by_model == {f"{row.provider}/{SOTA}": 2 * EXPECTED_COST}

@@ -14,6 +14,7 @@ from hypothesis.stateful import MultipleResults, RuleBasedStateMachine, multiple
 
 from fusewire.budget.adjustments import Adjustments
 from fusewire.budget.ledger import Ledger
+from fusewire.budget.limits import AuditedLimits
 from fusewire.budget.price_history import PriceHistory
 from fusewire.budget.price_table import NO_PRICES, PriceTable, StalePricesError
 from fusewire.budget.reservation import AllowanceRaisedError, Candidate, Reservation, Settlement
@@ -58,6 +59,7 @@ class Process:
 
     ledger: Ledger
     adjustments: Adjustments
+    limits: AuditedLimits
     history: PriceHistory
     known: KnownPrice
     table: PriceTable = NO_PRICES
@@ -211,11 +213,12 @@ class LedgerBesideReference(RuleBasedStateMachine):
         assert self.process.price == (UNSET_PRICE if price is None else price)
         window = self.reference.windows["global"][-1]
         assert (made.budget.window.spent, made.budget.window.reserved) == (window.spent, window.reserved)
+        assert made.budget.limit == self.reference.limit_of(window)
         if made.call.key_id is not None:
             own = self.reference.windows[made.call.key_id][-1]
             assert made.key is not None
             assert (made.key.window.spent, made.key.window.reserved) == (own.spent, own.reserved)
-            assert (made.key.state, made.key.limit) == (self.reference.state(own), self.reference.cap(own.budget))
+            assert (made.key.state, made.key.limit) == (self.reference.state(own), self.reference.limit_of(own))
 
 
 def _refusal(error: FusewireError) -> Refusal:
@@ -245,4 +248,5 @@ def row_of(window: Window) -> tuple[object, ...]:
         minute.began,
         minute.requests,
         minute.tokens,
+        window.audited,
     )

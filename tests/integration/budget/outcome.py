@@ -28,6 +28,7 @@ BOOKS: Final = """
         'health', (SELECT jsonb_agg(to_jsonb(h) - 'last_success_at' ORDER BY h.provider) FROM provider_health h),
         'audit', (SELECT jsonb_agg(to_jsonb(a) - '{id,hash}'::text[] ORDER BY a.n) FROM audit a),
         'keys', (SELECT jsonb_agg(to_jsonb(k)) FROM api_key k),
+        'limits', (SELECT jsonb_agg(to_jsonb(l) ORDER BY l.id) FROM budget_limit l),
         'settings', (SELECT jsonb_agg(s.settings) FROM settings_snapshot s),
         'slots', jsonb_build_array(
             (SELECT jsonb_agg(to_jsonb(s) ORDER BY s.window_id, s.slot) FROM budget_slot s),

@@ -92,6 +92,8 @@ class Window:
     closed_at: datetime | None = None
     recorded: State = "CLOSED"
     minute: RateLimitState = RateLimitState()
+    audited: Decimal | None = None
+    """The limit that an administrator set, as it was set."""
     entries: list[Entry] = field(default_factory=list)
     adjustments: list[Decimal] = field(default_factory=list)
 
@@ -114,6 +116,10 @@ class Reference:
     def __init__(self, now: datetime, limit: Decimal, zone: str, ttl: timedelta) -> None:
         self.now = now
         self.limit = limit
+        """The setting of the process that asks; `maximum`, too."""
+        self.maximum: Decimal | None = None
+        self.for_good: Decimal | None = None
+        """The audited limit of every window from now on, but for one that has its own."""
         self.keys: dict[str, Key] = {}
         self.windows: dict[str, list[Window]] = {"global": []}
         self.entries: dict[UUID, Entry] = {}
@@ -127,10 +133,18 @@ class Reference:
         self._ttl = ttl
 
     def cap(self, budget: str) -> Decimal | None:
-        return self.limit if budget == "global" else self.keys[budget].budget
+        windows = self.windows.get(budget)
+        return self.limit_of(windows[-1]) if windows else self.limit
+
+    def limit_of(self, window: Window) -> Decimal | None:
+        if window.budget != "global":
+            return self.keys[window.budget].budget
+        if window.audited is None:
+            return self.limit
+        return window.audited if self.maximum is None else min(window.audited, self.maximum)
 
     def state(self, window: Window) -> State:
-        cap = self.cap(window.budget)
+        cap = self.limit_of(window)
         if cap is None:
             return "CLOSED"
         if window.spent >= cap * OPEN:
@@ -253,6 +267,21 @@ class Reference:
         self.events["audit", None] += 1
         return window
 
+    def set_limit(self, amount: Decimal | None, *, for_window: bool) -> Window | None:
+        """
+        :param amount: None takes back both
+        :return: the open window; None where it is above the maximum, and nothing is done
+        """
+        if amount is not None and self.maximum is not None and amount > self.maximum:
+            return None
+        window = self._open_window("global")
+        window.audited = amount
+        if not for_window:
+            self.for_good = amount
+        self._record(window)
+        self.events["audit", None] += 1
+        return window
+
     def know_the_price(self) -> KnownPrice:
         """What an environment knows that asks now."""
         begun = [(p.starts, place, p.amount) for place, p in enumerate(self.prices) if self._has_begun(p)]
@@ -312,9 +341,9 @@ class Reference:
     ) -> Refused | None:
         key = Key() if own is None else self.keys[own.budget]
         by = "global" if own is None else own.budget
-        limited = [w for w in (window, own) if w is not None and bound > 0 and self.cap(w.budget) is not None]
+        limited = [w for w in (window, own) if w is not None and bound > 0 and self.limit_of(w) is not None]
         for each in limited:
-            if self.state(each) == "OPEN" or each.spent + bound > (self.cap(each.budget) or 0):
+            if self.state(each) == "OPEN" or each.spent + bound > (self.limit_of(each) or 0):
                 return "exceeded", each.budget
         if first and key.requests is not None and minute.requests >= key.requests:
             return "requests", by
@@ -323,7 +352,7 @@ class Reference:
         if key.tokens is not None and minute.tokens + tokens > key.tokens:
             return "tokens", by
         for each in limited:
-            if each.spent + each.reserved + bound > (self.cap(each.budget) or 0):
+            if each.spent + each.reserved + bound > (self.limit_of(each) or 0):
                 return "reserved", each.budget
         return None
 
@@ -346,6 +375,7 @@ class Reference:
         old.closed_at = at
         fresh = self._opened(old.budget, opened_by)
         fresh.minute = old.minute
+        fresh.audited = self.for_good if old.budget == "global" else None
         self.windows[old.budget].append(fresh)
         about = None if old.budget == "global" else old.budget
         self.events.update([(event, about), ("audit", about)])

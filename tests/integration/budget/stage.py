@@ -52,6 +52,7 @@ TABLES: Final[Sequence[LiteralString]] = (
     "audit",
     "audit_head",
     "settings_snapshot",
+    "budget_limit",
 )
 
 _CLOCKS: Final = """

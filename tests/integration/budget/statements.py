@@ -14,7 +14,9 @@ from fusewire.budget.wire import SettlementMode
 
 Fields = Mapping[str, Any]
 """A statement's argument but for its settings."""
-Function = Literal["ledger_reserve", "ledger_settle", "ledger_budget", "ledger_reset", "key_update", "key_revoke"]
+Function = Literal[
+    "ledger_reserve", "ledger_settle", "ledger_budget", "ledger_reset", "ledger_set_limit", "key_update", "key_revoke"
+]
 
 NOW: Final = datetime(2026, 11, 15, 12, tzinfo=UTC)
 TTL: Final = timedelta(seconds=180)
@@ -45,6 +47,7 @@ CALLS: Final[dict[str, LiteralString]] = {
     "ledger_settle": "SELECT set_config('test.now', %s, false), ledger_settle(%s::jsonb)",
     "ledger_budget": "SELECT set_config('test.now', %s, false), ledger_budget(%s::jsonb)",
     "ledger_reset": "SELECT set_config('test.now', %s, false), ledger_reset(%s::jsonb)",
+    "ledger_set_limit": "SELECT set_config('test.now', %s, false), ledger_set_limit(%s::jsonb)",
     "key_update": "SELECT set_config('test.now', %s, false), key_update(%s::jsonb)",
     "key_revoke": "SELECT set_config('test.now', %s, false), key_revoke(%s::jsonb)",
 }
@@ -149,6 +152,12 @@ def reset(session: int, opened_by: str, budget: str | None = None) -> Fields:
 def administered(session: int, **changes: object) -> Fields:
     act = {"actor": "admin", "source_ip": None, "request_id": f"admin-{session}"}
     return {"id": KEY, "changes": changes, "audit_context": act}
+
+
+def _set_limit(session: int, amount: Decimal) -> Fields:
+    by = {"actor": "admin", "source_ip": None, "request_id": f"admin-{session}"}
+    given = {"amount": amount, "until": "window", "reason": "stop it"}
+    return {"id": str(made("limit", session)), **given, "audit_context": by}
 
 
 def again(fields: Callable[[int], Fields]) -> Callable[[int], Fields]:
@@ -265,6 +274,13 @@ STATEMENTS: Final = (
         "lower the key's budget",
         "key_update",
         lambda session: administered(session, monthly_budget_usd=Decimal("0.12")),
+    ),
+    Statement("lower the limit", "ledger_set_limit", lambda session: _set_limit(session, Decimal("0.3"))),
+    Statement(
+        "lower the limit again",
+        "ledger_set_limit",
+        again(lambda session: _set_limit(session, Decimal("0.3"))),
+        resent=True,
     ),
     Statement("revoke the key", "key_revoke", administered),
     Statement("scheduled reset", "ledger_reset", lambda session: reset(session, "schedule")),

@@ -60,7 +60,7 @@ def test_an_adjustment_is_in_every_sum_and_is_no_request(
     assert done.budget.window.spent == Decimal("0.300000000003")
     assert done.budget.window.request_count == 1
     assert books.only_window().spent == Decimal("0.300000000003")
-    _, by_provider, by_model, _ = ledger.budget()
+    _, by_provider, by_model, *_ = ledger.budget()
     assert by_provider == {"openai": Decimal("0.1"), "adjustment": Decimal("0.200000000003")}
     assert by_model["adjustment/adjustment"] == Decimal("0.200000000003")
     [row] = adjustments.list(before=None, limit=10)
@@ -189,7 +189,7 @@ def test_the_forecast_takes_it_as_spent_and_not_as_a_days_habit(
     spend(ledger, "1")
     clock.advance(seconds=timedelta(days=2).total_seconds())
     adjustments.book(Decimal(100), "invoice", None, ADMIN)
-    budget, _, _, days = ledger.budget()
+    budget, _, _, days, _ = ledger.budget()
     assert budget.window.spent == 101
     assert days.days == {clock.now.date() - timedelta(days=2): 1}
 

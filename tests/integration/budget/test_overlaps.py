@@ -57,7 +57,7 @@ def _named(things: Iterable[Named], *names: str) -> list[Named]:
     return [found[name] for name in names]
 
 
-MET: Final = STATEMENTS if LONG else _named(STATEMENTS, *IN_LINE[:6])
+MET: Final = STATEMENTS if LONG else _named(STATEMENTS, *IN_LINE[:6], "lower the limit")
 
 
 def is_of_the_ledger(statement: Statement) -> bool:

@@ -35,6 +35,7 @@ from psycopg import sql
 from fusewire.budget.adjustments import Adjustments
 from fusewire.budget.keys import AuditContext
 from fusewire.budget.ledger import Ledger
+from fusewire.budget.limits import AuditedLimits
 from fusewire.budget.price_history import PriceHistory
 from fusewire.budget.reservation import Reservation
 from fusewire.errors import InvalidRequestError, LedgerUnavailableError
@@ -52,7 +53,9 @@ Listed = tuple[UUID, SetPrice]
 ZONE = "Europe/Berlin"
 START = datetime(2026, 10, 20, 8, tzinfo=UTC)
 TTL = timedelta(seconds=180)
-LIMITS = ("1", "0.3", "2.5")
+LIMITS = {"1": "3", "0.3": "0.6", "2.5": "3"}
+"""Settings, and the maximum that goes with each."""
+FIRST: Final = "1"
 SLOTS: Final = 4
 KEYS: Final = ("key-a", "key-b")
 ADMIN: Final = AuditContext("key_boss", "192.0.2.7", "request-of-the-admin")
@@ -102,9 +105,10 @@ class LedgerAndReference(LedgerBesideReference):
         self.clear()
         self.clock.set(START)
         self.events.logged.clear()
-        self.limit = LIMITS[0]
+        self.limit = FIRST
         self.processes = {limit: self.start(limit) for limit in LIMITS}
         self.reference = Reference(START, Decimal(self.limit), ZONE, TTL)
+        self.reference.maximum = Decimal(LIMITS[self.limit])
         self.reference.keys = {self.keys.make(key_id): Key() for key_id in KEYS}
         self.may_lack = False
         self.staged: Listed | None = None
@@ -280,11 +284,11 @@ class LedgerAndReference(LedgerBesideReference):
 
     @rule()
     def read_the_budget(self) -> None:
-        budget, by_provider, by_model, _ = self.process.ledger.budget()
+        budget, by_provider, by_model, *_ = self.process.ledger.budget()
         window = self.reference.budget()
         assert (budget.window.spent, budget.window.reserved) == (window.spent, window.reserved)
         assert budget.window.resets_at == window.resets_at
-        assert budget.state == self.reference.state(window)
+        assert (budget.state, budget.limit) == (self.reference.state(window), self.reference.limit_of(window))
         assert sum(by_provider.values()) == sum(by_model.values()) == window.spent
 
     @rule(budget=st.sampled_from(["global", *KEYS]))
@@ -307,15 +311,38 @@ class LedgerAndReference(LedgerBesideReference):
         expected = self.reference.scheduled_reset(self.clock.now - late)
         assert (closed and closed.spent) == (expected and expected.spent)
 
-    @rule(limit=st.sampled_from(LIMITS))
+    @rule(limit=st.sampled_from([*LIMITS]))
     def change_the_limit(self, limit: str) -> None:
+        """Another deployment: another setting, and another maximum of what is set at run time."""
         self.limit = limit
-        self.reference.limit = Decimal(limit)
-        self.raise_highest("global")
+        self.reference.limit, self.reference.maximum = Decimal(limit), Decimal(LIMITS[limit])
+
+    @rule(
+        limit=st.sampled_from([None, "0.01", "0.3", "0.9", "2", "4"]),
+        for_window=st.booleans(),
+        lost=st.sampled_from([None, None, "before", "after"]),
+    )
+    def set_the_limit(self, limit: str | None, for_window: bool, lost: Break | None) -> None:
+        """At run time, by an administrator."""
+        amount, for_window = None if limit is None else Decimal(limit), for_window and limit is not None
+        expected = self.reference.set_limit(amount, for_window=for_window)
+        with nullcontext() if lost is None or expected is None else self.losing("ledger_set_limit", (lost,)):
+            try:
+                budget, found = self.process.limits.change(amount, "window" if for_window else None, "reason", ADMIN)
+            except InvalidRequestError:
+                assert expected is None, "it isn't above the maximum"
+                return
+        assert expected is not None, "it is above the maximum"
+        self.met["limit set"] += 1
+        assert (budget.state, budget.limit) == (self.reference.state(expected), self.reference.limit_of(expected))
+        assert (budget.window.spent, budget.window.reserved) == (expected.spent, expected.reserved)
+        assert found.in_force == budget.limit
+        assert (found.audited and found.audited.amount) == expected.audited
 
     @invariant()
     def no_window_passes_the_highest_limit_it_had_but_by_what_was_billed_beyond_bounds(self) -> None:
         """Or by what was booked by hand."""
+        self.raise_highest("global")
         found = self.books.check()
         for budget, windows in self.reference.windows.items():
             limit = self.highest[budget]
@@ -328,7 +355,7 @@ class LedgerAndReference(LedgerBesideReference):
         found = self.books.check()
         rows = self.books.rows("""
             SELECT budget, opened_by, opened_at, resets_at, closed_at, state,
-                   rate_window_started_at, rate_requests, rate_tokens
+                   rate_window_started_at, rate_requests, rate_tokens, limit_usd
             FROM budget_window ORDER BY id
         """)
         for budget in ("global", *KEYS):
@@ -392,6 +419,7 @@ def machine(
             owner.execute("DELETE FROM ledger")
             for table in (
                 "budget_adjustment",
+                "budget_limit",
                 "budget_threshold_event",
                 "usage_rollup",
                 "budget_slot",
@@ -412,6 +440,7 @@ def machine(
         limit: core.settings(
             DATABASE_URL=wire.url,
             AI_MONTHLY_BUDGET_USD=limit,
+            AI_MONTHLY_BUDGET_MAX_USD=LIMITS[limit],
             AI_BUDGET_TIMEZONE=ZONE,
             AI_LEDGER_SLOTS=str(slots),
             AI_REQUEST_TIMEOUT_SECONDS="1",
@@ -419,7 +448,7 @@ def machine(
         )
         for limit in LIMITS
     }
-    connected = Database(limited[LIMITS[0]].database_url)
+    connected = Database(limited[FIRST].database_url)
 
     def start(limit: str) -> Process:
         ask(connected, "SELECT ledger_ping($1::jsonb)", {})  # so that a statement that is lost is sent again
@@ -427,6 +456,7 @@ def machine(
         return Process(
             Ledger(connected, made),
             Adjustments(connected, made),
+            AuditedLimits(connected, made),
             PriceHistory(connected, made),
             KnownPrice(None, START, 0),
         )
@@ -442,7 +472,7 @@ def machine(
 def wanted(slots: int) -> list[str]:
     """What must be among the steps."""
     in_slots = ["reserved in a slot", "ended in a slot"] if slots > 1 else []
-    return ["stale", "allowance raised", "adjusted", "at a part of its bound", *in_slots]
+    return ["stale", "allowance raised", "adjusted", "limit set", "at a part of its bound", *in_slots]
 
 
 def test_one_of_each_agrees(machine: type[LedgerAndReference], met: Counter[str], slots: int) -> None:
@@ -464,6 +494,8 @@ def test_one_of_each_agrees(machine: type[LedgerAndReference], met: Counter[str]
     both.change_the_limit("2.5")
     knows_neither = agree(both.reserve(Decimal("0.01"), 10, None))
     both.adjust(Decimal("0.1"), None, None)
+    both.set_the_limit("2", False, None)
+    both.set_the_limit("0.9", True, "after")
     agree(knows_neither)
     for _ in range(4):
         both.end(agree(both.reserve(Decimal("0.001"), 0, None)), Ending("actual", Decimal("0.5")))

@@ -131,6 +131,60 @@ def test_an_adjustment_that_cant_be_booked_names_its_field(
     assert books.query("SELECT FROM ledger") == []
 
 
+def test_the_limit_is_set_shown_beside_the_setting_and_taken_back(functions: Functions, books: Books) -> None:
+    result = read(functions("admin_budget", sample("admin_budget_set_limit")))
+    assert (result["state"], result["monthly_limit_usd"], result["remaining_usd"]) == ("CLOSED", 600, 600)
+    shown = read(functions("admin_budget", sample("admin_budget")))
+    assert (shown["monthly_limit_usd"], shown["remaining_usd"], shown["limit"]) == (600, 600, result["limit"])
+    audited = shown["limit"].pop("audited")
+    expected = {"in_force_usd": 600, "setting_usd": 500, "maximum_usd": None, "next_window_usd": 500}
+    assert shown["limit"] == expected
+    assert (audited["amount_usd"], audited["until"]) == (600, "window")
+    assert (audited["actor"], audited["reason"]) == ("open", "launch week")
+    assert datetime.fromisoformat(audited["set_at"]).tzinfo is not None
+    body = {"monthly_limit_usd": 0, "reason": "stop everything"}
+    assert read(functions("admin_budget", sample("admin_budget_set_limit", body)))["state"] == "OPEN"
+    refused = functions("complete", sample("complete"))
+    assert (refused["statusCode"], read(refused)["error"]["code"]) == (402, "budget_exceeded")
+    back = {"monthly_limit_usd": None, "reason": "start again"}
+    result = read(functions("admin_budget", sample("admin_budget_set_limit", back)))
+    assert (result["monthly_limit_usd"], result["limit"]["audited"]) == (500, None)
+    assert functions("complete", sample("complete"))["statusCode"] == 200
+    actions = books.query("SELECT action FROM audit ORDER BY n")
+    assert [row["action"] for row in actions] == ["budget.limit_changed"] * 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"monthly_limit_usd": -1}, "monthly_limit_usd"),
+        ({"monthly_limit_usd": 10**12 + 1}, "monthly_limit_usd"),
+        ({"until": "month"}, "until"),
+        ({"reason": " "}, "reason"),
+        ({"reason": None}, "reason"),
+        ({"limit": 3}, "limit"),
+    ],
+)
+def test_a_limit_that_cant_be_set_names_its_field(
+    functions: Functions, books: Books, fields: dict[str, object], param: str
+) -> None:
+    answer = functions(
+        "admin_budget", sample("admin_budget_set_limit", {"monthly_limit_usd": 1, "reason": "r"} | fields)
+    )
+    assert (answer["statusCode"], read(answer)["error"]["param"]) == (400, param)
+    until_of_nothing = {"monthly_limit_usd": None, "until": "window", "reason": "r"}
+    assert functions("admin_budget", sample("admin_budget_set_limit", until_of_nothing))["statusCode"] == 400
+    assert books.query("SELECT FROM budget_limit") == []
+
+
+def test_a_limit_above_the_deploys_maximum_is_a_400_that_names_it(functions: Functions) -> None:
+    functions.set(AI_MONTHLY_BUDGET_MAX_USD="550.5")
+    answer = functions("admin_budget", sample("admin_budget_set_limit"))
+    error = read(answer)["error"]
+    assert (answer["statusCode"], error["param"]) == (400, "monthly_limit_usd")
+    assert "AI_MONTHLY_BUDGET_MAX_USD=550.5" in error["message"]
+
+
 def test_a_price_is_staged_applied_shown_and_removed(
     functions: Functions, upstream: Upstream, database_url: str, books: Books
 ) -> None:

@@ -191,7 +191,7 @@ def test_a_calls_story_has_every_attempt_and_no_content(
     for word in json.loads(event["body"])["messages"][-1]["content"].split():
         assert len(word) < 6 or word not in answer["body"]
     listed = read(ask(functions, "admin_usage_calls", request_id=request_id))
-    assert listed == {"rows": result["attempts"][::-1], "next_cursor": None}
+    assert listed == {"rows": result["attempts"][::-1], "refused": [], "next_cursor": None}
 
 
 def test_a_day_in_a_filter_is_a_whole_day_of_the_budgets_zone(functions: Functions) -> None:

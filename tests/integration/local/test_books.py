@@ -77,6 +77,7 @@ def test_a_line_a_table_and_the_sums_agree(spent: Services, database_url: str) -
         "budget_slot",
         "budget_threshold_event",
         "budget_adjustment",
+        "budget_limit",
         "price",
         "ledger",
         "usage_rollup",

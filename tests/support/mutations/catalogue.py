@@ -227,7 +227,12 @@ MUTATIONS: Final = (
         2,
         "a slot that was allocated under another limit serves on",
         "ledger_reserve_in_slot",
-        (("\n      AND b.ceiling = ledger_alert_usd(settings)", ""),),
+        (
+            (
+                "\n      AND b.ceiling = ledger_alert_of(ledger_limit_in_force(w.limit_usd, settings), settings)",
+                "",
+            ),
+        ),
         "integration/budget/test_slots.py::test_a_slot_of_one_limit_serves_nobody_under_another",
     ),
     Mutation(
@@ -646,13 +651,13 @@ MUTATIONS: Final = (
     Mutation(
         "limit_from_elsewhere",
         5,
-        "settlements take the limit from the last threshold event instead of the settings",
-        "ledger_limit",
+        "settlements take the limit from the last threshold event instead of the one in force",
+        "ledger_settle_entry",
         (
             (
-                "RETURN (settings->>'limit')::numeric;",
-                "RETURN COALESCE((SELECT t.limit_usd FROM budget_threshold_event t ORDER BY t.crossed_at LIMIT 1),"
-                " (settings->>'limit')::numeric);",
+                "ledger_record_state(w, ledger_limit_in_force(w.limit_usd, settings), settings,",
+                "ledger_record_state(w, COALESCE((SELECT t.limit_usd FROM budget_threshold_event t"
+                " ORDER BY t.crossed_at LIMIT 1), ledger_limit_in_force(w.limit_usd, settings)), settings,",
             ),
         ),
         "integration/budget/test_threshold_events.py::test_a_raised_limit_lowers_the_state_and_crossing_again_is_a_new_event",
@@ -938,6 +943,109 @@ MUTATIONS: Final = (
         ),
         "integration/budget/test_adjustments.py::"
         "test_a_late_correction_of_what_was_taken_back_by_hand_leaves_the_books_equal",
+    ),
+    # --- 14. Limits that are set at run time ---
+    Mutation(
+        "audited_limit_ignored",
+        14,
+        "the limit is the caller's setting, whatever an administrator has set",
+        "ledger_limit_in_force",
+        (("CASE WHEN audited IS NULL THEN", "CASE WHEN true THEN"),),
+        "integration/budget/test_limits.py::"
+        "test_it_stands_in_the_settings_place_whatever_a_process_was_set_to[one row]",
+    ),
+    Mutation(
+        "limit_beyond_the_maximum",
+        14,
+        "an audited limit counts beyond a maximum that was lowered later",
+        "ledger_limit_in_force",
+        (("least(audited, (settings->>'max_limit')::numeric)", "audited"),),
+        "integration/budget/test_limits.py::test_none_passes_the_deploys_maximum",
+    ),
+    Mutation(
+        "limit_set_beyond_the_maximum",
+        14,
+        "a limit above the deploy's maximum is set",
+        "fusewire.budget.limits",
+        (("and amount > self._maximum:", "and amount < 0:"),),
+        "integration/budget/test_limits.py::test_none_passes_the_deploys_maximum",
+    ),
+    Mutation(
+        "limit_set_beside_the_slots",
+        14,
+        "a limit is lowered while slots of the old one go on admitting",
+        "ledger_set_limit",
+        (
+            (
+                "SELECT * INTO step FROM ledger_lock_window('global', settings, NULL);",
+                "SELECT NULL::jsonb AS rolled_over, b AS w INTO step FROM budget_window b"
+                " WHERE b.budget = 'global' AND b.closed_at IS NULL;",
+            ),
+        ),
+        "integration/budget/test_limits.py::"
+        "test_a_reservation_that_waits_for_a_lowered_limit_is_not_made_under_the_old_one[slots]",
+    ),
+    Mutation(
+        "slots_allocated_under_the_setting",
+        14,
+        "slots are allocated parts of the setting's room while an audited limit is in force",
+        "ledger_allocate_slots",
+        (
+            (
+                "ledger_alert_of(ledger_limit_in_force(w.limit_usd, settings), settings)",
+                "ledger_alert_of((settings->>'limit')::numeric, settings)",
+            ),
+        ),
+        "integration/budget/test_limits.py::test_calls_go_on_in_slots_under_it_and_stay_below_its_threshold",
+    ),
+    Mutation(
+        "window_limit_outlives_its_window",
+        14,
+        "a limit that was set for the window is in force in the next one",
+        "ledger_roll_over",
+        (
+            (
+                "SELECT l.amount INTO next_limit FROM budget_limit l WHERE l.ended_at IS NULL AND l.until IS NULL;",
+                "next_limit := old.limit_usd;",
+            ),
+        ),
+        "integration/budget/test_limits.py::test_a_limit_for_the_window_ends_with_it_and_one_for_good_stays[admin]",
+    ),
+    Mutation(
+        "lowered_limit_tells_nobody",
+        14,
+        "a limit that is lowered below what is spent opens the breaker and tells nobody",
+        "ledger_set_limit",
+        (
+            (
+                "            w, ledger_limit_in_force(w.limit_usd, settings), settings, NULL, NULL, limit_id);",
+                "            w, (settings->>'limit')::numeric, settings, NULL, NULL, limit_id);",
+            ),
+        ),
+        "integration/budget/test_limits.py::"
+        "test_lowered_below_what_is_spent_it_opens_the_breaker_and_nothing_is_lost[one row]",
+    ),
+    Mutation(
+        "settlement_under_the_setting",
+        14,
+        "a settlement tells the thresholds of the setting while an audited limit is in force",
+        "ledger_settle_entry",
+        (
+            (
+                "ledger_record_state(w, ledger_limit_in_force(w.limit_usd, settings), settings,",
+                "ledger_record_state(w, (settings->>'limit')::numeric, settings,",
+            ),
+        ),
+        "integration/budget/test_limits.py::"
+        "test_the_states_and_events_of_every_statement_are_those_of_the_limit_in_force",
+    ),
+    Mutation(
+        "limit_without_audit",
+        14,
+        "a limit is set and the audit doesn't know",
+        "ledger_set_limit",
+        (("        written := audit_write(p, 'budget.limit_changed', before,", "        PERFORM jsonb_build_array("),),
+        "integration/budget/test_limits.py::test_it_is_audited_in_its_own_transaction",
     ),
     # --- 14. Prices, as Postgres has them ---
     Mutation(

@@ -93,6 +93,7 @@ def test_the_statements_get_every_setting_of_the_budget_exactly() -> None:
     settings = load_settings(
         {
             "AI_MONTHLY_BUDGET_USD": "0.30",
+            "AI_MONTHLY_BUDGET_MAX_USD": "0.70",
             "AI_BUDGET_ALERT_THRESHOLD": "0.1",
             "AI_CIRCUIT_BREAKER_THRESHOLD": "0.2",
             "AI_BUDGET_TIMEZONE": "Asia/Tokyo",
@@ -102,6 +103,7 @@ def test_the_statements_get_every_setting_of_the_budget_exactly() -> None:
     )
     assert sql_settings(settings) == {
         "limit": Decimal("0.3"),
+        "max_limit": Decimal("0.7"),
         "alert": Decimal("0.1"),
         "open": Decimal("0.2"),
         "timezone": "Asia/Tokyo",

@@ -103,6 +103,12 @@ KEY = "key_1"
 Sent = tuple[str, str, Any]
 CASES: list[tuple[list[str], Sent]] = [
     (["budget"], ("GET", "/admin/budget", None)),
+    (["budget", "limit", "600.50", "--until", "window", "--reason", "r", "--yes"],
+     ("PATCH", "/admin/budget", {"monthly_limit_usd": Decimal("600.50"), "until": "window", "reason": "r"})),
+    (["budget", "limit", "600", "--reason", "r", "--yes"],
+     ("PATCH", "/admin/budget", {"monthly_limit_usd": 600, "until": None, "reason": "r"})),
+    (["budget", "limit", "none", "--reason", "r", "--yes"],
+     ("PATCH", "/admin/budget", {"monthly_limit_usd": None, "until": None, "reason": "r"})),
     (["budget", "adjust", "--amount", "-0.10", "--reason", "r", "--yes"],
      ("POST", "/admin/budget/adjustments", {"amount_usd": Decimal("-0.10"), "reason": "r"})),
     (["budget", "adjust", "--amount", "7", "--reason", "r", "--window", "3", "--yes"],
@@ -121,6 +127,7 @@ CASES: list[tuple[list[str], Sent]] = [
     (["reset", "--yes"], ("POST", "/admin/budget/reset", {})),
     (["reset", "--yes", "--reason", "r"], ("POST", "/admin/budget/reset", {"reason": "r"})),
     (["providers", "--probe"], ("GET", "/admin/providers?probe=true", None)),
+    (["calls", "--refused", "--key", "k"], ("GET", "/admin/calls?limit=20&status=refused&key=k", None)),
     (["calls", "r 1"], ("GET", "/admin/calls/r%201", None)),
     (["calls", "--provider", "p", "--basis", "bound", "--from", "2026-11-01", "--limit", "5"],
      ("GET", "/admin/calls?limit=5&provider=p&cost_basis=bound&from=2026-11-01", None)),
@@ -149,7 +156,7 @@ CASES: list[tuple[list[str], Sent]] = [
 def test_a_command_asks_for_just_this(
     server: Server, capsys: pytest.CaptureFixture[str], arguments: list[str], sent: Sent
 ) -> None:
-    answer: dict[str, object] = {"rows": [], "next_cursor": None, "attempts": [], "key": "fw_secret"}
+    answer: dict[str, object] = {"rows": [], "refused": [], "next_cursor": None, "attempts": [], "key": "fw_secret"}
     server.will(answer)
     assert main([*arguments, "--json"]) == 0
     [(method, path, _, body)] = server.asked
@@ -165,6 +172,7 @@ def test_a_command_asks_for_just_this(
         ["keys", "revoke", KEY],
         ["keys", "reset", KEY],
         ["budget", "adjust", "--amount", "1", "--reason", "r"],
+        ["budget", "limit", "1", "--reason", "r"],
         ["prices", "remove", "p"],
         ["prices", "apply", "p"],
         ["prices", "add", "openai/m", "{}"],
@@ -183,6 +191,7 @@ def test_what_cant_be_taken_back_wants_a_yes_where_nobody_can_be_asked(
     [
         (["keys", "create", "x", "--budget", "much"], "--budget"),
         (["budget", "adjust", "--amount", "much", "--reason", "r"], "--amount"),
+        (["budget", "limit", "much", "--reason", "r"], "USD"),
         (["prices", "add", "gpt-4o", "{}"], "provider/model"),
         (["prices", "add", "openai/gpt-4o", "5"], "JSON object"),
         (["prices", "apply"], "--all"),

@@ -8,14 +8,17 @@ from typing import Any, Final
 
 import pytest
 
+from fusewire.ai.registry import Registry
 from fusewire.config import load_settings
 from fusewire.logs import SERVICE
 from fusewire.metrics import BY_PROVIDER, METRICS
-from tests.support.documents import OPERATIONS, code, table
-from tests.unit.infra.test_queries import resources
+from local.cloudformation import load
+from tests.support.documents import OPERATIONS, PROJECT, code, table
+from tests.unit.infra.test_queries import TEMPLATE, resources
 
 RESOURCES = resources()
 ALARMS = {name: each["Properties"] for name, each in RESOURCES.items() if each["Type"] == "AWS::CloudWatch::Alarm"}
+PARAMETERS: Final[dict[str, Any]] = load(TEMPLATE.read_text())["Parameters"]
 OWN: Final = "fusewire/${Stage}"
 # AWS's own, with the set of dimensions that each is kept by.
 AWS: Final = {
@@ -25,6 +28,7 @@ AWS: Final = {
     ("AWS/ApiGateway", "5XXError"): {"ApiName", "Stage"},
     ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): {"QueueName"},
     ("AWS/RDS", "CPUUtilization"): {"DBInstanceIdentifier"},
+    ("AWS/RDS", "CPUCreditBalance"): {"DBInstanceIdentifier"},
     ("AWS/RDS", "DatabaseConnections"): {"DBInstanceIdentifier"},
     ("AWS/RDS", "FreeStorageSpace"): {"DBInstanceIdentifier"},
 }
@@ -75,6 +79,8 @@ def searches() -> list[str]:
 def is_emitted(metric: Metric) -> bool:
     namespace, name, dimensions = metric
     if namespace == OWN:
+        if "provider" in dimensions:
+            return name in BY_PROVIDER and dimensions == {"service": SERVICE, "provider": dimensions["provider"]}
         return name in METRICS and dimensions == {"service": SERVICE}
     return AWS.get((namespace, name)) == dimensions.keys()
 
@@ -128,6 +134,28 @@ def test_the_budgets_alarms_are_at_the_thresholds_that_are_set() -> None:
     assert ALARMS["BudgetAlertAlarm"]["Threshold"] == {"Ref": "AiBudgetAlertThreshold"}
     assert ALARMS["BudgetOpenAlarm"]["Threshold"] == {"Ref": "AiCircuitBreakerThreshold"}
     assert (str(settings.ai_budget_alert_threshold), str(settings.ai_circuit_breaker_threshold)) == ("0.8", "0.95")
+
+
+def test_every_vendor_is_watched_and_the_worst_of_them_counts() -> None:
+    alarm = ALARMS["FailingProviderAlarm"]
+    watched = {metric[2]["provider"] for metric in of_alarm(alarm)}
+    assert watched == set(Registry(load_settings({})).ids())
+    [expression] = [each["Expression"] for each in alarm["Metrics"] if "Expression" in each]
+    filled = ", ".join(f"FILL({each['Id']}, 0)" for each in alarm["Metrics"] if "MetricStat" in each)
+    assert expression == f"MAX([{filled}])"
+
+
+def test_the_alarm_on_connections_can_fire_on_the_smallest_instance() -> None:
+    """80 is what infra/terraform/README.md says of a db.t4g.micro."""
+    assert "`db.t4g.micro` has room for about 80" in (PROJECT / "infra/terraform/README.md").read_text()
+    assert 40 <= PARAMETERS["DatabaseConnectionsAlarm"]["Default"] < 80
+    assert ALARMS["TooManyConnectionsAlarm"]["Threshold"] == {"Ref": "DatabaseConnectionsAlarm"}
+
+
+def test_every_parameter_of_an_alarm_has_a_default_that_is_a_number() -> None:
+    for alarm in ALARMS.values():
+        if isinstance(alarm["Threshold"], dict):
+            assert isinstance(PARAMETERS[alarm["Threshold"]["Ref"]]["Default"], int | float)
 
 
 def test_every_function_is_watched_for_errors_and_throttles() -> None:

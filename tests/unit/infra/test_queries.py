@@ -17,8 +17,10 @@ from tests.unit.docs import source
 TEMPLATE = PROJECT / "infra/template.yaml"
 QUERIES = saved_queries(TEMPLATE)
 OF_A_LINE = {"@timestamp", "@message"}
-OF_THE_RUNTIME = {"errorType"}
-"""What AWS's own client logs of an exception that a handler raised."""
+OF_THE_RUNTIME = {"errorType", "type", "record"}
+"""What AWS's own client logs of an exception that a handler raised, and Lambda of an invocation that ends badly."""
+OF_AWS = {"gateway.access", "platform.report", "platform.initReport", "platform.restoreReport", "timeout", "error"}
+"""The access log's event, and what Lambda itself writes."""
 EACH = pytest.mark.parametrize("name", QUERIES)
 
 
@@ -67,7 +69,7 @@ def test_a_query_names_only_fields_that_some_line_has(name: str, fields: set[str
 @EACH
 def test_a_query_asks_for_events_levels_and_kinds_that_there_are(name: str, events: set[str]) -> None:
     kinds = {*FailureKind, "expired", "abandoned", "no_usage"}
-    known = events | kinds | {"WARNING", "ERROR", "budget.reset", "REQUEST_ID"}
+    known = events | kinds | OF_AWS | {"WARNING", "ERROR", "budget.reset", "REQUEST_ID"}
     assert parse(QUERIES[name]).values <= known
 
 
@@ -88,6 +90,65 @@ def test_trouble_shows_a_function_that_does_not_start_and_no_wrong_key() -> None
         for kind, text in (("UnauthorizedError", "Unauthorized"), ("Runtime.ImportModuleError", "No module"))
     ]
     assert [row["errorType"] for row in parse(QUERIES["trouble"]).run(lines)] == ["Runtime.ImportModuleError"]
+
+
+def access_line(**values: str) -> str:
+    """A line of the access log as API Gateway writes it by the template's format: `-` for what has no value."""
+    text = resources()["Api"]["Properties"]["AccessLogSetting"]["Format"]
+    return re.sub(r"\$context\.([\w.]+)", lambda found: values.get(found[1].rpartition(".")[2], "-"), text)
+
+
+REFUSED_BY_THE_GATEWAY = {
+    "WAF_FILTERED": {"status": "403"},
+    "THROTTLED": {"status": "429"},
+    "UNAUTHORIZED": {"status": "401"},
+    "AUTHORIZER_FAILURE": {"status": "503"},
+    "INTEGRATION_TIMEOUT": {"status": "504", "integrationErrorMessage": "Execution failed due to a timeout error"},
+    "INTEGRATION_FAILURE": {"status": "502", "integrationErrorMessage": "Malformed Lambda proxy response"},
+    "REQUEST_TOO_LARGE": {"status": "413"},
+}
+"""The types of `GatewayResponses`:
+https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html"""
+
+
+def test_gateway_finds_what_api_gateway_answered_by_itself_and_no_answer_of_a_function() -> None:
+    refused = [access_line(responseType=kind, **more) for kind, more in REFUSED_BY_THE_GATEWAY.items()]
+    passed = [access_line(status=status, responseLatency="12", key_id="key_1") for status in ("200", "402", "500")]
+    rows = parse(QUERIES["gateway"]).run([*refused, *passed, refused[0]])
+    assert {row["response_type"]: row["status"] for row in rows} == {
+        kind: more["status"] for kind, more in REFUSED_BY_THE_GATEWAY.items()
+    }
+    assert (rows[0]["response_type"], rows[0]["calls"]) == ("WAF_FILTERED", 2)
+    by_type = {row["response_type"]: row for row in rows}
+    assert by_type["INTEGRATION_FAILURE"]["integration_error"] == "Malformed Lambda proxy response"
+
+
+def platform_line(kind: str, status: str, **record: object) -> str:
+    """As Lambda writes it with LogFormat JSON, by the schema of its telemetry:
+    https://docs.aws.amazon.com/lambda/latest/dg/telemetry-schema-reference.html"""
+    metrics = {"durationMs": 900000.0, "billedDurationMs": 900000, "memorySizeMB": 512, "maxMemoryUsedMB": 512}
+    body = {"requestId": "6f7f0961", "status": status, "metrics": metrics, **record}
+    return json.dumps({"time": "2026-11-26T12:00:00.000Z", "type": kind, "record": body})
+
+
+def test_crashes_finds_time_outs_and_lost_memory_and_nothing_that_a_handler_raised() -> None:
+    lines = [
+        platform_line("platform.report", "timeout"),
+        platform_line("platform.report", "error", errorType="Runtime.OutOfMemory"),
+        platform_line("platform.report", "error", errorType="Runtime.ExitError"),
+        platform_line("platform.initReport", "timeout"),
+        platform_line("platform.report", "success"),
+        platform_line("platform.report", "failure", errorType="UnauthorizedError"),
+        platform_line("platform.start", "success"),
+    ]
+    rows = parse(QUERIES["crashes"]).run(lines)
+    assert [(row["type"], row["record.status"], row.get("record.errorType")) for row in rows] == [
+        ("platform.report", "timeout", None),
+        ("platform.report", "error", "Runtime.OutOfMemory"),
+        ("platform.report", "error", "Runtime.ExitError"),
+        ("platform.initReport", "timeout", None),
+    ]
+    assert rows[1]["record.metrics.maxMemoryUsedMB"] == 512
 
 
 def test_each_query_is_saved_for_all_logs_under_the_stages_name() -> None:

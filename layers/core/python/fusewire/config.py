@@ -124,6 +124,8 @@ class Settings(BaseModel):
     ai_max_output_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 1024
 
     ai_monthly_budget_usd: Annotated[Decimal, AfterValidator(_budget)] = Decimal(500)
+    ai_monthly_budget_max_usd: Annotated[Decimal, AfterValidator(_budget)] | None = None
+    """That no limit passes which is set at run time; None: there is no maximum."""
     ai_budget_alert_threshold: Share = Decimal("0.8")
     ai_circuit_breaker_threshold: Share = Decimal("0.95")
     ai_half_open_policy: Literal["warn", "downgrade"] = "warn"
@@ -173,6 +175,16 @@ class Settings(BaseModel):
             raise ConfigurationError(
                 f"AI_BUDGET_ALERT_THRESHOLD={self.ai_budget_alert_threshold} must be below "
                 f"AI_CIRCUIT_BREAKER_THRESHOLD={self.ai_circuit_breaker_threshold}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _budget_within_its_maximum(self) -> "Settings":
+        maximum = self.ai_monthly_budget_max_usd
+        if maximum is not None and self.ai_monthly_budget_usd > maximum:
+            raise ConfigurationError(
+                f"AI_MONTHLY_BUDGET_USD={self.ai_monthly_budget_usd:f} must not be above "
+                f"AI_MONTHLY_BUDGET_MAX_USD={maximum:f}."
             )
         return self
 

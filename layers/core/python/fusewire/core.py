@@ -17,6 +17,7 @@ from fusewire.budget.adjustments import Adjustments
 from fusewire.budget.audit import Audit
 from fusewire.budget.keys import Keys
 from fusewire.budget.ledger import Ledger
+from fusewire.budget.limits import AuditedLimits
 from fusewire.budget.price_history import PriceHistory
 from fusewire.budget.raised_allowances import RaisedAllowances
 from fusewire.budget.usage import Books
@@ -37,6 +38,7 @@ class Core:
     def __init__(self, settings: Settings) -> None:
         self.database = Database(settings.database_url, database_credentials(settings))
         self.ledger = Ledger(self.database, settings)
+        self.limits = AuditedLimits(self.database, settings)
         self.adjustments = Adjustments(self.database, settings)
         self.books = Books(self.database, settings)
         self.audit = Audit(self.database)

@@ -60,6 +60,8 @@ class FusewireError(Exception):
         """What is left of the rate limit of the key that was refused, where that is known."""
         self.counted = False
         """Whether the key's rate limit has counted the request, because something was reserved for it."""
+        self.recorded = False
+        """Whether Postgres has it among the refused calls already, because the ledger refused it."""
 
 
 class InvalidRequestError(FusewireError):

@@ -22,6 +22,8 @@ METRICS: Final[Mapping[str, str]] = {
     "LedgerErrors": "Count",
     "SettledAtBound": "Count",
     "FunctionErrors": "Count",
+    "KeysExpiring": "Count",
+    "KeyBudgetsOpened": "Count",
     "Spend": "None",
     "UsageRatio": "None",
     "Reserved": "None",
@@ -40,6 +42,7 @@ _COUNTED: Final = {
     "ledger.unavailable": "LedgerErrors",
     "ledger.settled_at_bound": "SettledAtBound",
     "function.error": "FunctionErrors",
+    "provider.key_expiring": "KeysExpiring",
 }
 _BOOKING: Final = {"router.success", "router.provider_failed"}
 # For these kinds that line is the only one with the cost; for the others it repeats the attempt's.
@@ -123,6 +126,8 @@ def observe(event: str, fields: Mapping[str, Any]) -> None:
         return
     if event in _COUNTED and fields.get("code") != "model_not_found":  # a caller who makes up a model is no outage
         _request.add(_COUNTED[event])
+    if event == "circuit_breaker.opened" and fields.get("key_id") is not None:
+        _request.add("KeyBudgetsOpened")
     kind = fields.get("kind")
     if event in _BOOKING or (event == "ledger.settled_at_bound" and kind in _BOOKED_IN_NO_OTHER_LINE):
         provider, cost = str(fields["provider"]), Decimal(fields.get("cost_usd") or 0)

@@ -19,6 +19,8 @@ def test_settings_become_parameters_by_the_names_of_their_variables_or_their_own
         Waf=on
         ReservedConcurrency=50
         AI_RESPONSES_RETENTION_HOURS=24
+        OPENAI_KEY_EXPIRES_ON=2027-06-30
+        AI_MONTHLY_BUDGET_MAX_USD=1000
     """
     assert parameters_of(TEMPLATE, settings) == {
         "AiMonthlyBudgetUsd": "800",
@@ -27,6 +29,8 @@ def test_settings_become_parameters_by_the_names_of_their_variables_or_their_own
         "Waf": "on",
         "ReservedConcurrency": "50",
         "AiResponsesRetentionHours": "24",
+        "OpenaiKeyExpiresOn": "2027-06-30",
+        "AiMonthlyBudgetMaxUsd": "1000",
     }
 
 

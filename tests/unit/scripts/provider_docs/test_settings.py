@@ -72,7 +72,7 @@ def test_the_template_gets_parameters_but_none_for_a_credential() -> None:
     Loader.add_multi_constructor("!", lambda loader, suffix, node: getattr(node, "value", None))
     template = yaml.load(with_parameters(TEMPLATE), Loader)  # noqa: S506 - a SafeLoader
     names = {name for name in template["Parameters"] if name.startswith("Newcomer")}
-    assert names == {"NewcomerBaseUrl", "NewcomerModel", "NewcomerEmbeddingModel"}
+    assert names == {"NewcomerBaseUrl", "NewcomerModel", "NewcomerEmbeddingModel", "NewcomerKeyExpiresOn"}
     variables = template["Globals"]["Function"]["Environment"]["Variables"]
     assert variables["NEWCOMER_BASE_URL"] == "NewcomerBaseUrl"
     assert "NEWCOMER_API_KEY" not in variables

@@ -78,7 +78,6 @@ class Adjustments:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = sql_settings(settings)
-        self._limit = settings.ai_monthly_budget_usd
 
     def book(self, amount: Decimal, reason: str, window_id: int | None, audit_context: AuditContext) -> Adjusted:
         """Book an amount in the open window, or in the one that is named; audited in the same transaction.
@@ -99,7 +98,7 @@ class Adjustments:
         announce(result)
         if "adjustment" not in result or "budget" not in result:
             raise _refusal(result, amount, window_id)
-        made, budget = result["adjustment"], Budget.read(result["budget"], self._limit)
+        made, budget = result["adjustment"], Budget.read(result["budget"])
         if budget.window.closed_at is None:
             metrics.budget(lambda: budget.usage_ratio, budget.window.reserved)
         audit_context.log("budget.adjusted", reason=reason, window_id=made["window_id"], cost_usd=amount)

@@ -70,9 +70,9 @@ class Budget:
     limit: Decimal
 
     @classmethod
-    def read(cls, row: BudgetRow, limit: Decimal) -> "Budget":
-        """From `ledger_budget_json`."""
-        return cls(window=Window.read(row), state=row["state"], limit=limit)
+    def read(cls, row: BudgetRow) -> "Budget":
+        """From `ledger_budget_json` of the company's budget, which always has a limit."""
+        return cls(window=Window.read(row), state=row["state"], limit=Decimal(row["limit"] or 0))
 
     @property
     def remaining(self) -> Decimal:

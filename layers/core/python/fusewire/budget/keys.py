@@ -17,6 +17,7 @@ from fusewire import logs
 from fusewire.budget.breaker import KeyBudget
 from fusewire.budget.forecast import DailySpend
 from fusewire.budget.refusals import rate_limited
+from fusewire.budget.refused_calls import CALL_REFUSED, CallRefusedArgument, RefusedCallArgument
 from fusewire.budget.wire import Amount, DailySpendRow, KeyBudgetRow, SettingsArgument, sql_settings
 from fusewire.config import Settings
 from fusewire.errors import InvalidRequestError, KeyNotFoundError
@@ -129,6 +130,8 @@ class AuthenticateArgument(TypedDict):
     """For `key_authenticate`."""
 
     hash: str
+    request_id: NotRequired[str]
+    """Of the call that is refused if the key is revoked or has expired."""
 
 
 class AuthenticatedRow(TypedDict):
@@ -173,6 +176,7 @@ class CountArgument(TypedDict):
     settings: SettingsArgument
     key_id: str
     look: NotRequired[Literal[True]]
+    refusal: NotRequired[RefusedCallArgument]
 
 
 class CountResult(TypedDict):
@@ -247,13 +251,16 @@ class Keys:
         self._database = database
         self._settings = sql_settings(settings)
 
-    def authenticate(self, secret: str) -> AuthenticatedKey | None:
+    def authenticate(self, secret: str, request_id: str | None = None) -> AuthenticatedKey | None:
         """Who has this secret; None when it is unknown, expired or revoked.
 
+        :param request_id: of the call that is refused then, to be gathered where the key is known
         :raises LedgerUnavailableError: when nobody can tell
         """
         wanted = _hash(secret)
         argument: AuthenticateArgument = {"hash": wanted}
+        if request_id is not None:
+            argument["request_id"] = request_id
         row = self._database.call(_AUTHENTICATE, argument)
         if row is None or not hmac.compare_digest(row["hash"], wanted):
             return None
@@ -333,18 +340,35 @@ class Keys:
         if self._database.call(_REFUSED, argument):
             audit_context.log("admin.refused", key_id=key_id, path=path, reason=why)
 
-    def check_rate(self, key_id: str) -> None:
-        """:raises RateLimitedError: when the key's requests of this minute are used up"""
+    def check_rate(self, key_id: str, request_id: str | None = None) -> None:
+        """
+        :param request_id: of the call that is refused then, to be gathered
+        :raises RateLimitedError: when the key's requests of this minute are used up
+        """
         argument: CountArgument = {"settings": self._settings, "key_id": key_id, "look": True}
+        if request_id is not None:
+            argument["refusal"] = {"code": None, "request_id": request_id}
         self._rate(argument)
 
-    def count_refused(self, key_id: str) -> None:
+    def count_refused(self, key_id: str, refusal: RefusedCallArgument | None = None) -> None:
         """Count a request for which nothing was reserved.
 
+        :param refusal: of a call that was refused, to be gathered in the same statement
         :raises RateLimitedError: when the key's requests of this minute were used up before it
         """
         argument: CountArgument = {"settings": self._settings, "key_id": key_id}
+        if refusal is not None:
+            argument["refusal"] = refusal
         self._rate(argument)
+
+    def record_refused(self, key_id: str, code: str, request_id: str) -> None:
+        """Gather a refused call that counts in no rate limit.
+
+        :param code: of the error that the caller gets
+        :raises LedgerUnavailableError: when Postgres can't be reached
+        """
+        argument: CallRefusedArgument = {"key_id": key_id, "code": code, "request_id": request_id}
+        self._database.call(CALL_REFUSED, argument)
 
     # --- below: the round trips ---
 

@@ -16,6 +16,7 @@ from typing import Final, cast
 from fusewire import logs, metrics
 from fusewire.budget.breaker import Budget, KeyBudget, Window, announce, announce_reset, ratio
 from fusewire.budget.forecast import DailySpend
+from fusewire.budget.limits import Limits
 from fusewire.budget.price_table import PriceTable, StalePricesError
 from fusewire.budget.refusals import refusal
 from fusewire.budget.reservation import (
@@ -66,7 +67,6 @@ class Ledger:
         self._database = database
         # The same in every statement, so it is encoded once; for the type checker it stays what it stands for.
         self._settings = cast(SettingsArgument, preencode(sql_settings(settings)))
-        self._limit = settings.ai_monthly_budget_usd
         self._snapshot: dict[str, object] | None = settings.public()
         """The settings, for the audit; None once they were sent."""
         self._unsent: list[Ended] = []
@@ -196,8 +196,9 @@ class Ledger:
                 self._keep(ended)
             return Booked(settlement.booked, None if settlement.mode == "release" else settlement.mode, None)
 
-    def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal], DailySpend]:
-        """The open window, its spend in USD by provider and by `provider/model`, and what a forecast is made of.
+    def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal], DailySpend, Limits]:
+        """The open window, its spend in USD by provider and by `provider/model`, what a forecast is made of, and where
+        its limit comes from.
 
         Settles what has expired.
         """
@@ -210,6 +211,7 @@ class Ledger:
             {name: Decimal(cost) for name, cost in result["by_provider"].items()},
             {name: Decimal(cost) for name, cost in result["by_model"].items()},
             DailySpend.read(result["days"]),
+            Limits.read(result["limits"]),
         )
 
     def reset(
@@ -276,11 +278,12 @@ class Ledger:
         announce(result)
         opened = Window.read(result["opened"])
         if opened.budget == "global":
-            metrics.budget(lambda: ratio(opened.spent, self._limit), opened.reserved)
+            limit = Decimal(result["limit"])
+            metrics.budget(lambda: ratio(opened.spent, limit), opened.reserved)
         return result
 
     def _seen(self, row: BudgetRow) -> Budget:
-        budget = Budget.read(row, self._limit)
+        budget = Budget.read(row)
         if budget.window.closed_at is None:  # a call may settle in a window that was closed meanwhile
             metrics.budget(lambda: budget.usage_ratio, budget.window.reserved)
         return budget

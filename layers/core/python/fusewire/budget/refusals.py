@@ -28,6 +28,7 @@ def refusal(result: ReserveResult, budget: Budget, key_id: str | None, call_seco
     :param call_seconds: how long calls take, None where nobody knows
     """
     error = _error(result, budget, call_seconds)
+    error.recorded = True
     key = KeyBudget.read(result["key"])
     error.rate_limit = key.rate_limit if key else None
     if error.code in (BudgetExceededError.code, BudgetReservedError.code):

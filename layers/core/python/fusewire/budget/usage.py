@@ -12,6 +12,7 @@ from typing import Final, Literal, NotRequired, TypedDict, cast
 from uuid import UUID
 
 from fusewire.budget.breaker import Window
+from fusewire.budget.refused_calls import RefusedRow
 from fusewire.budget.wire import Amount, WindowRow
 from fusewire.config import Settings
 from fusewire.store.db import Database, Statement
@@ -113,6 +114,7 @@ class CallArgument(TypedDict):
 
 _REPORT: Final = Statement[ReportArgument, ReportResult]("SELECT usage_report($1::jsonb)")
 _CALLS: Final = Statement[CallsArgument, CallsResult]("SELECT ledger_calls($1::jsonb)")
+_REFUSED: Final = Statement[CallsArgument, list[RefusedRow]]("SELECT refused_calls($1::jsonb)")
 _CALL: Final = Statement[CallArgument, CallResult | None]("SELECT ledger_call($1::jsonb)")
 
 
@@ -224,6 +226,28 @@ class Books:
             argument["before"] = str(before)
         result = self._database.call(_CALLS, argument)
         return result["rows"], UUID(result["next"]) if result["next"] else None
+
+    def refused(
+        self,
+        filters: Mapping[str, str],
+        *,
+        limit: int,
+        before: UUID | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> tuple[list[RefusedRow], UUID | None]:
+        """Refused calls by key, code and minute, the newest first.
+
+        :param filters: by `key`, `outcome` (the code) or `request_id` (of the last call in a row)
+        :param before: where the page before ended
+        :return: the rows, and where the next page begins
+        :raises LedgerUnavailableError: when Postgres can't be reached
+        """
+        argument = cast(CallsArgument, {**filters, "limit": limit + 1, **between(since, until)})
+        if before is not None:
+            argument["before"] = str(before)
+        rows = self._database.call(_REFUSED, argument)
+        return rows[:limit], UUID(rows[limit - 1]["id"]) if len(rows) > limit else None
 
     def call(self, request_id: str) -> CallResult | None:
         """One call, every attempt in its order and what they cost together; None for one that isn't in the ledger.

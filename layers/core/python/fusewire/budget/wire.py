@@ -22,6 +22,9 @@ class SettingsArgument(TypedDict):
     """What every ledger function knows of the settings."""
 
     limit: Decimal
+    """The setting, in whose place an audited limit may stand (`limits.sql`)."""
+    max_limit: NotRequired[Decimal | None]
+    """That no audited limit passes."""
     alert: Decimal
     """A share of the limit, as `open`."""
     open: Decimal
@@ -31,9 +34,10 @@ class SettingsArgument(TypedDict):
 
 
 def sql_settings(settings: Settings) -> SettingsArgument:
-    """The `settings` argument: the limit in USD, thresholds as shares of it."""
+    """The `settings` argument: limits in USD, thresholds as shares of the one in force."""
     return {
         "limit": settings.ai_monthly_budget_usd,
+        "max_limit": settings.ai_monthly_budget_max_usd,
         "alert": settings.ai_budget_alert_threshold,
         "open": settings.ai_circuit_breaker_threshold,
         "timezone": settings.ai_budget_timezone,
@@ -77,6 +81,29 @@ class KeyBudgetRow(BudgetRow):
     tokens_left: int | None
     rate_window_ends_in: int
     """Seconds."""
+
+
+class AuditedLimitRow(TypedDict):
+    """`budget_limit_json`, of one that stands."""
+
+    id: str
+    window_id: int
+    set_at: str
+    amount: Amount
+    until: Literal["window"] | None
+    reason: str
+    actor: str
+    request_id: str
+
+
+class LimitsRow(TypedDict):
+    """`ledger_limits_json`."""
+
+    in_force: Amount
+    setting: Amount
+    maximum: Amount | None
+    next_window: Amount
+    audited: AuditedLimitRow | None
 
 
 class DailySpendRow(TypedDict):
@@ -338,6 +365,7 @@ class BudgetResult(Seen):
     """What `ledger_budget` returns."""
 
     budget: BudgetRow
+    limits: LimitsRow
     by_provider: dict[str, Amount]
     by_model: dict[str, Amount]
     days: DailySpendRow
@@ -363,6 +391,8 @@ class ResetResult(Seen):
 
     closed: WindowRow | None
     opened: WindowRow
+    limit: Amount
+    """The company's that is in force, in USD."""
 
 
 RESERVE: Final = Statement[ReserveArgument, ReserveResult]("SELECT ledger_reserve($1::jsonb)")

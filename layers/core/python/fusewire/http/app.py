@@ -114,7 +114,8 @@ def _answered(
 ) -> Response[Any]:
     try:
         check_access(route, request)
-        with limits.counting(request.identity.key_id if route.access != "everybody" else None):
+        key_id = request.identity.key_id if route.access != "everybody" else None
+        with limits.counting(key_id, request.id):
             models: dict[str, object] = {}
             if route.body is not None:
                 models["body"] = request.body(named(route.body), empty=route.empty_body, max_values=route.max_values)

@@ -16,7 +16,9 @@ from pydantic import SecretStr
 
 from fusewire.ai.permissions import Permissions
 from fusewire.budget.keys import BOOTSTRAP, PREFIX, AuditContext, Keys, same_secret
+from fusewire.errors import LedgerUnavailableError, PermissionDeniedError
 from fusewire.http.identity import SCOPES, Identity, Scope
+from fusewire.http.invocation import log_ledger_unavailable
 from fusewire.http.paths import access_to
 
 CACHE_SECONDS: Final = 60.0
@@ -64,6 +66,8 @@ class Authorizer:
         allowed = scope is None or scope in identity.scopes
         if not allowed and scope == "admin":
             self._audit(event, identity.key_id, "the key doesn't have the scope admin")
+        elif not allowed:
+            self._record_denied(event, identity.key_id or "")
         statement = {
             "Action": "execute-api:Invoke",
             "Effect": "Allow" if allowed else "Deny",
@@ -104,7 +108,7 @@ class Authorizer:
             return _BOOTSTRAP
         if self._unknown.get(digest):
             return None
-        key = self._keys.authenticate(secret)
+        key = self._keys.authenticate(secret, event["requestContext"]["requestId"])
         if key is None:
             self._unknown.put(digest, True, _REFUSAL_SECONDS)
             return None
@@ -125,6 +129,12 @@ class Authorizer:
             return
         self._audit(event, None, "no valid key")
         self._audited.put(address, True, _AUDITED_SECONDS)
+
+    def _record_denied(self, event: Mapping[str, Any], key_id: str) -> None:
+        try:
+            self._keys.record_refused(key_id, PermissionDeniedError.code, event["requestContext"]["requestId"])
+        except LedgerUnavailableError as unavailable:
+            log_ledger_unavailable(unavailable)  # it is refused whether or not it can be counted
 
     def _audit(self, event: Mapping[str, Any], key_id: str | None, why: str) -> None:
         audit_context = _audit_context(event, key_id)

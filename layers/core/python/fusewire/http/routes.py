@@ -138,6 +138,16 @@ SHOW_BUDGET: Final = Route(
     "admin",
     response="http.admin.budget:BudgetResponse",
 )
+SET_LIMIT: Final = Route(
+    "PATCH",
+    "/api/v1/admin/budget",
+    "setBudgetLimit",
+    "Set the month's limit for the open window or for good, or take it back",
+    "admin",
+    body="http.admin.budget:LimitRequest",
+    response="http.admin.budget:ChangedLimitResponse",
+    errors=(400, 413),
+)
 RESET_BUDGET: Final = Route(
     "POST",
     "/api/v1/admin/budget/reset",

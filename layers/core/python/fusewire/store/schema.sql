@@ -75,6 +75,21 @@ CREATE TABLE public.budget_adjustment (
     CONSTRAINT budget_adjustment_amount_check CHECK ((amount <> (0)::numeric))
 );
 
+CREATE TABLE public.budget_limit (
+    id uuid NOT NULL,
+    window_id bigint NOT NULL,
+    set_at timestamp with time zone NOT NULL,
+    amount numeric,
+    until text,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    request_id text NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT budget_limit_amount_check CHECK ((amount >= (0)::numeric)),
+    CONSTRAINT budget_limit_check CHECK (((amount IS NOT NULL) OR ((until IS NULL) AND (ended_at IS NOT NULL)))),
+    CONSTRAINT budget_limit_until_check CHECK ((until = 'window'::text))
+);
+
 CREATE TABLE public.budget_slot (
     window_id bigint NOT NULL,
     slot smallint NOT NULL,
@@ -120,6 +135,8 @@ CREATE TABLE public.budget_window (
     rate_requests integer DEFAULT 0 NOT NULL,
     rate_tokens bigint DEFAULT 0 NOT NULL,
     archived_at timestamp with time zone,
+    limit_usd numeric,
+    CONSTRAINT budget_window_limit_usd_check CHECK ((limit_usd >= (0)::numeric)),
     CONSTRAINT budget_window_opened_by_check CHECK ((opened_by = ANY (ARRAY['use'::text, 'period_end'::text, 'schedule'::text, 'admin'::text]))),
     CONSTRAINT budget_window_reserved_check CHECK ((reserved >= (0)::numeric)),
     CONSTRAINT budget_window_spent_check CHECK ((spent >= (0)::numeric)),
@@ -234,6 +251,17 @@ CREATE TABLE public.provider_health (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE public.refused_call (
+    id uuid NOT NULL,
+    key_id text NOT NULL,
+    code text NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    calls bigint NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    last_request_id text
+)
+WITH (fillfactor='50');
+
 CREATE TABLE public.schema_functions (
     single boolean DEFAULT true NOT NULL,
     version integer NOT NULL,
@@ -301,6 +329,9 @@ ALTER TABLE ONLY public.audit
 ALTER TABLE ONLY public.budget_adjustment
     ADD CONSTRAINT budget_adjustment_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.budget_limit
+    ADD CONSTRAINT budget_limit_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.budget_slot
     ADD CONSTRAINT budget_slot_pkey PRIMARY KEY (window_id, slot);
 
@@ -328,6 +359,12 @@ ALTER TABLE ONLY public.price_version
 ALTER TABLE ONLY public.provider_health
     ADD CONSTRAINT provider_health_pkey PRIMARY KEY (provider);
 
+ALTER TABLE ONLY public.refused_call
+    ADD CONSTRAINT refused_call_key_id_code_minute_key UNIQUE (key_id, code, minute);
+
+ALTER TABLE ONLY public.refused_call
+    ADD CONSTRAINT refused_call_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.schema_functions
     ADD CONSTRAINT schema_functions_pkey PRIMARY KEY (single);
 
@@ -346,6 +383,8 @@ ALTER TABLE ONLY public.vendor_refusal
 CREATE INDEX api_key_secret_key ON public.api_key_secret USING btree (key_id);
 
 CREATE INDEX audit_unknown ON public.audit USING btree (at) WHERE (actor = 'unknown'::text);
+
+CREATE UNIQUE INDEX budget_limit_standing ON public.budget_limit USING btree (COALESCE(until, 'for good'::text)) WHERE (ended_at IS NULL);
 
 CREATE INDEX budget_threshold_event_statement ON public.budget_threshold_event USING btree (statement_id) WHERE (statement_id IS NOT NULL);
 
@@ -374,6 +413,9 @@ ALTER TABLE ONLY public.api_key_secret
 
 ALTER TABLE ONLY public.budget_adjustment
     ADD CONSTRAINT budget_adjustment_window_id_fkey FOREIGN KEY (window_id) REFERENCES public.budget_window(id);
+
+ALTER TABLE ONLY public.budget_limit
+    ADD CONSTRAINT budget_limit_window_id_fkey FOREIGN KEY (window_id) REFERENCES public.budget_window(id);
 
 ALTER TABLE ONLY public.budget_slot
     ADD CONSTRAINT budget_slot_window_id_fkey FOREIGN KEY (window_id) REFERENCES public.budget_window(id);

@@ -1,18 +1,19 @@
-"""`/admin/budget`: the month's budget, and its early end."""
+"""`/admin/budget`: the month's budget, its limit, and its early end."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from fusewire.budget.adjustments import AdjustmentRow, Adjustments
 from fusewire.budget.breaker import Budget, Window
 from fusewire.budget.forecast import DailySpend, Forecast, forecast
 from fusewire.budget.keys import AuditContext
 from fusewire.budget.ledger import Ledger
+from fusewire.budget.limits import AuditedLimit, AuditedLimits, Limits
 from fusewire.budget.wire import State
 from fusewire.config import Settings
 from fusewire.http.admin.query import Page
@@ -49,6 +50,24 @@ class AdjustmentRequest(RequestModel):
     reason: Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
     window_id: WindowId | None = None
     """A window of the company; by default the open one."""
+
+
+class LimitRequest(RequestModel):
+    """`PATCH /admin/budget`."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    monthly_limit_usd: Annotated[Decimal, Field(ge=0, le=10**12, max_digits=24, decimal_places=12)] | None
+    """USD, exact; null takes back what was set, so that the setting is in force."""
+    until: Literal["window"] | None = None
+    """`window`: until the open window ends; null: for good."""
+    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+
+    @model_validator(mode="after")
+    def _ends_something(self) -> "LimitRequest":
+        if self.monthly_limit_usd is None and self.until is not None:
+            raise ValueError("until goes with an amount: null takes back every limit that was set")
+        return self
 
 
 class AdjustmentsQuery(Page):
@@ -149,11 +168,68 @@ class ForecastResponse(ResponseModel):
         return cls(month_end_usd=ahead.month_end_usd, exhausted_at=exhausted_at)
 
 
-class BudgetResponse(ResponseModel):
-    """`GET /admin/budget`."""
+class AuditedLimitResponse(ResponseModel):
+    """A limit that an administrator set. It counts as the maximum where that is lower by now."""
+
+    id: Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
+    amount_usd: Money
+    until: Annotated[
+        Literal["window"] | None,
+        Field(json_schema_extra={"description": "`window`: until the open window ends; null: for good"}),
+    ]
+    set_at: Time
+    actor: str
+    reason: str
+
+    @classmethod
+    def of(cls, audited: AuditedLimit) -> "AuditedLimitResponse":
+        return cls(
+            id=audited.id,
+            amount_usd=audited.amount,
+            until=audited.until,
+            set_at=audited.set_at.isoformat(),
+            actor=audited.actor,
+            reason=audited.reason,
+        )
+
+
+class LimitResponse(ResponseModel):
+    """Which limit is in force, and where it comes from."""
+
+    in_force_usd: Money
+    setting_usd: Annotated[Money, Field(json_schema_extra={"description": "AI_MONTHLY_BUDGET_USD"})]
+    maximum_usd: Annotated[Money | None, Field(json_schema_extra={"description": "AI_MONTHLY_BUDGET_MAX_USD"})]
+    next_window_usd: Annotated[Money, Field(json_schema_extra={"description": "What the next window will have"})]
+    audited: AuditedLimitResponse | None
+    """Null while the setting is in force."""
+
+    @classmethod
+    def of(cls, limits: Limits) -> "LimitResponse":
+        return cls(
+            in_force_usd=limits.in_force,
+            setting_usd=limits.setting,
+            maximum_usd=limits.maximum,
+            next_window_usd=limits.next_window,
+            audited=None if limits.audited is None else AuditedLimitResponse.of(limits.audited),
+        )
+
+
+class ChangedLimitResponse(ResponseModel):
+    """The limit, and the open window under it."""
 
     state: State
     monthly_limit_usd: Money
+    remaining_usd: Money
+    limit: LimitResponse
+    window: WindowTotals
+
+
+class BudgetResponse(ResponseModel):
+    """`GET /admin/budget`. `monthly_limit_usd` is the limit in force."""
+
+    state: State
+    monthly_limit_usd: Money
+    limit: LimitResponse
     current_spend_usd: Money
     reserved_usd: Money
     remaining_usd: Money
@@ -171,12 +247,14 @@ def budget_response(
     by_provider: Mapping[str, Decimal],
     by_model: Mapping[str, Decimal],
     history: DailySpend,
+    limits: Limits,
 ) -> BudgetResponse:
     """The company's budget, from what `Ledger.budget` returns."""
     window = budget.window
     return BudgetResponse(
         state=budget.state,
         monthly_limit_usd=budget.limit,
+        limit=LimitResponse.of(limits),
         current_spend_usd=window.spent,
         reserved_usd=window.reserved,
         remaining_usd=budget.remaining,
@@ -186,6 +264,20 @@ def budget_response(
         by_model=by_model,
         window=WindowResponse.of(window),
         forecast=ForecastResponse.of(forecast_of(settings, window, budget.limit, history)),
+    )
+
+
+def changed_limit_response(
+    limits: AuditedLimits, audit_context: AuditContext, request: LimitRequest
+) -> ChangedLimitResponse:
+    """Set the company's limit, or take back what was set."""
+    budget, found = limits.change(request.monthly_limit_usd, request.until, request.reason, audit_context)
+    return ChangedLimitResponse(
+        state=budget.state,
+        monthly_limit_usd=budget.limit,
+        remaining_usd=budget.remaining,
+        limit=LimitResponse.of(found),
+        window=WindowTotals.of(budget.window),
     )
 
 

@@ -1,18 +1,22 @@
 """`GET /admin/calls[/{request_id}]` and `GET /admin/audit`: single entries, by pages."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import Field, WithJsonSchema
 
 from fusewire.budget.audit import Audit
-from fusewire.budget.usage import Books
+from fusewire.budget.refused_calls import RefusedRow
+from fusewire.budget.usage import Books, CallRow
 from fusewire.errors import CallNotFoundError
 from fusewire.http.admin.query import TimeRange, Word
 from fusewire.http.schema import Money, ResponseModel, Time
 
 Status = Literal["reserved", "settled", "released"]
 CostBasis = Literal["actual", "bound", "adjustment"]
+_OF_ATTEMPTS: Final = {"provider", "model", "status", "cost_basis", "tier"}
+"""Filters that no refused call has."""
 Day = Annotated[str, WithJsonSchema({"type": "string", "format": "date"})]
 
 
@@ -22,7 +26,8 @@ class CallsQuery(TimeRange):
     provider: Word | None = None
     model: Word | None = None
     key: Word | None = None
-    status: Status | None = None
+    status: Status | Literal["refused"] | None = None
+    """`refused`: the calls that nothing was reserved for, alone and by pages."""
     outcome: Word | None = None
     cost_basis: CostBasis | None = None
     tier: Word | None = None
@@ -68,10 +73,27 @@ class AttemptResponse(ResponseModel):
     key_window_id: int | None
 
 
+class RefusedCallsResponse(ResponseModel):
+    """The calls of one key that were refused with one code in one minute. Nothing was reserved for them."""
+
+    key_id: str | None
+    code: str
+    minute: Time
+    calls: int
+    last_at: Time
+    last_request_id: str | None
+
+    @classmethod
+    def of(cls, row: RefusedRow) -> "RefusedCallsResponse":
+        return cls.model_validate(row | {"key_id": row["key_id"] or None})
+
+
 class CallPage(ResponseModel):
-    """Attempts, the newest first."""
+    """Attempts, the newest first; and on the first page, unless they are filtered by what only attempts have, refused
+    calls, the newest first."""
 
     rows: list[AttemptResponse]
+    refused: list[RefusedCallsResponse]
     next_cursor: str | None
 
 
@@ -109,9 +131,21 @@ def call_page(books: Books, query: CallsQuery, zone: str) -> CallPage:
 
     :param zone: of the days that the query names
     """
-    filters = _filters(query)
-    rows, following = books.calls(filters, limit=query.limit, before=query.cursor, **query.times(zone))
-    return CallPage.model_validate({"rows": rows, "next_cursor": None if following is None else str(following)})
+    filters, times = _filters(query), query.times(zone)
+    rows: Sequence[CallRow] = ()
+    refused: Sequence[RefusedRow] = ()
+    following: UUID | None = None
+    if query.status == "refused":
+        refused, following = books.refused(filters, limit=query.limit, before=query.cursor, **times)
+    else:
+        rows, following = books.calls(filters, limit=query.limit, before=query.cursor, **times)
+        if query.cursor is None and not filters.keys() & _OF_ATTEMPTS:
+            refused, _ = books.refused(filters, limit=query.limit, before=None, **times)
+    return CallPage(
+        rows=[AttemptResponse.model_validate(row) for row in rows],
+        refused=[RefusedCallsResponse.of(row) for row in refused],
+        next_cursor=None if following is None else str(following),
+    )
 
 
 def call_response(books: Books, request_id: str) -> CallResponse:

@@ -60,15 +60,15 @@ BEGIN
         UPDATE budget_window SET spent = spent + amount WHERE id = w.id RETURNING * INTO w;
         IF w.closed_at IS NULL THEN
             SELECT * INTO step FROM ledger_record_state(
-                w, ledger_limit('global', settings), settings, NULL, NULL, entry_id);
+                w, ledger_limit_in_force(w.limit_usd, settings), settings, NULL, NULL, entry_id);
             w := step.w; threshold_events := step.threshold_events;
         END IF;
         PERFORM audit_write(p, 'budget.adjusted', before,
                             ledger_window_json(w) || jsonb_build_object('adjustment', ledger_adjustment_json(made)));
     END IF;
     RETURN jsonb_build_object(
-        'adjustment', ledger_adjustment_json(made), 'budget', ledger_budget_json(w, ledger_limit('global', settings),
-        settings), 'rolled_over', rolled_over, 'threshold_events', threshold_events);
+        'adjustment', ledger_adjustment_json(made), 'budget',
+        ledger_budget_json(w, ledger_limit_in_force(w.limit_usd, settings), settings), 'rolled_over', rolled_over, 'threshold_events', threshold_events);
 END $$;
 
 -- Adjustments, the newest first. p: {limit, before?: an id, window_id?}

@@ -68,13 +68,14 @@ END $$;
 -- a minute is written, with their number. Callers without a valid key can send from any number of addresses: of theirs,
 -- one an address and 60 in all are written within a minute. Returns whether it was written.
 -- p: {settings?, key_id?, audit_context, call: {method, path}, reason}
--- Locks: the key's window, its row of admin_refusal, audit_head.
+-- Locks: the key's window, its row of admin_refusal, audit_head, a row of refused_call.
 CREATE OR REPLACE FUNCTION admin_refused(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
     recent bigint;
     same bigint;
     r admin_refusal;
+    written boolean := false;
 BEGIN
     IF p->>'key_id' IS NULL THEN
         PERFORM pg_advisory_xact_lock(hashtext('fusewire.admin_refused'));
@@ -96,9 +97,13 @@ BEGIN
     VALUES (p->>'key_id', '-infinity', 1, p - 'settings' - 'resent')
     ON CONFLICT (key_id) DO UPDATE SET unwritten = f.unwritten + 1, last = EXCLUDED.last
     RETURNING * INTO r;
-    IF r.written_at > clock_timestamp() - interval '1 minute' THEN RETURN 'false'; END IF;
-    PERFORM admin_refusal_write(r);
-    RETURN 'true';
+    IF r.written_at <= clock_timestamp() - interval '1 minute' THEN
+        PERFORM admin_refusal_write(r);
+        written := true;
+    END IF;
+    PERFORM refused_call_record(
+        p->>'key_id', 'permission_denied', p->'audit_context'->>'request_id', p ? 'resent');
+    RETURN to_jsonb(written);
 END $$;
 
 -- Audit entries, the newest first. Before them it writes those of refused calls whose minute is over. p: {limit, scan_limit, before?: an n, action?, actor?, from?, to?}, as ledger_calls.

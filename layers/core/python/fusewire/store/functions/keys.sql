@@ -35,22 +35,36 @@ LANGUAGE sql VOLATILE AS $$
         WHERE w.budget = k.id AND w.closed_at IS NULL AND w.resets_at > clock_timestamp()))
 $$;
 
--- Whose secret this is, as long as it is valid; NULL for every other reason alike. p: {hash}
+-- Whose secret this is, as long as it is valid; NULL for every other reason alike. With request_id, the refused call of
+-- a key that is revoked or has expired is counted. p: {hash, request_id?}
 CREATE OR REPLACE FUNCTION key_authenticate(p jsonb) RETURNS jsonb
-LANGUAGE sql VOLATILE AS $$
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+DECLARE
+    valid jsonb;
+    known text;
+BEGIN
     SELECT jsonb_build_object(
         'hash', encode(s.hash, 'hex'), 'id', k.id, 'scopes', k.scopes, 'allowed_models', k.allowed_models,
         'allowed_classifications', k.allowed_classifications,
         'ends_in', extract(epoch FROM least(k.expires_at, s.expires_at) - clock_timestamp()))
+    INTO valid
     FROM api_key_secret s JOIN api_key k ON k.id = s.key_id
     WHERE s.hash = decode(p->>'hash', 'hex') AND key_is_active(k)
-          AND COALESCE(s.expires_at > clock_timestamp(), true)
-$$;
+          AND COALESCE(s.expires_at > clock_timestamp(), true);
+    IF valid IS NULL AND p ? 'request_id' THEN
+        SELECT s.key_id INTO known FROM api_key_secret s WHERE s.hash = decode(p->>'hash', 'hex');
+        IF FOUND THEN
+            PERFORM refused_call_record(known, 'invalid_api_key', p->>'request_id', p ? 'resent');
+        END IF;
+    END IF;
+    RETURN valid;
+END $$;
 
 -- Counts a request that is refused before anything is reserved, in its key's rate limit; ledger_reserve counts those
 -- that are admitted. With "look" it counts nothing. Sent twice, it counts twice. Returns {used_up, key}: whether the
 -- limit was used up before it, and the key's budget as ledger_key_json, NULL for a key without such a limit.
--- p: {settings, key_id, look?}
+-- With refusal, it is counted among the refused calls too: by its own code, or as rate limited where the limit was used
+-- up. p: {settings, key_id, look?, refusal?: {code?, request_id}}
 CREATE OR REPLACE FUNCTION key_count_refused(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
@@ -58,9 +72,15 @@ DECLARE
     k api_key;
     kw budget_window;
     used_up boolean;
+    code text := p->'refusal'->>'code';
 BEGIN
     SELECT * INTO k FROM api_key WHERE id = p->>'key_id';
-    IF k.requests_per_minute IS NULL THEN RETURN jsonb_build_object('used_up', false, 'key', NULL); END IF;
+    IF k.requests_per_minute IS NULL THEN
+        IF code IS NOT NULL THEN
+            PERFORM refused_call_record(p->>'key_id', code, p->'refusal'->>'request_id', p ? 'resent');
+        END IF;
+        RETURN jsonb_build_object('used_up', false, 'key', NULL);
+    END IF;
     -- A period that is over is for the next reservation to roll over: its counters go on.
     SELECT * INTO kw FROM budget_window WHERE budget = k.id AND closed_at IS NULL FOR NO KEY UPDATE;
     IF NOT FOUND THEN
@@ -74,6 +94,10 @@ BEGIN
             rate_window_started_at = kw.rate_window_started_at, rate_requests = kw.rate_requests + 1,
             rate_tokens = kw.rate_tokens
         WHERE id = kw.id RETURNING * INTO kw;
+    END IF;
+    IF p ? 'refusal' AND (used_up OR code IS NOT NULL) THEN
+        PERFORM refused_call_record(
+            k.id, CASE WHEN used_up THEN 'rate_limit_exceeded' ELSE code END, p->'refusal'->>'request_id', p ? 'resent');
     END IF;
     RETURN jsonb_build_object('used_up', used_up, 'key', ledger_key_json(kw, p->'settings'));
 END $$;

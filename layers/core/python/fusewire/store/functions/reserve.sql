@@ -64,7 +64,7 @@ CREATE OR REPLACE FUNCTION ledger_refusal(w budget_window, kw budget_window, k a
                                           is_first boolean) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
-    limit_usd numeric := (settings->>'limit')::numeric;
+    limit_usd numeric := ledger_limit_in_force(w.limit_usd, settings);
     bound numeric := (candidate->>'bound')::numeric;
     tokens bigint := COALESCE((candidate->>'tokens')::bigint, 0);
     rate_limited jsonb;
@@ -133,7 +133,7 @@ DECLARE
     tier text := entry->>'tier';
     is_first boolean := NOT p ? 'settlement';
     result jsonb := '{}';
-    limit_usd numeric := (p->'settings'->>'limit')::numeric;
+    limit_usd numeric;
     w budget_window;
     kw budget_window;
     k api_key;
@@ -153,7 +153,7 @@ BEGIN
         WHERE id = (SELECT window_id FROM ledger WHERE id = (p->'settlement'->>'id')::uuid) FOR NO KEY UPDATE;
     END IF;
     SELECT * INTO step FROM ledger_lock_window('global', settings, NULL);
-    w := step.w; rolled_over := step.rolled_over;
+    w := step.w; rolled_over := step.rolled_over; limit_usd := ledger_limit_in_force(w.limit_usd, settings);
     -- Before anything is done, so that the caller sends all of it again. What stands already was made at its own prices.
     IF price_is_stale(p) AND NOT EXISTS (SELECT FROM ledger WHERE id = statement_id) THEN
         RETURN jsonb_build_object(
@@ -272,6 +272,10 @@ BEGIN
             'cooldown_until', provider_health_record(p->'health_update', ended.reserved_at));
     END IF;
     IF p ? 'settings_snapshot' THEN PERFORM settings_record(p->'settings_snapshot'); END IF;
+    IF ledger_refusal_code(refusal) IS NOT NULL THEN
+        PERFORM refused_call_record(
+            entry->>'key_id', ledger_refusal_code(refusal), entry->>'request_id', p ? 'resent');
+    END IF;
 
     RETURN result || jsonb_build_object(
         'cooling', choice.cooling, 'rolled_over', rolled_over, 'key_rolled_over', key_rolled_over, 'expired', expired,

@@ -1,23 +1,36 @@
 -- How a window closes and its successor opens: at the period's end, by the schedule, or by an administrator.
 
--- Closes a window that the caller has locked, opens its successor and audits both. Returns the new window, locked.
+-- Closes a window that the caller has locked, opens its successor and audits both. Returns the new window, locked. An
+-- audited limit that was set for the window ends with it, and the next one has the limit for good, if there is one.
 -- audit_entry: {id, actor, source_ip, request_id, reason}, NULL for the period's end.
 CREATE OR REPLACE FUNCTION ledger_roll_over(old budget_window, opened_by text, at timestamptz, settings jsonb,
                                             audit_entry jsonb)
 RETURNS budget_window LANGUAGE plpgsql AS $$
 DECLARE
     fresh budget_window;
+    next_limit numeric;
+    limits_before jsonb := '{}';
+    limits_after jsonb := '{}';
 BEGIN
+    IF old.budget = 'global' THEN
+        UPDATE budget_limit l SET ended_at = at WHERE l.ended_at IS NULL AND l.until = 'window';
+        SELECT l.amount INTO next_limit FROM budget_limit l WHERE l.ended_at IS NULL AND l.until IS NULL;
+        IF old.limit_usd IS NOT NULL OR next_limit IS NOT NULL THEN
+            limits_before := jsonb_build_object('audited_limit_usd', old.limit_usd);
+            limits_after := jsonb_build_object('audited_limit_usd', next_limit);
+        END IF;
+    END IF;
     UPDATE budget_window SET closed_at = at WHERE id = old.id RETURNING * INTO old;
     INSERT INTO budget_window (budget, opened_at, opened_by, resets_at, reset_id, rate_window_started_at, rate_requests,
-                               rate_tokens)
+                               rate_tokens, limit_usd)
     VALUES (old.budget, clock_timestamp(), opened_by, ledger_period_end(clock_timestamp(), settings->>'timezone'),
-            (audit_entry->>'id')::uuid, old.rate_window_started_at, old.rate_requests, old.rate_tokens)
+            (audit_entry->>'id')::uuid, old.rate_window_started_at, old.rate_requests, old.rate_tokens,
+            next_limit)
     RETURNING * INTO fresh;
     PERFORM audit_append(
         clock_timestamp(), COALESCE(audit_entry->>'actor', 'system'), 'budget.reset', audit_entry->>'source_ip',
-        audit_entry->>'request_id', ledger_window_json(old),
-        ledger_window_json(fresh) || jsonb_build_object('why', opened_by, 'reason', audit_entry->>'reason'));
+        audit_entry->>'request_id', ledger_window_json(old) || limits_before,
+        ledger_window_json(fresh) || limits_after || jsonb_build_object('why', opened_by, 'reason', audit_entry->>'reason'));
     RETURN fresh;
 END $$;
 
@@ -60,5 +73,6 @@ BEGIN
         closed := ledger_window_json(old);
     END IF;
     RETURN jsonb_build_object('closed', closed, 'opened', ledger_window_json(fresh), 'rolled_over', rolled_over,
+                              'limit', ledger_limit_in_force(fresh.limit_usd, settings),
                               'expired', expired, 'threshold_events', threshold_events);
 END $$;

@@ -102,7 +102,7 @@ BEGIN
     -- allowance takes it back, so that no reservation is made in a slot meanwhile.
     IF (settlement->>'cost')::numeric > was.bound OR settlement ? 'allowance' OR EXISTS (
         SELECT FROM budget_slot s WHERE s.window_id = w.id AND s.allocated > 0
-        AND s.ceiling <> ledger_alert_usd(settings)
+        AND s.ceiling <> ledger_alert_of(ledger_limit_in_force(w.limit_usd, settings), settings)
     ) THEN
         w := ledger_reclaim_slots(w);
     END IF;
@@ -129,7 +129,7 @@ BEGIN
     WHERE id = w.id RETURNING * INTO w;
     IF w.closed_at IS NULL THEN
         SELECT * INTO step
-        FROM ledger_record_state(w, ledger_limit('global', settings), settings, threshold_events, e.id);
+        FROM ledger_record_state(w, ledger_limit_in_force(w.limit_usd, settings), settings, threshold_events, e.id);
         w := step.w; threshold_events := step.threshold_events;
     END IF;
     IF kw.id IS NOT NULL THEN

@@ -6,6 +6,12 @@
 -- in the slot.
 
 -- The alert threshold in USD. A slot that was allocated under another one serves nobody.
+CREATE OR REPLACE FUNCTION ledger_alert_of(limit_usd numeric, settings jsonb) RETURNS numeric
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT limit_usd * (settings->>'alert')::numeric
+$$;
+
+-- The same under the setting, for functions of the release before that are under way.
 CREATE OR REPLACE FUNCTION ledger_alert_usd(settings jsonb) RETURNS numeric
 LANGUAGE sql IMMUTABLE AS $$
     SELECT (settings->>'limit')::numeric * (settings->>'alert')::numeric
@@ -34,11 +40,12 @@ CREATE OR REPLACE FUNCTION ledger_allocate_slots(settings jsonb, bound numeric) 
 LANGUAGE plpgsql AS $$
 DECLARE
     slots integer := (settings->>'slots')::integer;
-    top numeric := ledger_alert_usd(settings);
+    top numeric;
     w budget_window;
     part numeric;
 BEGIN
     SELECT * INTO w FROM budget_window WHERE budget = 'global' AND closed_at IS NULL;
+    top := ledger_alert_of(ledger_limit_in_force(w.limit_usd, settings), settings);
     -- Below the threshold, not at it: spending the last of it must cross nothing.
     part := trunc((top - w.spent - w.reserved) * 0.999 / slots, 12);
     IF part <= 8 * bound OR part <= 0 THEN RETURN; END IF;
@@ -73,7 +80,7 @@ BEGIN
     UPDATE budget_slot b SET reserved = b.reserved + bound
     WHERE b.window_id = w.id AND b.slot = 1 + pg_backend_pid() % (settings->>'slots')::integer AND b.allocated > 0
       AND b.spent + b.reserved + bound <= b.allocated
-      AND b.ceiling = ledger_alert_usd(settings)
+      AND b.ceiling = ledger_alert_of(ledger_limit_in_force(w.limit_usd, settings), settings)
     RETURNING * INTO s;
     IF s.slot IS NULL OR price_is_stale(p) THEN RETURN NULL; END IF;
     -- After the slot's lock: whoever raises an allowance takes every slot first.

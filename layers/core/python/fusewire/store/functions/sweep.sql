@@ -67,7 +67,7 @@ BEGIN
         w := step.w; expired := step.expired; threshold_events := step.threshold_events;
         IF w.closed_at IS NULL THEN
             SELECT * INTO step FROM ledger_record_state(
-                w, ledger_limit('global', settings), settings, threshold_events, NULL, statement_id);
+                w, ledger_limit_in_force(w.limit_usd, settings), settings, threshold_events, NULL, statement_id);
             w := step.w; threshold_events := step.threshold_events;
         END IF;
     END LOOP;

@@ -10,17 +10,18 @@
 --   after the window's row lock was granted is current. In a single WITH the snapshot is older than the lock.
 -- * Locks are taken in this order: the company's windows by ascending id (the open one is the last), the slots of a
 --   window by number, keys' windows, ledger rows and rollups (under the lock of their window or slot alone), one row
---   of vendor_refusal, one of input_allowance, provider_health by name. A statement that locks more than one key's
+--   of vendor_refusal, one of input_allowance, provider_health by name; refused_call last of all. A statement that locks more than one key's
 --   window holds the company's open window, so two of them never run at once. audit_head is locked by these statements,
 --   by a reset, or by a statement that touches nothing of the above afterwards. Windows are locked FOR NO KEY UPDATE, so
 --   that an entry's foreign key doesn't wait
 --   for its window.
+-- * budget_limit is changed under the company's open window alone.
 -- * price_version and prices are locked after the company's window and its slots, before audit_head.
 -- * An argument with "resent" was sent before, and its answer was lost. Its result and its threshold events are
 --   returned again. A rollover and expired reservations are returned to the first caller only. The audit and the ledger
 --   have them.
--- * settings is {limit, alert, open, timezone, ttl_seconds, slots}. Amounts are JSON numbers and stay numeric
---   throughout.
+-- * settings is {limit, alert, open, timezone, ttl_seconds, slots, max_limit?}. Amounts are JSON numbers and stay
+--   numeric throughout. limit is the caller's setting; limits.sql says which limit is in force.
 
 CREATE OR REPLACE FUNCTION ledger_period_end(at timestamptz, tz text) RETURNS timestamptz
 LANGUAGE sql STABLE AS $$
@@ -44,7 +45,8 @@ LANGUAGE sql IMMUTABLE AS $$
     END
 $$;
 
--- The limit in force of a budget, in USD: from the settings, or from the key as it is now.
+-- The limit in force of a key's budget, in USD, as it is now. The company's is ledger_limit_in_force; that of the
+-- settings is for the functions of the release before.
 CREATE OR REPLACE FUNCTION ledger_limit(budget text, settings jsonb) RETURNS numeric
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -79,7 +81,7 @@ LANGUAGE plpgsql STABLE AS $$
 BEGIN
     SELECT w.spent + held.spent, w.reserved + held.reserved, w.request_count + held.request_count
     INTO w.spent, w.reserved, w.request_count FROM ledger_held_by_slots(w.id) held;
-    RETURN ledger_budget_json(w, (settings->>'limit')::numeric, settings);
+    RETURN ledger_budget_json(w, ledger_limit_in_force(w.limit_usd, settings), settings);
 END $$;
 
 -- A budget's open window, locked, with all that it holds in its own row. It opens a window at the first use, and rolls
@@ -160,7 +162,7 @@ LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
     step record;
     settings jsonb := p->'settings';
-    limit_usd numeric := (p->'settings'->>'limit')::numeric;
+    limit_usd numeric;
     statement_id uuid := (p->>'id')::uuid;
     w budget_window;
     rolled_over jsonb;
@@ -170,13 +172,13 @@ BEGIN
     SELECT * INTO step FROM ledger_expire_all(settings, statement_id, NULL, NULL);
     expired := step.expired; threshold_events := step.threshold_events;
     SELECT * INTO step FROM ledger_lock_window('global', settings, NULL);
-    w := step.w; rolled_over := step.rolled_over;
+    w := step.w; rolled_over := step.rolled_over; limit_usd := ledger_limit_in_force(w.limit_usd, settings);
     SELECT * INTO step FROM ledger_record_state(w, limit_usd, settings, threshold_events, NULL, statement_id);
     w := step.w; threshold_events := step.threshold_events;
     IF p ? 'resent' THEN threshold_events := ledger_add_threshold_events(statement_id, NULL); END IF;
     RETURN jsonb_build_object(
         'budget', ledger_budget_json(w, limit_usd, settings), 'rolled_over', rolled_over, 'expired', expired,
-        'threshold_events', threshold_events,
+        'threshold_events', threshold_events, 'limits', ledger_limits_json(w, settings),
         'by_provider', (SELECT COALESCE(jsonb_object_agg(provider, cost), '{}') FROM
             (SELECT provider, sum(cost) AS cost FROM usage_rollup WHERE window_id = w.id GROUP BY provider) s),
         'by_model', (SELECT COALESCE(jsonb_object_agg(name, cost), '{}') FROM
