@@ -86,7 +86,13 @@ class Account:
             self._client("ssm").put_parameter(Name=f"/fusewire/prod/{name}", Type="String", Value=value)
         self.arns = arns
         topic = self._client("sns").create_topic(Name="alarms")["TopicArn"]
-        self.outputs = {"BaseUrl": base_url, "Migrate": self._migrate(), "AlarmTopic": topic}
+        roles = " ".join(f"arn:aws:iam::123456789012:role/fusewire-prod-{name}" for name in ("a", "b", "c"))
+        self.outputs = {
+            "BaseUrl": base_url,
+            "Migrate": self._migrate(),
+            "AlarmTopic": topic,
+            "ProviderRoles": roles,
+        }
         self._publish_twice()
 
     def secret(self, name: str) -> dict[str, str]:
@@ -173,7 +179,8 @@ class Account:
 
 
 class _Aws(BaseHTTPRequestHandler):
-    """What moto hasn't: CloudFormation, for which it would need a dozen packages more, and Lambda's quota."""
+    """What moto hasn't: CloudFormation, for which it would need a dozen packages more, Lambda's quota, and an issuer of
+    identity tokens."""
 
     outputs: Mapping[str, str]
     lambdas: str
@@ -183,6 +190,10 @@ class _Aws(BaseHTTPRequestHandler):
         body = self._body()
         if self.path.startswith("/20"):
             self._hand_on(body)
+        elif "Action=EnableOutboundWebIdentityFederation" in body.decode():
+            result = "<IssuerIdentifier>https://7a1f2c3d.tokens.sts.global.api.aws</IssuerIdentifier>"
+            name = "EnableOutboundWebIdentityFederation"
+            self._answer(f"<{name}Response><{name}Result>{result}</{name}Result></{name}Response>".encode())
         elif "Action=ListStackResources" in body.decode():
             result = f"<StackResourceSummaries>{_LISTED}</StackResourceSummaries>"
             self._answer(f"<R><ListStackResourcesResult>{result}</ListStackResourcesResult></R>".encode())
@@ -299,7 +310,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Followed]:
                 cli = tmp_path_factory.mktemp("cli")
                 with aws_beside_moto(account.outputs, endpoint) as beside, aws_cli(cli) as programs:
                     places = {"AWS_ENDPOINT_URL": endpoint} | dict.fromkeys(
-                        ("AWS_ENDPOINT_URL_CLOUDFORMATION", "AWS_ENDPOINT_URL_LAMBDA"), beside
+                        ("AWS_ENDPOINT_URL_CLOUDFORMATION", "AWS_ENDPOINT_URL_LAMBDA", "AWS_ENDPOINT_URL_IAM"), beside
                     )
                     yield _typed(account, folder, programs, places)
     finally:

@@ -2,6 +2,7 @@
 handler is a page."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -194,6 +195,53 @@ def test_the_environment_is_read_in_one_place(file: Path) -> None:
             assert node.attr not in {"environ", "getenv", "putenv"}, f"{file}:{node.lineno}"
         if isinstance(node, ast.ImportFrom) and node.module == "os":
             assert not {name.name for name in node.names} & {"environ", "getenv"}, f"{file}:{node.lineno}"
+
+
+PYTHON = sorted(
+    file
+    for folder in ("layers/core/python", "functions", "local", "cli", "scripts", "benchmarks", "tests")
+    for file in (ROOT / folder).rglob("*.py")
+)
+TRACERS = ("aws_xray_sdk", "opentelemetry", "aws_lambda_powertools.tracing", "aws_lambda_powertools.Tracer")
+
+
+@pytest.mark.parametrize("file", PYTHON, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_tracers_sdk_is_imported(file: Path) -> None:
+    """X-Ray's is out of support from February 2027 on; what takes its place comes in `fusewire.tracing` alone."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(f"{node.module}.{name.name}" for name in node.names)]
+        else:
+            continue
+        assert not [name for name in names if is_within(name, *TRACERS)], f"{file}:{node.lineno}"
+
+
+def test_no_tracers_sdk_is_locked() -> None:
+    locked = {file.name: file.read_text() for file in (ROOT / "requirements").glob("*.txt")}
+    # OpenTelemetry's interface comes along with others; what would record or send is its SDK.
+    tracer = re.compile(r"^(?:aws-xray-sdk|opentelemetry-(?:sdk|exporter|instrumentation))\b", re.MULTILINE)
+    assert not [name for name, text in locked.items() if tracer.search(text)]
+    assert {"layer.txt", "run.txt"} <= locked.keys()
+
+
+def test_tracing_is_a_seam() -> None:
+    """The rest knows these names and no word of X-Ray: another exporter takes the place of one module."""
+    seam = {"set_enabled", "begin", "attempt", "statement", "Flag", "Subsegment"}
+    own = {"fusewire.tracing"}
+    for module, file in MODULES.items():
+        if module in own:
+            continue
+        text = file.read_text()
+        tree = ast.parse(text)
+        used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "tracing"}
+        found = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module == "fusewire.tracing"]
+        used |= {name.name for node in found for name in node.names}
+        assert used <= seam, module
+        assert "AWS_XRAY" not in text, module
+        # The runtime sets the variable for whoever traces, as AWS's own client does.
+        assert "_X_AMZN_TRACE_ID" not in text or module == "fusewire.runtime.loop", module
 
 
 def public(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:

@@ -1,6 +1,9 @@
 """Azure's two APIs: addresses, versions, deployments, and what each of them takes."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -12,6 +15,7 @@ from fusewire.ai.providers.azure import AzureProvider
 from fusewire.ai.schema import ChatRequest
 from fusewire.config import ConfigurationError, load_settings
 
+LAYER = Path(__file__).resolve().parents[4] / "layers/core/python"
 KEY = {"AZURE_AI_API_KEY": "k"}
 PLACE = {"AZURE_AI_ENDPOINT": "https://r.invalid", **KEY}
 DATED = {**PLACE, "AZURE_AI_API_VERSION": "2024-10-21"}
@@ -34,6 +38,68 @@ def test_it_is_configured_by_an_endpoint_a_key_and_a_deployment(
     variables: dict[str, str], missing: tuple[str, ...]
 ) -> None:
     assert AzureProvider(load_settings(variables)).missing() == missing
+
+
+ENTRA = {"AZURE_TENANT_ID": "contoso.example", "AZURE_CLIENT_ID": "c"}
+UNUSABLE = ("fusewire.ai.providers.entra", "fusewire.ai.providers.aws_identity")
+
+
+@pytest.mark.parametrize(
+    ("variables", "missing"),
+    [
+        (ENTRA, ()),
+        ({"AZURE_TENANT_ID": "t"}, ("AZURE_CLIENT_ID",)),
+        ({"AZURE_CLIENT_ID": "c"}, ("AZURE_TENANT_ID",)),
+        ({"AZURE_CLIENT_ID": "c", **KEY}, ()),
+    ],
+)
+def test_or_by_a_tenant_and_a_client_in_the_keys_place(variables: dict[str, str], missing: tuple[str, ...]) -> None:
+    place = {"AZURE_AI_ENDPOINT": "https://r.invalid", "AZURE_SOTA_DEPLOYMENT": "d"}
+    assert AzureProvider(load_settings({**place, **variables})).missing() == missing
+
+
+def test_a_key_counts_before_a_tenant_and_a_client() -> None:
+    provider = AzureProvider(load_settings({**PLACE, **ENTRA}))
+    with provider.make_client() as client:
+        assert client.default_headers["api-key"] == "k"
+    assert "fusewire.ai.providers.entra" not in provider.sdk
+    assert "fusewire.ai.providers.entra" in AzureProvider(load_settings(ENTRA)).sdk
+
+
+@pytest.mark.parametrize("name", ENTRA)
+@pytest.mark.parametrize("value", ["a/b", "..", "a b", "-", "a?b", "é"])
+def test_a_tenant_or_a_client_that_can_be_none_stops_the_start(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        AzureProvider(load_settings({**ENTRA, name: value}))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "authority", "scope"),
+    [
+        ("https://r.openai.azure.com", "https://login.microsoftonline.com/", "https://cognitiveservices.azure.com/"),
+        ("https://r.openai.azure.us", "https://login.microsoftonline.us/", "https://cognitiveservices.azure.us/"),
+        ("https://r.openai.azure.cn", "https://login.chinacloudapi.cn/", "https://cognitiveservices.azure.cn/"),
+    ],
+)
+def test_each_cloud_of_azures_has_its_own_token_server(endpoint: str, authority: str, scope: str) -> None:
+    tokens = AzureProvider(load_settings({**ENTRA, "AZURE_AI_ENDPOINT": endpoint}))._tokens
+    assert tokens._url == f"{authority}contoso.example/oauth2/v2.0/token"
+    assert tokens._scope == f"{scope}.default"
+
+
+@pytest.mark.parametrize("variables", [PLACE, {**PLACE, **ENTRA}])
+def test_by_key_nothing_of_entra_or_aws_is_imported(variables: dict[str, str]) -> None:
+    code = (
+        "import sys\n"
+        "from fusewire.ai.providers.azure import AzureProvider\n"
+        "from fusewire.config import load_settings\n"
+        f"AzureProvider(load_settings({variables!r})).make_client().close()\n"
+        f"print(sorted({{'botocore', 'boto3', *{UNUSABLE!r}}} & sys.modules.keys()))"
+    )
+    ran = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(LAYER)}, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "[]\n"
 
 
 V1 = "https://r.invalid/openai/v1/"

@@ -85,7 +85,7 @@ class AIProvider(ABC):
     variables: ClassVar[Variables]
     usual_models: ClassVar[UsualModels | None] = None
     """With these a key alone configures it, at the vendor's own address: nobody knows what another server has."""
-    sdk: ClassVar[tuple[str, ...]] = ()
+    sdk: tuple[str, ...] = ()
     """The modules that a first call imports; before a snapshot they are imported ahead."""
     supported: ClassVar[frozenset[str]] = frozenset()
     """What it honours, in the words of `fusewire.ai.schema.CAPABILITIES`. Of whatever isn't here, a field that changes

@@ -10,7 +10,7 @@ import pytest
 
 from fusewire.ai.providers.vertex.provider import GcpProvider
 from fusewire.ai.schema import ChatRequest, EmbeddingRequest
-from fusewire.config import load_settings
+from fusewire.config import ConfigurationError, load_settings
 
 LAYER = Path(__file__).parents[5] / "layers/core/python"
 PLACE = {"GCP_PROJECT_ID": "p", "GCP_LOCATION": "europe-west4"}
@@ -43,6 +43,56 @@ def test_it_is_configured_by_a_project_a_location_and_a_model(
     variables: dict[str, str], missing: tuple[str, ...]
 ) -> None:
     assert GcpProvider(load_settings(variables)).missing() == missing
+
+
+POOL = "projects/123456/locations/global/workloadIdentityPools/fusewire/providers/aws-lambda"
+
+
+@pytest.mark.parametrize(
+    ("variables", "missing"),
+    [
+        ({}, ("GCP_WORKLOAD_IDENTITY_PROVIDER",)),
+        ({"GCP_WORKLOAD_IDENTITY_PROVIDER": POOL}, ()),
+        ({"GOOGLE_APPLICATION_CREDENTIALS": "/opt/a.json"}, ()),
+    ],
+)
+def test_on_lambda_it_needs_to_be_told_who_trusts_its_role(variables: dict[str, str], missing: tuple[str, ...]) -> None:
+    on_lambda = {"AWS_EXECUTION_ENV": "AWS_Lambda_python3.13", "GCP_SOTA_MODEL": "m"}
+    assert provider(**on_lambda, **variables).missing() == missing
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GCP_WORKLOAD_IDENTITY_PROVIDER", POOL + "/"),
+        ("GCP_WORKLOAD_IDENTITY_PROVIDER", f"//iam.googleapis.com/{POOL}"),
+        ("GCP_WORKLOAD_IDENTITY_PROVIDER", POOL.replace("aws-lambda", "aws")),
+        ("GCP_WORKLOAD_IDENTITY_PROVIDER", POOL.replace("123456", "a-project")),
+        ("GCP_SERVICE_ACCOUNT", "someone@example.com"),
+        ("GCP_SERVICE_ACCOUNT", "a/b@p.iam.gserviceaccount.com"),
+        ("GCP_SERVICE_ACCOUNT", "a@p.iam.gserviceaccount.com:generateIdToken?"),
+    ],
+)
+def test_a_pool_or_an_account_that_can_be_none_stops_the_start(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        provider(**{name: value})
+
+
+def test_only_with_a_pool_is_google_auths_federation_imported() -> None:
+    module = "fusewire.ai.providers.vertex.federation"
+    assert module not in provider().sdk
+    assert module in provider(GCP_WORKLOAD_IDENTITY_PROVIDER=POOL).sdk
+    script = (
+        "import sys\n"
+        "from fusewire.ai.providers.vertex.provider import GcpProvider\n"
+        "from fusewire.config import load_settings\n"
+        f"GcpProvider(load_settings({PLACE!r})).make_client().close()\n"
+        "print(sorted({'botocore', 'boto3', 'google.auth.aws'} & sys.modules.keys()))\n"
+    )
+    output = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", script], env={"PYTHONPATH": str(LAYER)}, capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "[]"
 
 
 WHOLE = "http://gateway.invalid/v1/projects/p/locations/europe-west4/endpoints/openapi"

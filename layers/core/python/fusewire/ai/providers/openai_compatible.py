@@ -74,7 +74,7 @@ class OpenAICompatibleProvider(AIProvider):
     """Chat, streams and embeddings over OpenAI's HTTP API, wherever it is served."""
 
     default_base_url: ClassVar[str | None] = None
-    sdk: ClassVar[tuple[str, ...]] = (
+    sdk: tuple[str, ...] = (
         *("openai", "openai.resources.chat.completions", "openai.resources.embeddings"),
         *("fusewire.ai.providers.http_client", "httpcore2"),  # the latter is httpx2's, for its first TLS connection
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fusewire.ai.failures import FailureKind, ProviderFailure
 from fusewire.ai.provider import Timeouts, Variables
+from fusewire.ai.providers.access_tokens import authorized
 from fusewire.ai.providers.embedding_batches import Vectors, embed_in_batches
 from fusewire.ai.providers.json_values import fields, token_count
 from fusewire.ai.providers.known_refusals import GOOGLE, OPENAI
@@ -27,11 +28,12 @@ from fusewire.ai.schema import (
     NamedToolChoice,
     StreamChunk,
 )
+from fusewire.config import ConfigurationError, Settings
 
 if TYPE_CHECKING:
     import openai
 
-    from fusewire.ai.providers.vertex.tokens import AccessTokens
+    from fusewire.ai.providers.vertex.tokens import GoogleTokens
 
 _EFFORTS: Final = ("low", "medium", "high")
 
@@ -51,6 +53,16 @@ _BYTES: Final = 20_000
 embedding models take one text."""
 
 
+_PROVIDER: Final = "GCP_WORKLOAD_IDENTITY_PROVIDER"
+_ACCOUNT: Final = "GCP_SERVICE_ACCOUNT"
+_DEFAULT_CREDENTIALS: Final = "GOOGLE_APPLICATION_CREDENTIALS"
+_PROVIDER_NAME: Final = re.compile(
+    r"projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}/providers/[a-z0-9-]{4,32}"
+)
+_ACCOUNT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]*@[a-z0-9.-]+\.gserviceaccount\.com")
+"""Both stand in addresses of Google's."""
+
+
 class GcpProvider(OpenAICompatibleProvider):
     """Gemini by its name (`gemini-3.8-flash`), other publishers' models by theirs too (`meta/llama-...`)."""
 
@@ -63,6 +75,7 @@ class GcpProvider(OpenAICompatibleProvider):
         cost_effective="GCP_COST_EFFECTIVE_MODEL",
         embedding="GCP_EMBEDDING_MODEL",
         required=("GCP_PROJECT_ID", "GCP_LOCATION"),
+        optional=(_PROVIDER, _ACCOUNT),
     )
     supported = USUAL | {"n", "messages.image_url.detail", "extra_content"}
     image_data = re.compile("data:image/(?:png|jpe?g|webp|heic|heif);base64,", re.IGNORECASE)
@@ -70,6 +83,26 @@ class GcpProvider(OpenAICompatibleProvider):
     a `gs://` would be read with the gateway's rights, whoever asks."""
 
     refusals = (*GOOGLE, *OPENAI)
+
+    def __init__(self, settings: Settings) -> None:
+        """:raises ConfigurationError: for a pool's provider or a service account that can't be one"""
+        super().__init__(settings)
+        for name, form, example in (
+            (_PROVIDER, _PROVIDER_NAME, "projects/<number>/locations/global/workloadIdentityPools/<id>/providers/<id>"),
+            (_ACCOUNT, _ACCOUNT_NAME, "<name>@<project>.iam.gserviceaccount.com"),
+        ):
+            value = settings.variable(name)
+            if value and not form.fullmatch(value):
+                raise ConfigurationError(f"{name}={value[:40]!r} can't be used: it must be {example}.")
+        if settings.variable(_PROVIDER):
+            self.sdk = (*type(self).sdk, "fusewire.ai.providers.vertex.federation")
+
+    def missing(self) -> tuple[str, ...]:
+        """With what gives it credentials on Lambda, where no file and no metadata server does."""
+        missing = super().missing()
+        if not self.settings.on_lambda or any(map(self.settings.variable, (_PROVIDER, _DEFAULT_CREDENTIALS))):
+            return missing
+        return (*missing, _PROVIDER)
 
     def is_model_name(self, model: str, *, embedding: bool = False) -> bool:
         """An embedding model's stands in the address."""
@@ -89,10 +122,11 @@ class GcpProvider(OpenAICompatibleProvider):
     # --- addresses and credentials ---
 
     @cached_property
-    def _tokens(self) -> "AccessTokens":
-        from fusewire.ai.providers.vertex.tokens import AccessTokens
+    def _tokens(self) -> "GoogleTokens":
+        from fusewire.ai.providers.vertex.tokens import GoogleTokens
 
-        return AccessTokens()
+        provider, account = map(self.settings.variable, (_PROVIDER, _ACCOUNT))
+        return GoogleTokens(provider, account, self.settings.variable("AWS_REGION"))
 
     def make_client(self) -> "openai.OpenAI":
         import openai
@@ -107,6 +141,13 @@ class GcpProvider(OpenAICompatibleProvider):
             http_client=http_client(),
         )
 
+    @property
+    def _principal(self) -> str:
+        """The setting that says who calls."""
+        if self.settings.variable(_PROVIDER):
+            return _ACCOUNT if self.settings.variable(_ACCOUNT) else _PROVIDER
+        return _DEFAULT_CREDENTIALS
+
     def base_url(self) -> str:
         return f"{self._root()}/endpoints/openapi"
 
@@ -120,13 +161,7 @@ class GcpProvider(OpenAICompatibleProvider):
 
     def _authorized(self, timeouts: Timeouts) -> Timeouts:
         """What is left of the attempt's time once there is a token."""
-        begun = time.monotonic()
-        self._tokens.fetch(timeouts.first)
-        spent = time.monotonic() - begun
-        first = timeouts.first - spent
-        if first <= 0:
-            raise ProviderFailure(FailureKind.CONNECT_TIMEOUT, f"{self.id}: no time was left to send the request")
-        return replace(timeouts, first=first, total=max(timeouts.total - spent, first))
+        return authorized(self.id, self._tokens, timeouts)
 
     # --- chat ---
 
@@ -189,9 +224,7 @@ class GcpProvider(OpenAICompatibleProvider):
         if error.status_code == 401:
             self._tokens.forget()
         if failure.kind in (FailureKind.CREDENTIAL_REJECTED, FailureKind.MODEL_DENIED) and error.status_code == 403:
-            failure.message += (
-                "; see the roles of GOOGLE_APPLICATION_CREDENTIALS in GCP_PROJECT_ID, and that Vertex AI is enabled"
-            )
+            failure.message += f"; see the roles of {self._principal} in GCP_PROJECT_ID, and that Vertex AI is enabled"
         elif error.status_code == 404 or failure.kind is FailureKind.MODEL_DENIED:
             failure.message += "; see GCP_*_MODEL, GCP_LOCATION and GCP_PROJECT_ID"
         return failure

@@ -1,12 +1,13 @@
 """Google's access tokens by google-auth: fetched on first use, kept, and renewed before they run out.
 
-Credentials are Application Default Credentials: `GOOGLE_APPLICATION_CREDENTIALS`, gcloud's, or the metadata server's.
+Credentials are those of the AWS role where `GCP_WORKLOAD_IDENTITY_PROVIDER` names who trusts it (`federation.py`), else
+Application Default Credentials: `GOOGLE_APPLICATION_CREDENTIALS`, gcloud's, or the metadata server's.
 google-auth's own transports need packages that don't ship here; httpx2 comes with the openai SDK.
 """
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import google.auth
@@ -19,15 +20,27 @@ from fusewire.ai.failures import FailureKind, ProviderFailure
 
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 _NOT_NOW: Final = {408, 429, 500, 502, 503, 504}
-_SETTING: Final = "see GOOGLE_APPLICATION_CREDENTIALS"
+_DEFAULT_SETTINGS: Final = "GOOGLE_APPLICATION_CREDENTIALS, or GCP_WORKLOAD_IDENTITY_PROVIDER on AWS"
+_FEDERATION_SETTINGS: Final = "GCP_WORKLOAD_IDENTITY_PROVIDER, GCP_SERVICE_ACCOUNT and whom they trust"
 
 
-class AccessTokens:
+class GoogleTokens:
     """The token of this execution environment."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, provider: str | None = None, service_account: str | None = None, region: str | None = None
+    ) -> None:
+        """:param provider: the workload identity pool's provider that trusts the AWS role; None: default credentials
+
+        :param service_account: whom to impersonate
+        """
         self._lock = threading.Lock()
         self._credentials: Credentials | None = None
+        self._make: Callable[[_Transport], Credentials] = _default_credentials
+        self._settings = _DEFAULT_SETTINGS
+        if provider:
+            self._make = _of_role(provider, service_account, region)
+            self._settings = _FEDERATION_SETTINGS
 
     def fetch(self, seconds: float) -> None:
         """Have a token that lasts for a while, in so much time at most.
@@ -46,15 +59,15 @@ class AccessTokens:
                     raise ProviderFailure(
                         FailureKind.OVERLOADED, "gcp: Google's token server is unavailable"
                     ) from error
-                raise _rejected() from error
+                raise self._rejected() from error
             except Exception as error:  # whatever google-auth makes of a key file or a token that it can't read
-                raise _rejected() from error
+                raise self._rejected() from error
 
     def current(self) -> str:
         """The token that `fetch` saw to."""
         token = self._credentials.token if self._credentials else None
         if not token:
-            raise _rejected()
+            raise self._rejected()
         return str(token)
 
     def forget(self) -> None:
@@ -64,7 +77,7 @@ class AccessTokens:
 
     def _fetch(self, transport: "_Transport") -> None:
         if self._credentials is None:
-            self._credentials, _ = google.auth.default(scopes=_SCOPES, request=transport)
+            self._credentials = self._make(transport)
         if self._credentials.token_state is TokenState.FRESH:
             return
         try:
@@ -74,11 +87,24 @@ class AccessTokens:
                 raise
             # It is to run out within minutes, and serves until then; the next call tries again.
 
+    def _rejected(self) -> ProviderFailure:
+        return ProviderFailure(
+            FailureKind.CREDENTIAL_REJECTED,
+            f"gcp: Google gave no access token for these credentials; see {self._settings}",
+        )
 
-def _rejected() -> ProviderFailure:
-    return ProviderFailure(
-        FailureKind.CREDENTIAL_REJECTED, f"gcp: Google gave no access token for these credentials; {_SETTING}"
-    )
+
+def _default_credentials(transport: "_Transport") -> Credentials:
+    return google.auth.default(scopes=_SCOPES, request=transport)[0]
+
+
+def _of_role(provider: str, account: str | None, region: str | None) -> "Callable[[_Transport], Credentials]":
+    def made(transport: "_Transport") -> Credentials:
+        from fusewire.ai.providers.vertex.federation import role_credentials
+
+        return role_credentials(provider, account, region, _SCOPES)
+
+    return made
 
 
 class _Response(google.auth.transport.Response):
