@@ -20,6 +20,14 @@ KEY = "sentinel-key-91b2"
 SOTA, COST_EFFECTIVE, EMBEDDING = "vendor-sota", "vendor-mini", "vendor-embedding"
 TIMES = Timeouts(connect=2, first=10, total=20)
 CAP = 64
+ADVISORY: dict[str, object] = {
+    "seed": 7, "presence_penalty": 0.5, "frequency_penalty": 0.25, "logit_bias": {"50256": -100.0}, "user": "u",
+    "safety_identifier": "s", "prompt_cache_key": "p", "prompt_cache_retention": "24h",
+    "prompt_cache_options": {"ttl": "30m"}, "prediction": {"type": "content", "content": "Paris"},
+    "web_search_options": {"search_context_size": "low"}, "metadata": {"a": "b"},
+    "thinking": {"type": "adaptive", "display": "omitted"}, "verbosity": "low", "service_tier": "flex",
+}  # fmt: skip
+"""Every field of a chat request that changes no meaning."""
 
 
 class Addressed(Protocol):

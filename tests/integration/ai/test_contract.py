@@ -12,11 +12,11 @@ import pytest
 from fusewire.ai.failures import FailureKind, ProviderFailure
 from fusewire.ai.provider import AIProvider
 from fusewire.ai.registry import _PROVIDER_FACTORIES, _in
-from fusewire.ai.schema import ChatRequest, ChatResponse, EmbeddingRequest, StreamChunk, needs
+from fusewire.ai.schema import ChatRequest, ChatResponse, EmbeddingRequest, StreamChunk, fields_of, needs
 from fusewire.errors import AllProvidersFailedError
 from fusewire.services import Services
 from tests.conftest import CoreFactory
-from tests.integration.ai.contract import CAP, COST_EFFECTIVE, KEY, ROWS, SOTA, TIMES, Row, chat, embedding
+from tests.integration.ai.contract import ADVISORY, CAP, COST_EFFECTIVE, KEY, ROWS, SOTA, TIMES, Row, chat, embedding
 from tests.integration.ai.observing import Books, caller
 from tests.integration.ai.refusals import REFUSALS
 from tests.support.wires import CALL, CALL_ID, Answer, OpenAIWire, Wire
@@ -251,10 +251,8 @@ def test_a_json_schema(provider: AIProvider, wire: Wire) -> None:
     assert "additionalProperties" in json.dumps(wire.requests[0])
 
 
-ADVISORY: dict[str, object] = {
-    "seed": 7, "presence_penalty": 0.5, "frequency_penalty": 0.25, "logit_bias": {"50256": -100.0}, "user": "u",
-    "safety_identifier": "s", "prompt_cache_key": "p", "metadata": {"a": "b"}, "verbosity": "low",
-}  # fmt: skip
+def test_the_advisory_fields_are_every_hint_of_a_request() -> None:
+    assert ADVISORY.keys() == fields_of(ChatRequest, "hint")
 
 
 @streamed_or_not

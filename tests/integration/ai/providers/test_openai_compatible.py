@@ -8,7 +8,7 @@ import pytest
 
 from fusewire.ai.failures import FailureKind, ProviderFailure
 from fusewire.ai.provider import AIProvider
-from tests.integration.ai.contract import CAP, EMBEDDING, ROWS, SOTA, TIMES, Row, chat, embedding
+from tests.integration.ai.contract import ADVISORY, CAP, EMBEDDING, ROWS, SOTA, TIMES, Row, chat, embedding
 from tests.support.upstream import Handler, Reply, Upstream
 from tests.support.wires import OpenAIWire
 
@@ -111,15 +111,11 @@ def test_a_json_schema(provider: AIProvider, upstream: Upstream) -> None:
 
 
 def test_every_advisory_field_travels_or_is_told_as_dropped(provider: AIProvider, upstream: Upstream) -> None:
-    advisory = {
-        "seed": 7, "presence_penalty": 0.5, "frequency_penalty": 0.25, "logit_bias": {"50256": -100.0}, "user": "u",
-        "safety_identifier": "s", "prompt_cache_key": "p", "metadata": {"a": "b"}, "verbosity": "low",
-    }  # fmt: skip
-    request = chat(**advisory)
+    request = chat(**ADVISORY)
     provider.complete(request, SOTA, CAP, TIMES)
     (sent,) = upstream.requests
     dropped = provider.dropped(request)
-    for name, value in advisory.items():
+    for name, value in ADVISORY.items():
         assert (name in dropped) is (name not in sent), name
         assert name in dropped or sent[name] == value
 
