@@ -81,6 +81,7 @@ _ROLES_OF_THE_STAGE: Final = {
 }  # fmt: skip
 
 TERRAFORM: Final = {
+    "backup.tf": {"sts:AssumeRole": "AWS Backup takes its role, for this account alone"},
     "github.tf": {
         **dict.fromkeys(_ROLES_OF_THE_STAGE, "a deployment makes, changes and removes the stage's own roles"),
         "iam:Get*": "a plan reads roles and policies",
@@ -88,6 +89,7 @@ TERRAFORM: Final = {
         "iam:CreateServiceLinkedRole": "the first of a kind of resource in an account makes one",
         "sts:AssumeRoleWithWebIdentity": "GitHub's token is exchanged",
     },
+    "key.tf": {"kms:*": "a key's own policy: the account's administrators decide by IAM who uses it"},
     "proxy.tf": {
         "sts:AssumeRole": "RDS Proxy takes its role",
         "secretsmanager:GetSecretValue": "RDS Proxy logs in with the functions' password",
