@@ -122,9 +122,9 @@ schema: .venv/dev.stamp ## After a change of SQL: write store/schema.sql, count 
 bench: .venv/dev.stamp ## Measure beside the peers (ten minutes); results in benchmarks/results/ and docs/benchmarks.md
 	PYTHONPATH=layers/core/python $(BIN)/python -m benchmarks
 
-# AWS. scripts/deploy reads STAGE, REGION, STACK, STATE, STREAMING and YES from the environment.
+# AWS. scripts/deploy reads STAGE, REGION, STACK, STATE, STREAMING, YES and NOW from the environment.
 DEPLOY = PATH="$(CURDIR)/$(BIN):$(CURDIR)/.venv-infra/bin:$$PATH" SAM_CLI_TELEMETRY=0 .venv-infra/bin/python -m scripts.deploy
-export STAGE REGION STACK STATE STREAMING YES
+export STAGE REGION STACK STATE STREAMING YES NOW
 
 build: .venv-infra/stamp ## The layer and the functions for AWS, into .aws-sam/ (no Docker, no account)
 	@$(DEPLOY) build
@@ -132,7 +132,7 @@ build: .venv-infra/stamp ## The layer and the functions for AWS, into .aws-sam/ 
 plan: .venv-infra/stamp ## What Terraform would change on AWS; changes nothing. STAGE=prod REGION=eu-central-1
 	@$(DEPLOY) plan
 
-deploy: .venv-infra/stamp ## To AWS: Terraform, then SAM, then migrate (YES=1: don't ask). STAGE=prod REGION=eu-central-1
+deploy: .venv-infra/stamp ## To AWS: Terraform, then SAM, then migrate (YES=1: don't ask; NOW=1: restart Postgres now). STAGE=prod REGION=eu-central-1
 	@$(DEPLOY) deploy
 
 rollback: .venv-infra/stamp ## The versions before the last deployment, in seconds; a deployment under way is cancelled

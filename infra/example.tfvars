@@ -7,3 +7,13 @@ instance_class = "db.t4g.micro"
 
 # The roles of the workflows in .github/workflows, by GitHub's name for the repository in its tokens.
 # github_repository = "our-organisation/fusewire"
+
+# A copy of each day out of reach: in a vault, in a second region, and locked.
+# backup_vault_days = 365
+# second_region     = "eu-west-1"
+# backup_lock       = "governance"
+
+# The way out at a tenth of the price: one machine that is yours to patch; or by IPv6 alone, where the vendors have it.
+# nat_gateways = 0
+# nat_instance = "t4g.nano"
+# ipv6_egress  = true

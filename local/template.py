@@ -88,6 +88,7 @@ def read_template(path: Path, variables: Mapping[str, str]) -> Template:
             defaults | resource["Properties"],
             _variables_of(defaults) | _variables_of(resource["Properties"]),
             path.parent,
+            parameters,
         )
         for name, resource in resources.items()
         if resource["Type"] == "AWS::Serverless::Function"
@@ -139,8 +140,11 @@ def _variables_of(properties: Mapping[str, Any]) -> dict[str, Any]:
     return variables
 
 
-def _function(properties: Mapping[str, Any], variables: Mapping[str, Any], folder: Path) -> Function:
+def _function(
+    properties: Mapping[str, Any], variables: Mapping[str, Any], folder: Path, parameters: Mapping[str, str]
+) -> Function:
     """:param variables: the global ones and its own"""
+    memory = properties["MemorySize"]
     code = (folder / properties["CodeUri"]).resolve()
     wrapper = variables.get(_WRAPPER)
     layer = (folder / "../layers/core").resolve()
@@ -149,7 +153,7 @@ def _function(properties: Mapping[str, Any], variables: Mapping[str, Any], folde
         folder=code,
         handler=properties["Handler"],
         timeout_seconds=float(properties["Timeout"]),
-        memory_mb=int(properties["MemorySize"]),
+        memory_mb=int(parameters[memory.name] if isinstance(memory, Ref) else memory),
         wrapper=layer / wrapper.removeprefix(_LAYER_ROOT) if wrapper else None,
         variables=frozenset(variables) - {_WRAPPER},
         secrets=frozenset(_SECRET.findall(str(variables.get("FUSEWIRE_SECRET_ARNS", "")))),

@@ -1,5 +1,5 @@
 terraform {
-  required_version = ">= 1.10"
+  required_version = ">= 1.11" # write-only attributes
 
   required_providers {
     aws = {
@@ -17,6 +17,19 @@ terraform {
 
 provider "aws" {
   region = var.region
+
+  default_tags {
+    tags = {
+      application = "fusewire"
+      stage       = var.stage
+    }
+  }
+}
+
+# Nothing is made with it without a second region.
+provider "aws" {
+  alias  = "second"
+  region = coalesce(var.second_region, var.region)
 
   default_tags {
     tags = {

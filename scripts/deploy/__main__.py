@@ -1,5 +1,5 @@
 """`python -m scripts.deploy COMMAND`. From the environment: STAGE (prod), REGION (the AWS profile's own), STACK
-(fusewire-<stage>), STATE (the bucket of Terraform's state, fusewire-state-<account>), STREAMING (on), YES (0).
+(fusewire-<stage>), STATE (the bucket of Terraform's state, fusewire-state-<account>), STREAMING (on), YES (0), NOW (0).
 
 Settings are read from infra/<stage>.env, by the names of docs/operations.md or of the template's parameters, and
 Terraform's variables from infra/<stage>.tfvars. Terraform asks before it changes anything, unless YES=1.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from scripts.deploy.connections import ensure_reachable
 from scripts.deploy.stack import Stack
 from scripts.deploy.target import DeployError, Target, say
 
@@ -9,7 +10,7 @@ from scripts.deploy.target import DeployError, Target, say
 def rollback(target: Target, session: Any) -> None:  # noqa: ANN401 - boto3 has no types
     """Lead every function's alias but migrate's to the version before the last deployment. Harmless when repeated.
 
-    :raises DeployError: where there is none
+    :raises DeployError: where there is none, or where it connects in a way that the last deployment removed
     """
     stack = Stack(session, target)
     if stack.cancel_update():
@@ -25,6 +26,8 @@ def rollback(target: Target, session: Any) -> None:  # noqa: ANN401 - boto3 has 
         previous = max((v for v in stack.versions(function.name) if v < function.published), default=None)
         if previous is None:
             raise DeployError(f"{function.name} has no version before {function.published}: nothing was changed.")
+        connection = stack.connection(function.name, str(previous))
+        ensure_reachable(session, target, f"Version {previous} of {function.name}", connection)
         moves.append((function, previous))
     for function, previous in moves:
         if function.live != previous:

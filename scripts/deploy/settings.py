@@ -12,6 +12,8 @@ from local.cloudformation import Ref, load
 from scripts.deploy.target import DeployError
 
 _SETTING: Final = re.compile(r"([A-Za-z]\w*)=(.*)")
+_URL: Final = ("DATABASE_URL", "DatabaseUrl")
+"""The template adds to it who connects and whom to trust, so it takes no parameter as it is."""
 
 
 def parameters_of(template: str, settings: str) -> dict[str, str]:
@@ -20,7 +22,7 @@ def parameters_of(template: str, settings: str) -> dict[str, str]:
     :raises DeployError: for a line that sets none, such as a key: keys belong into the secret
     """
     document = load(template)
-    of_variable = dict(_variables(document))
+    of_variable = dict([*_variables(document), _URL])
     found: dict[str, str] = {}
     for number, line in enumerate(settings.splitlines(), 1):
         if not (line := line.strip()) or line.startswith("#"):
@@ -37,6 +39,11 @@ def parameters_of(template: str, settings: str) -> dict[str, str]:
             )
         if parameter in of_terraform(document):
             raise DeployError(f"{name} (line {number}) is what Terraform makes: see infra/<stage>.tfvars.")
+        if parameter == _URL[1] and not re.fullmatch(document["Parameters"][parameter]["AllowedPattern"], value):
+            raise DeployError(
+                f"{name} (line {number}) is postgresql://HOST:PORT/NAME here, without user, password and options: the "
+                "logins are in Secrets Manager, and DatabaseTls and DatabaseCa say whom to trust."
+            )
         found[parameter] = value.strip("'") if value[:1] == "'" else value
     return found
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from scripts.deploy.connections import connection_of
 from scripts.deploy.target import Ask, DeployError, Target, say
 
 _NEVER_MADE: Final = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED")
@@ -100,6 +101,16 @@ class Stack:
         pages = self._lambda.get_paginator("list_versions_by_function").paginate(FunctionName=function)
         numbers = (each["Version"] for page in pages for each in page["Versions"])
         return sorted(int(number) for number in numbers if number.isdigit())
+
+    def connection(self, function: str, qualifier: str = _ALIAS) -> str | None:
+        """How a function's version reaches Postgres, as `connection_of` has it."""
+        configured = self._lambda.get_function_configuration(FunctionName=function, Qualifier=qualifier)
+        return connection_of(configured.get("Environment", {}).get("Variables", {}))
+
+    def connections(self) -> set[str]:
+        """Every way to Postgres that a version takes which is called now."""
+        found = (self.connection(function.name) for function in self.functions())
+        return {each for each in found if each is not None}
 
     def move(self, function: str, version: int) -> None:
         """Lead the alias to a version at once, with all of its traffic."""

@@ -1,17 +1,20 @@
 """A deployment's steps: Terraform, then SAM, then migrate, and back.
 
 A deployment publishes in two steps. First only migrate is new, and runs: the old versions serve on the new schema. Then
-all functions are.
+all functions are. Where the way to the database changes, Terraform adds the new one before and removes the old one
+after: `connections`.
 """
 
 import hashlib
 import json
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.deploy.remains import ensure_unprotected, remains
+from scripts.deploy.connections import ensure_one_database, wait_for_proxy
+from scripts.deploy.remains import ensure_unprotected, key_of, remains
 from scripts.deploy.settings import every_parameter, parameters_of
 from scripts.deploy.stack import Function, Stack, versions_to_delete
 from scripts.deploy.target import PROJECT, Ask, DeployError, Run, Target, say
@@ -72,11 +75,19 @@ def deploy(run: Run, target: Target, session: Any, ask: Ask) -> str:  # noqa: AN
     chosen = _reservations(session, chosen) | chosen | {"Stage": target.stage, "Streaming": target.streaming}
     stack = Stack(session, target)
     stack.ensure_updatable(ask)
+    connections = stack.connections() if stack.status() else set()
     build(run, target)
+    _add_authority(target, chosen)
     _init(run, target)
-    run(_terraform("apply", *_unasked(target), *target.terraform_variables()))
-    parameters = every_parameter(template, chosen, _terraform_outputs(session, target))
-    new = hash_of(_BUILT, parameters)
+    _apply(run, target, connections, _terraform_outputs(session, target).get("database_kind"))
+    outputs = _terraform_outputs(session, target)
+    parameters = every_parameter(template, chosen, outputs)
+    ensure_one_database(outputs["database_kind"], parameters["DatabaseUrl"])
+    wanted = outputs["database_connections"].split(",")[0]
+    if connections and wanted not in connections and wanted.startswith("proxy-"):
+        wait_for_proxy(session, outputs["database_proxy_name"])
+    # A permission is no part of a version: one that is taken away at a deployment's end doesn't publish the next.
+    new = hash_of(_BUILT, {name: value for name, value in parameters.items() if name != "DatabaseConnectArn"})
     old = stack.outputs().get("Build", new)
     before = {each.name: each for each in stack.functions()} if stack.status() else {}
     if any(each.live != each.published for each in before.values()):
@@ -88,6 +99,9 @@ def deploy(run: Run, target: Target, session: Any, ask: Ask) -> str:  # noqa: AN
     if old != new:
         publish(run, target, parameters | {"MigrationHash": new, "BuildHash": new})
     _settle(stack, before)
+    if connections - stack.connections():
+        say("Every function has moved: Terraform removes the way to the database that none takes any more.")
+        _apply(run, target)
     return str(stack.outputs()["BaseUrl"])
 
 
@@ -99,6 +113,7 @@ def destroy(run: Run, target: Target, session: Any, ask: Ask) -> None:  # noqa: 
     ensure_unprotected(session, target)
     stack = Stack(session, target)
     logs = stack.resources("AWS::Logs::LogGroup") if stack.status() else []
+    key = key_of(session, target)
     if not ask(f"Remove {target.stack} and what Terraform made for {target.stage} in {target.region}?"):
         raise DeployError("Nothing was removed.")
     if stack.status():
@@ -106,7 +121,7 @@ def destroy(run: Run, target: Target, session: Any, ask: Ask) -> None:  # noqa: 
     _init(run, target)
     run(_terraform("destroy", *_unasked(target), *target.terraform_variables()))
     say("These are left, and some of them are billed:")
-    for line in remains(session, target, logs):
+    for line in remains(session, target, logs, key):
         say(f"  {line}")
 
 
@@ -120,6 +135,28 @@ def _reservations(session: Any, chosen: Mapping[str, str]) -> dict[str, str]:  #
         return {}
     say(f"Lambda's quota is {quota} calls at once, too few to keep some for operators: {'=0, '.join(unset)}=0.")
     return dict.fromkeys(unset, "0")
+
+
+def _add_authority(target: Target, chosen: Mapping[str, str]) -> None:
+    """Pack infra/<stage>.pem into the layer where the settings trust it.
+
+    :raises DeployError: when there is none
+    """
+    if chosen.get("DatabaseCa") == "own":
+        file = target.authority_file()
+        if not file.exists():
+            raise DeployError(f"DatabaseCa=own trusts what is in {file}, and there is no such file.")
+        shutil.copyfile(file, _BUILT / "CoreLayer" / "certs" / "own.pem")
+
+
+def _apply(run: Run, target: Target, kept: Iterable[str] = (), database: str | None = None) -> None:
+    """:param kept: ways to the database that stay for the functions which take them now
+
+    :param database: the kind that there is: Terraform refuses another, for it would delete the ledger
+    """
+    more = [f"-var=kept_connections={json.dumps(sorted(kept))}"] if kept else []
+    more += [f"-var=database_now={database}"] if database else []
+    run(_terraform("apply", *_unasked(target), *target.terraform_variables(), *more))
 
 
 def _init(run: Run, target: Target) -> None:

@@ -29,15 +29,22 @@ class Target:
     streaming: str = "on"
     yes: bool = False
     """Whether nobody is there to be asked: YES=1."""
+    now: bool = False
+    """Whether a change that restarts Postgres is made now and not in its maintenance window: NOW=1."""
 
     def settings_file(self) -> Path:
         return PROJECT / "infra" / f"{self.stage}.env"
+
+    def authority_file(self) -> Path:
+        """The certificates of the authority that a database elsewhere has of its own."""
+        return PROJECT / "infra" / f"{self.stage}.pem"
 
     def terraform_variables(self) -> list[str]:
         """Terraform's arguments for its variables."""
         file = PROJECT / "infra" / f"{self.stage}.tfvars"
         more = [f"-var-file={file}"] if file.exists() else []
-        return [f"-var=stage={self.stage}", f"-var=region={self.region}", *more]
+        now = ["-var=apply_immediately=true"] if self.now else []
+        return [f"-var=stage={self.stage}", f"-var=region={self.region}", *more, *now]
 
 
 def read_target(command: str, variables: Mapping[str, str], session: Any) -> Target:  # noqa: ANN401 - boto3 has no types
@@ -56,10 +63,13 @@ def read_target(command: str, variables: Mapping[str, str], session: Any) -> Tar
     yes = variables.get("YES", "0")
     if yes not in ("0", "1"):
         raise DeployError(f"YES={yes} must be 1, or 0 to be asked.")
+    now = variables.get("NOW", "0")
+    if now not in ("0", "1"):
+        raise DeployError(f"NOW={now} must be 1, or 0 to leave it to the maintenance window.")
     state = variables.get("STATE", "")
     if command in ("plan", "deploy", "destroy") and not state:
         state = f"fusewire-state-{session.client('sts').get_caller_identity()['Account']}"
-    return Target(stage, region, variables.get("STACK", f"fusewire-{stage}"), state, streaming, yes == "1")
+    return Target(stage, region, variables.get("STACK", f"fusewire-{stage}"), state, streaming, yes == "1", now == "1")
 
 
 def ask(question: str) -> bool:

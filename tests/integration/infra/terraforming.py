@@ -16,7 +16,7 @@ from typing import Any, Final
 PROJECT: Final = Path(__file__).resolve().parents[3]
 _MIRROR: Final = PROJECT.parent / "shared/bin/terraform-mirror"
 """Prints a CLI configuration where machines can't reach the registry."""
-_SECONDS: Final = 300
+_SECONDS: Final = 600
 _FOREIGN: Final = ("AWS_", "TF_VAR_", "TF_CLI_ARGS", "TF_DATA_DIR", "TF_LOG", "TF_WORKSPACE")
 _NO_PROVIDER: Final = ("Failed to query available provider packages", "Failed to install provider")
 _TOO_OLD: Final = "Unsupported Terraform Core version"
@@ -28,6 +28,14 @@ terraform {
 }
 
 provider "aws" {
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_region_validation      = true
+  skip_requesting_account_id  = true
+}
+
+provider "aws" {
+  alias                       = "second"
   skip_credentials_validation = true
   skip_metadata_api_check     = true
   skip_region_validation      = true

@@ -236,7 +236,8 @@ def test_every_function_is_published_and_what_callers_wait_for_has_a_snapshot(te
     assert {each["Name"] for each in aliases.values()} == {"live"}
     for name, function in functions.items():
         assert ("SnapStart" in function) is (name in _SNAPSHOTS), name
-        assert function.get("SnapStart", {"ApplyOn": "PublishedVersions"}) == {"ApplyOn": "PublishedVersions"}
+        switched = {"ApplyOn": {"Fn::If": ["TakesSnapshots", "PublishedVersions", "None"]}}
+        assert function.get("SnapStart", switched) == switched
         assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
         assert function["Timeout"] <= 900
         # What SnapStart excludes.
@@ -327,10 +328,10 @@ def test_tracing_is_switched_by_one_parameter_from_the_api_to_each_statement(tem
 
 
 def test_every_setting_that_is_told_exists(template: dict[str, Any]) -> None:
-    runtimes_own = {"AWS_LAMBDA_EXEC_WRAPPER"}
+    others_own = {"AWS_LAMBDA_EXEC_WRAPPER", "AWS_USE_DUALSTACK_ENDPOINT"}  # the runtime's and the SDK's
     for name, function in of_type(template, "Lambda::Function").items():
         result = function["Environment"]["Variables"]
-        assert result.keys() - runtimes_own <= source.variables().keys(), name
+        assert result.keys() - others_own <= source.variables().keys(), name
         assert result["AUTH_MODE"] == "keys"
         # Lambda's limit is 4 KB; here without what parameters bring.
         assert len(json.dumps(result)) < 6_000

@@ -67,6 +67,17 @@ def test_a_server_that_takes_connections_and_nothing_else_is_told_of_in_time(
     ask(core.database, PING, {})
 
 
+def test_a_database_that_resumes_is_given_the_time_that_its_url_says(proxy: PostgresProxy) -> None:
+    """Aurora at zero lets a connection wait for some 15 seconds: infra/terraform/modules/aws/aurora.tf."""
+    database = Database(SecretStr(f"{proxy.url()} connect_timeout=6"))
+    proxy.silent_to_new = True
+    begun = time.monotonic()
+    with pytest.raises(LedgerUnavailableError, match="ConnectionTimeout"):
+        ask(database, PING, {})
+    assert db._CONNECT_TIMEOUT_SECONDS < 5 < time.monotonic() - begun
+    database.close()
+
+
 def test_what_was_done_without_an_answer_is_done_once(core: Services, proxy: PostgresProxy) -> None:
     """Each of the three statements is done by the server, its answer lost, and sent again on a new connection."""
     candidate = Candidate("openai", "m", Decimal("0.5"))

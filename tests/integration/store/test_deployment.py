@@ -82,25 +82,47 @@ def test_two_deployments_at_once(empty_url: str) -> None:
 
 @pytest.fixture
 def rds_iam(postgres: str) -> Iterator[None]:
-    """The role that RDS has; dropping it takes it away from everybody that it was allocated to."""
+    """The role that RDS has, and afterwards nobody is a member of it; roles belong to the server, not to a database."""
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute("CREATE ROLE rds_iam")
         yield
         connection.execute("DROP ROLE rds_iam")
+        connection.execute("DROP ROLE IF EXISTS fusewire_app_iam")
 
 
-def takes_tokens(url: str) -> bool:
+def takes_tokens(url: str, role: str) -> bool:
     with psycopg.connect(url) as connection:
-        row = connection.execute("SELECT pg_has_role('fusewire_app', 'rds_iam', 'MEMBER')").fetchone()
+        row = connection.execute("SELECT pg_has_role(%s, 'rds_iam', 'MEMBER')", (role,)).fetchone()
     return bool(row and row[0])
 
 
 @pytest.mark.usefixtures("rds_iam")
-def test_rds_takes_tokens_from_the_role_where_it_is_told_so_and_passwords_again_later(empty_url: str) -> None:
+def test_tokens_are_for_a_role_of_their_own_that_has_the_same_rights(empty_url: str) -> None:
     by_password, by_token = deployment(empty_url), deployment(empty_url, iam="true")
-    for settings, expected in ((by_password, False), (by_token, True), (by_token, True), (by_password, False)):
+    for settings in (by_password, by_token, by_token, by_password, by_token):
         bring_up_to_date(settings)
-        assert takes_tokens(empty_url) is expected
+        assert not takes_tokens(empty_url, "fusewire_app"), "RDS would take no password from it any more"
+    assert takes_tokens(empty_url, "fusewire_app_iam")
+    with psycopg.connect(make_conninfo(empty_url, user="fusewire_app_iam")) as connection:
+        connection.execute("SELECT ledger_probe('{}'::jsonb)")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("DELETE FROM ledger")
+
+
+@pytest.mark.usefixtures("rds_iam")
+def test_the_way_back_to_passwords_leaves_those_who_come_with_a_token_alone(empty_url: str) -> None:
+    bring_up_to_date(deployment(empty_url, iam="true"))
+    bring_up_to_date(deployment(empty_url))
+    assert takes_tokens(empty_url, "fusewire_app_iam"), "they are called until the functions have moved"
+
+
+@pytest.mark.usefixtures("rds_iam")
+def test_a_role_that_took_tokens_itself_takes_its_password_again(empty_url: str, postgres: str) -> None:
+    bring_up_to_date(deployment(empty_url))
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("GRANT rds_iam TO fusewire_app")
+    bring_up_to_date(deployment(empty_url))
+    assert not takes_tokens(empty_url, "fusewire_app")
 
 
 def test_tokens_for_a_server_that_knows_none_are_refused(empty_url: str) -> None:

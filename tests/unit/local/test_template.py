@@ -114,7 +114,8 @@ def test_globals_and_a_functions_own_properties(template: Template, document: di
     assert by_name["health"].timeout_seconds == common["Timeout"]
     assert by_name["complete"].timeout_seconds == document["Resources"]["CompleteFunction"]["Properties"]["Timeout"]
     assert all(function.handler == "app.handler" for function in template.functions)
-    assert all(function.memory_mb == common["MemorySize"] for function in template.functions)
+    default = document["Parameters"]["MemoryMb"]["Default"]
+    assert all(function.memory_mb == default for function in template.functions)
 
 
 def test_the_month_ends_in_the_budgets_time_zone(template: Template) -> None:

@@ -16,6 +16,8 @@ locals {
   name  = "fusewire-${var.stage}"
   zones = var.availability_zones == null ? slice(data.aws_availability_zones.usable[0].names, 0, 2) : var.availability_zones
 
+  public_subnets = max(var.nat_gateways, var.nat_instance == null ? 0 : 1)
+
   # Of four quarters two are the functions', the third holds the public subnets, the fourth the database's.
   private_cidrs  = [for index in range(2) : cidrsubnet(var.vpc_cidr, 2, index)]
   public_cidrs   = [for index in range(2) : cidrsubnet(cidrsubnet(var.vpc_cidr, 2, 2), 4, index)]
@@ -23,9 +25,11 @@ locals {
 }
 
 resource "aws_vpc" "this" {
-  cidr_block           = var.vpc_cidr
-  enable_dns_support   = true
-  enable_dns_hostnames = true
+  cidr_block = var.vpc_cidr
+
+  assign_generated_ipv6_cidr_block = var.ipv6_egress
+  enable_dns_support               = true
+  enable_dns_hostnames             = true
 
   tags = { Name = local.name }
 }
@@ -41,6 +45,7 @@ resource "aws_subnet" "private" {
   vpc_id            = aws_vpc.this.id
   availability_zone = local.zones[count.index]
   cidr_block        = local.private_cidrs[count.index]
+  ipv6_cidr_block   = var.ipv6_egress ? cidrsubnet(aws_vpc.this.ipv6_cidr_block, 8, count.index) : null
 
   tags = { Name = "${local.name}-private-${count.index + 1}" }
 }
@@ -86,7 +91,7 @@ resource "aws_route_table_association" "database" {
 # --- The way out -----------------------------------------------------------------------------------------------------
 
 resource "aws_internet_gateway" "this" {
-  count = var.nat_gateways > 0 ? 1 : 0
+  count = local.public_subnets > 0 ? 1 : 0
 
   vpc_id = aws_vpc.this.id
 
@@ -94,7 +99,7 @@ resource "aws_internet_gateway" "this" {
 }
 
 resource "aws_subnet" "public" {
-  count = var.nat_gateways
+  count = local.public_subnets
 
   vpc_id            = aws_vpc.this.id
   availability_zone = local.zones[count.index]
@@ -104,7 +109,7 @@ resource "aws_subnet" "public" {
 }
 
 resource "aws_route_table" "public" {
-  count = var.nat_gateways > 0 ? 1 : 0
+  count = local.public_subnets > 0 ? 1 : 0
 
   vpc_id = aws_vpc.this.id
 
@@ -112,7 +117,7 @@ resource "aws_route_table" "public" {
 }
 
 resource "aws_route" "public" {
-  count = var.nat_gateways > 0 ? 1 : 0
+  count = local.public_subnets > 0 ? 1 : 0
 
   route_table_id         = aws_route_table.public[0].id
   destination_cidr_block = "0.0.0.0/0"
@@ -120,7 +125,7 @@ resource "aws_route" "public" {
 }
 
 resource "aws_route_table_association" "public" {
-  count = var.nat_gateways
+  count = local.public_subnets
 
   subnet_id      = aws_subnet.public[count.index].id
   route_table_id = aws_route_table.public[0].id

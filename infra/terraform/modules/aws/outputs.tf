@@ -2,9 +2,17 @@
 # don't change lightly: a parameter that goes away breaks the next deployment of the functions.
 
 locals {
-  # arn:PARTITION:rds:REGION:ACCOUNT:db-proxy:prx-... or ...:db:NAME; an IAM token is good for one host and one role.
-  host_arn    = split(":", var.proxy_enabled ? aws_db_proxy.this[0].arn : aws_db_instance.this.arn)
-  resource_id = var.proxy_enabled ? element(local.host_arn, 6) : aws_db_instance.this.resource_id
+  proxy = one([for kind, proxy in aws_db_proxy.this : proxy if local.wanted_way == "proxy-${kind}"])
+  user  = local.wanted_way == "direct-iam" ? local.token_user : local.app_user
+
+  # An IAM token is good for one host and one role. Without tokens, too, for the template's policy names a resource.
+  connect_arns = distinct([for way in concat([local.wanted_way], sort(var.kept_connections)) : join(":", [
+    "arn", local.partition, "rds-db", var.region, local.account, "dbuser",
+    # arn:PARTITION:rds:REGION:ACCOUNT:db-proxy:prx-...
+    startswith(way, "proxy-")
+    ? "${element(split(":", aws_db_proxy.this[trimprefix(way, "proxy-")].arn), 6)}/${local.app_user}"
+    : "${local.database_resource_id}/${way == "direct-iam" ? local.token_user : local.app_user}",
+  ])])
 
   private_subnet_ids = join(",", aws_subnet.private[*].id)
 
@@ -14,21 +22,25 @@ locals {
     private_subnet_id_2       = aws_subnet.private[1].id
     lambda_security_group_id  = aws_security_group.lambda.id
     migrate_security_group_id = aws_security_group.migrate.id
-    database_host             = var.proxy_enabled ? aws_db_proxy.this[0].endpoint : aws_db_instance.this.address
-    database_owner_host       = aws_db_instance.this.address
+    database_host             = local.proxy != null ? local.proxy.endpoint : local.database_address
+    database_owner_host       = local.database_address
+    ipv6_egress               = !var.ipv6_egress ? "off" : local.public_subnets > 0 ? "beside" : "alone"
+    database_kind             = var.database
+    database_connect_seconds  = tostring(local.connect_seconds)
     database_port             = tostring(local.port)
     database_name             = local.database_name
-    database_user             = local.app_user
+    database_user             = local.user
     database_iam_auth         = tostring(var.database_iam_auth)
-    database_app_iam          = tostring(var.database_iam_auth && !var.proxy_enabled)
-    database_connect_arn      = "arn:${local.host_arn[1]}:rds-db:${local.host_arn[3]}:${local.host_arn[4]}:dbuser:${local.resource_id}/${local.app_user}"
-    database_instance_id      = aws_db_instance.this.identifier
-    database_proxy_name       = var.proxy_enabled ? aws_db_proxy.this[0].name : "none"
-    database_owner_secret_arn = aws_db_instance.this.master_user_secret[0].secret_arn
+    database_app_iam          = tostring(local.wanted_way == "direct-iam")
+    database_connections      = join(",", distinct(concat([local.wanted_way], sort(var.kept_connections))))
+    database_connect_arn      = join(",", local.connect_arns)
+    database_instance_id      = local.database_instance
+    database_proxy_name       = local.proxy != null ? local.proxy.name : "none"
+    database_owner_secret_arn = local.owner_secret_arn
     database_app_secret_arn   = local.app_secret_arn
     admin_api_key_secret_arn  = aws_cloudformation_stack.secrets.outputs["AdminKeyArn"]
     provider_keys_secret_arn  = aws_secretsmanager_secret.provider_keys.arn
-    kms_key_arn               = aws_kms_key.this.arn
+    kms_key_arn               = local.key_arn
   }
 }
 
@@ -46,7 +58,7 @@ resource "aws_ssm_parameter" "private_subnet_ids" {
   value = local.private_subnet_ids
 
   # The template's stack must not come before the way out, nor before the database answers.
-  depends_on = [aws_route.private, aws_db_proxy_target.this]
+  depends_on = [aws_route.private, aws_route.nat_instance, aws_route.ipv6, aws_db_proxy_target.this]
 }
 
 output "parameters" {
@@ -56,10 +68,24 @@ output "parameters" {
 
 output "final_snapshot_identifier" {
   description = "The snapshot that a destroy leaves behind."
-  value       = aws_db_instance.this.final_snapshot_identifier
+  value       = local.final_snapshot
 }
 
 output "nat_addresses" {
   description = "The public addresses that the vendors see, for their allow-lists."
-  value       = aws_eip.nat[*].public_ip
+  value       = concat(aws_eip.nat[*].public_ip, aws_eip.nat_instance[*].public_ip)
+}
+
+output "identities" {
+  description = "The ids of what the functions that are called now depend on: a change that makes one anew cuts them off."
+  value = {
+    database = local.rds ? aws_db_instance.this[0].id : local.aurora ? aws_rds_cluster.this[0].id : null
+    proxies  = { for kind, proxy in aws_db_proxy.this : kind => proxy.id }
+    rules    = { for name, rule in aws_vpc_security_group_ingress_rule.database : name => rule.id }
+  }
+}
+
+output "global_owner_secret_arn" {
+  description = "The secret of the owner of a global database, which needs a password from outside; null without one."
+  value       = lookup(aws_cloudformation_stack.secrets.outputs, "OwnerSecretArn", null)
 }

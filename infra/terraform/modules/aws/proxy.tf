@@ -1,10 +1,16 @@
 # The functions' connections are many and short-lived; the proxy's to Postgres are few and stay. It knows the app role's
-# secret alone: `migrate` goes to the instance.
+# secret alone: `migrate` goes to the instance. A proxy takes passwords or tokens, never both, so there are two of them
+# while the functions are moved from one to the other.
+
+locals {
+  proxies = { for way in local.ways : trimprefix(way, "proxy-") => "${local.name}${way == "proxy-iam" ? "-iam" : ""}" if startswith(way, "proxy-") }
+  proxied = length(local.proxies) > 0
+}
 
 resource "aws_cloudwatch_log_group" "proxy" {
-  count = var.proxy_enabled ? 1 : 0
+  for_each = local.proxies
 
-  name              = "/aws/rds/proxy/${local.name}"
+  name              = "/aws/rds/proxy/${each.value}"
   retention_in_days = var.database_log_retention_days
 }
 
@@ -27,7 +33,7 @@ data "aws_iam_policy_document" "proxy" {
 
   statement {
     actions   = ["kms:Decrypt"]
-    resources = [aws_kms_key.this.arn]
+    resources = [local.key_arn]
 
     condition {
       test     = "StringEquals"
@@ -38,7 +44,7 @@ data "aws_iam_policy_document" "proxy" {
 }
 
 resource "aws_iam_role" "proxy" {
-  count = var.proxy_enabled ? 1 : 0
+  count = local.proxied ? 1 : 0
 
   name_prefix        = "${local.name}-proxy-"
   description        = "RDS Proxy reads the app role's secret"
@@ -46,7 +52,7 @@ resource "aws_iam_role" "proxy" {
 }
 
 resource "aws_iam_role_policy" "proxy" {
-  count = var.proxy_enabled ? 1 : 0
+  count = local.proxied ? 1 : 0
 
   name_prefix = "app-secret-"
   role        = aws_iam_role.proxy[0].id
@@ -54,9 +60,9 @@ resource "aws_iam_role_policy" "proxy" {
 }
 
 resource "aws_db_proxy" "this" {
-  count = var.proxy_enabled ? 1 : 0
+  for_each = local.proxies
 
-  name                   = local.name
+  name                   = each.value
   engine_family          = "POSTGRESQL"
   role_arn               = aws_iam_role.proxy[0].arn
   vpc_subnet_ids         = aws_subnet.database[*].id
@@ -68,17 +74,17 @@ resource "aws_db_proxy" "this" {
   auth {
     auth_scheme               = "SECRETS"
     secret_arn                = local.app_secret_arn
-    iam_auth                  = var.database_iam_auth ? "REQUIRED" : "DISABLED"
-    client_password_auth_type = var.database_iam_auth ? null : "POSTGRES_SCRAM_SHA_256"
+    iam_auth                  = each.key == "iam" ? "REQUIRED" : "DISABLED"
+    client_password_auth_type = each.key == "iam" ? null : "POSTGRES_SCRAM_SHA_256"
   }
 
   depends_on = [aws_iam_role_policy.proxy, aws_cloudwatch_log_group.proxy]
 }
 
 resource "aws_db_proxy_default_target_group" "this" {
-  count = var.proxy_enabled ? 1 : 0
+  for_each = local.proxies
 
-  db_proxy_name = aws_db_proxy.this[0].name
+  db_proxy_name = aws_db_proxy.this[each.key].name
 
   connection_pool_config {
     max_connections_percent      = 80 # the rest is for `migrate` and for whoever is called at night
@@ -88,9 +94,12 @@ resource "aws_db_proxy_default_target_group" "this" {
 }
 
 resource "aws_db_proxy_target" "this" {
-  count = var.proxy_enabled ? 1 : 0
+  for_each = local.proxies
 
-  db_proxy_name          = aws_db_proxy.this[0].name
-  target_group_name      = aws_db_proxy_default_target_group.this[0].name
-  db_instance_identifier = aws_db_instance.this.identifier
+  db_proxy_name          = aws_db_proxy.this[each.key].name
+  target_group_name      = aws_db_proxy_default_target_group.this[each.key].name
+  db_instance_identifier = local.rds ? aws_db_instance.this[0].identifier : null
+  db_cluster_identifier  = local.aurora ? aws_rds_cluster.this[0].cluster_identifier : null
+
+  depends_on = [aws_rds_cluster_instance.this]
 }

@@ -6,8 +6,33 @@
 locals {
   database_name  = "fusewire"
   app_user       = "fusewire_app"
+  token_user     = "fusewire_app_iam" # RDS takes no password from a role that it takes tokens from
   app_secret_arn = aws_cloudformation_stack.secrets.outputs["AppSecretArn"]
   rotation       = var.app_password_rotation_days > 0
+
+  owner_secret_arn = (
+    local.external ? aws_secretsmanager_secret.owner[0].arn :
+    local.rds ? aws_db_instance.this[0].master_user_secret[0].secret_arn :
+    var.aurora_global ? aws_cloudformation_stack.secrets.outputs["OwnerSecretArn"] :
+    aws_rds_cluster.this[0].master_user_secret[0].secret_arn
+  )
+
+  owner_secret = {
+    OwnerSecret = {
+      Type = "AWS::SecretsManager::Secret"
+      Properties = {
+        Name        = "fusewire/${var.stage}/database-owner-${local.life}"
+        Description = "The role that migrates, in a global database"
+        KmsKeyId    = local.key_arn
+        GenerateSecretString = {
+          SecretStringTemplate = jsonencode({ username = "fusewire_owner" })
+          GenerateStringKey    = "password"
+          PasswordLength       = 40
+          ExcludePunctuation   = true
+        }
+      }
+    }
+  }
 }
 
 resource "aws_cloudformation_stack" "secrets" {
@@ -16,13 +41,13 @@ resource "aws_cloudformation_stack" "secrets" {
   template_body = jsonencode({
     AWSTemplateFormatVersion = "2010-09-09"
     Description              = "Values that only Secrets Manager knows, made by Terraform's modules/aws"
-    Resources = {
+    Resources = merge({ for name, secret in local.owner_secret : name => secret if var.aurora_global }, {
       AppSecret = {
         Type = "AWS::SecretsManager::Secret"
         Properties = {
           Name        = "fusewire/${var.stage}/database-app-${local.life}"
           Description = "The role that the functions run as"
-          KmsKeyId    = aws_kms_key.this.arn
+          KmsKeyId    = local.key_arn
           GenerateSecretString = {
             SecretStringTemplate = jsonencode({ username = local.app_user })
             GenerateStringKey    = "password"
@@ -36,7 +61,7 @@ resource "aws_cloudformation_stack" "secrets" {
         Properties = {
           Name        = "fusewire/${var.stage}/admin-api-key-${local.life}"
           Description = "The bootstrap key with the admin scope"
-          KmsKeyId    = aws_kms_key.this.arn
+          KmsKeyId    = local.key_arn
           GenerateSecretString = {
             SecretStringTemplate = "{}"
             GenerateStringKey    = "ADMIN_API_KEY"
@@ -45,18 +70,28 @@ resource "aws_cloudformation_stack" "secrets" {
           }
         }
       }
-    }
-    Outputs = {
+    })
+    Outputs = merge({ for name in keys(local.owner_secret) : "${name}Arn" => { Value = { Ref = name } } if var.aurora_global }, {
       AppSecretArn = { Value = { Ref = "AppSecret" } }
       AdminKeyArn  = { Value = { Ref = "AdminKey" } }
-    }
+    })
   })
 }
 
 resource "aws_secretsmanager_secret" "provider_keys" {
   name                    = "fusewire/${var.stage}/provider-keys-${local.life}"
   description             = "JSON of the vendors' settings by variable name, filled by the operator"
-  kms_key_id              = aws_kms_key.this.arn
+  kms_key_id              = local.key_arn
+  recovery_window_in_days = 30
+}
+
+# For a database elsewhere: {"username", "password"} of a role that owns the database and may create roles.
+resource "aws_secretsmanager_secret" "owner" {
+  count = local.external ? 1 : 0
+
+  name                    = "fusewire/${var.stage}/database-owner-${local.life}"
+  description             = "The role that migrates the database elsewhere, filled by the operator"
+  kms_key_id              = local.key_arn
   recovery_window_in_days = 30
 }
 
@@ -80,8 +115,8 @@ resource "aws_cloudformation_stack" "rotation" {
         Type = "AWS::SecretsManager::SecretTargetAttachment"
         Properties = {
           SecretId   = local.app_secret_arn
-          TargetId   = aws_db_instance.this.identifier
-          TargetType = "AWS::RDS::DBInstance"
+          TargetId   = local.aurora ? aws_rds_cluster.this[0].cluster_identifier : aws_db_instance.this[0].identifier
+          TargetType = local.aurora ? "AWS::RDS::DBCluster" : "AWS::RDS::DBInstance"
         }
       }
       Schedule = {
@@ -94,7 +129,7 @@ resource "aws_cloudformation_stack" "rotation" {
           HostedRotationLambda = {
             RotationType        = "PostgreSQLSingleUser"
             RotationLambdaName  = "${local.name}-app-password"
-            KmsKeyArn           = aws_kms_key.this.arn
+            KmsKeyArn           = local.key_arn
             VpcSecurityGroupIds = aws_security_group.rotation[0].id
             VpcSubnetIds        = join(",", aws_subnet.private[*].id)
           }

@@ -8,6 +8,10 @@
 locals {
   port = 5432
 
+  # How the functions get to Postgres: as the variables have it, and as those versions do that are still called.
+  wanted_way = "${var.proxy_enabled && !local.external ? "proxy" : "direct"}-${var.database_iam_auth ? "iam" : "password"}"
+  ways       = setunion([local.wanted_way], var.kept_connections)
+
   # The groups that open connections of their own. Rotation lives only where it is asked for.
   callers = merge(
     { lambda = aws_security_group.lambda.id, migrate = aws_security_group.migrate.id },
@@ -15,9 +19,10 @@ locals {
   )
 
   # Without a proxy the functions go to the instance themselves.
-  database_clients = merge(
-    { for name, id in local.callers : name => id if name != "lambda" || !var.proxy_enabled },
-    var.proxy_enabled ? { proxy = aws_security_group.proxy[0].id } : {},
+  direct = anytrue([for way in local.ways : startswith(way, "direct-")])
+  database_clients = local.external ? {} : merge(
+    { for name, id in local.callers : name => id if name != "lambda" || local.direct },
+    local.proxied ? { proxy = aws_security_group.proxy[0].id } : {},
   )
 }
 
@@ -60,7 +65,7 @@ resource "aws_security_group" "rotation" {
 }
 
 resource "aws_security_group" "proxy" {
-  count = var.proxy_enabled ? 1 : 0
+  count = local.proxied ? 1 : 0
 
   name_prefix = "${local.name}-proxy-"
   description = "RDS Proxy"
@@ -102,7 +107,7 @@ resource "aws_security_group" "endpoints" {
 # --- To the database -------------------------------------------------------------------------------------------------
 
 resource "aws_vpc_security_group_egress_rule" "to_proxy" {
-  count = var.proxy_enabled ? 1 : 0
+  count = local.proxied ? 1 : 0
 
   security_group_id            = aws_security_group.lambda.id
   description                  = "Postgres through the proxy"
@@ -113,7 +118,7 @@ resource "aws_vpc_security_group_egress_rule" "to_proxy" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "proxy" {
-  count = var.proxy_enabled ? 1 : 0
+  count = local.proxied ? 1 : 0
 
   security_group_id            = aws_security_group.proxy[0].id
   description                  = "Postgres from the functions"
@@ -148,7 +153,7 @@ resource "aws_vpc_security_group_ingress_rule" "database" {
 # --- Out -------------------------------------------------------------------------------------------------------------
 
 resource "aws_vpc_security_group_egress_rule" "https" {
-  for_each = var.nat_gateways > 0 ? local.callers : {}
+  for_each = local.public_subnets > 0 ? local.callers : {}
 
   security_group_id = each.value
   description       = "The vendors and AWS"
@@ -189,4 +194,15 @@ resource "aws_vpc_security_group_egress_rule" "model_servers" {
   ip_protocol       = "tcp"
   from_port         = each.value.port
   to_port           = each.value.port
+}
+
+resource "aws_vpc_security_group_egress_rule" "external_database" {
+  for_each = local.external ? local.callers : {}
+
+  security_group_id = each.value
+  description       = "Postgres elsewhere"
+  cidr_ipv4         = var.external_database.cidr
+  ip_protocol       = "tcp"
+  from_port         = var.external_database.port
+  to_port           = var.external_database.port
 }

@@ -58,9 +58,32 @@ variable "nat_gateways" {
   }
 
   validation {
-    condition     = var.nat_gateways > 0 || contains(var.interface_endpoints, "secretsmanager")
-    error_message = "nat_gateways = 0 needs \"secretsmanager\" among interface_endpoints: the functions read their secrets through it."
+    condition     = var.nat_gateways > 0 || var.nat_instance != null || var.ipv6_egress || contains(var.interface_endpoints, "secretsmanager")
+    error_message = "nat_gateways = 0 needs nat_instance, ipv6_egress, or \"secretsmanager\" among interface_endpoints: the functions read their secrets through it."
   }
+
+  validation {
+    condition     = var.nat_gateways == 0 || var.nat_instance == null
+    error_message = "nat_instance is in place of a gateway: it needs nat_gateways = 0."
+  }
+}
+
+variable "nat_instance" {
+  description = "The class of a machine that takes a NAT gateway's place at a tenth of its price, such as t4g.nano; null for none. One machine in one zone, which is yours to patch."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.nat_instance == null ? true : can(regex("^[a-z]+[0-9]+g[a-z]*\\.[a-z0-9]+$", var.nat_instance))
+    error_message = "nat_instance is a class with an Arm processor, such as t4g.nano."
+  }
+}
+
+variable "ipv6_egress" {
+  description = "Whether the functions go out by IPv6, which is free and reaches only those who have it. Without a NAT gateway, that is all they reach."
+  type        = bool
+  default     = false
+  nullable    = false
 }
 
 variable "interface_endpoints" {
@@ -89,6 +112,99 @@ variable "model_servers" {
 
 # --- Database --------------------------------------------------------------------------------------------------------
 
+variable "database" {
+  description = "Which Postgres: rds; aurora (Serverless v2); external, for one that is kept elsewhere and named by DATABASE_URL in infra/<stage>.env. Terraform doesn't move the ledger from one to another."
+  type        = string
+  default     = "rds"
+  nullable    = false
+
+  validation {
+    condition     = contains(["rds", "aurora", "external"], var.database)
+    error_message = "database is rds, aurora or external."
+  }
+
+  validation {
+    condition     = var.database_now == null || var.database_now == var.database
+    error_message = "Terraform doesn't move the ledger to another kind of database, it would delete the one that is there: make another stage, and restore a backup in it."
+  }
+}
+
+variable "database_now" {
+  description = "Which Postgres the stage has: `make deploy` sets it, so that a change of `database` is refused."
+  type        = string
+  default     = null
+}
+
+variable "aurora_min_capacity" {
+  description = "The capacity units that Aurora keeps ready, each with about 2 GB. 0: it pauses after 5 minutes without a connection, and the next call waits some 15 seconds."
+  type        = number
+  default     = 0.5
+  nullable    = false
+
+  validation {
+    condition     = var.aurora_min_capacity >= 0 && var.aurora_min_capacity <= var.aurora_max_capacity && floor(var.aurora_min_capacity * 2) == var.aurora_min_capacity * 2
+    error_message = "aurora_min_capacity is a multiple of 0.5, from 0 to aurora_max_capacity."
+  }
+
+  validation {
+    condition     = var.aurora_min_capacity > 0 || !(var.proxy_enabled || var.aurora_global)
+    error_message = "RDS Proxy and a global database keep Aurora awake: aurora_min_capacity = 0 needs proxy_enabled = false and no aurora_global."
+  }
+}
+
+variable "aurora_max_capacity" {
+  description = "The capacity units that Aurora grows to under load."
+  type        = number
+  default     = 4
+  nullable    = false
+
+  validation {
+    condition     = var.aurora_max_capacity >= 1 && var.aurora_max_capacity <= 256 && floor(var.aurora_max_capacity * 2) == var.aurora_max_capacity * 2
+    error_message = "aurora_max_capacity is a multiple of 0.5, from 1 to 256."
+  }
+}
+
+variable "aurora_global" {
+  description = "Whether second_region has a copy of the cluster, seconds behind, without instances."
+  type        = bool
+  default     = false
+  nullable    = false
+
+  validation {
+    condition     = !var.aurora_global || var.database == "aurora"
+    error_message = "aurora_global needs database = \"aurora\"."
+  }
+}
+
+variable "aurora_owner_password" {
+  description = "The owner's password in a global database, from the secret that the output global_owner_secret_arn names. It isn't kept."
+  type        = string
+  default     = null
+  sensitive   = true
+  ephemeral   = true
+
+  validation {
+    condition     = var.aurora_owner_password == null ? true : length(var.aurora_owner_password) >= 20
+    error_message = "aurora_owner_password has 20 characters or more."
+  }
+}
+
+variable "external_database" {
+  description = "Where a database elsewhere is: the addresses and the port that the functions may open."
+  type        = object({ cidr = string, port = optional(number, 5432) })
+  default     = null
+
+  validation {
+    condition     = (var.external_database != null) == (var.database == "external")
+    error_message = "external_database goes with database = \"external\"."
+  }
+
+  validation {
+    condition     = var.external_database == null ? true : can(cidrnetmask(var.external_database.cidr)) && var.external_database.port >= 1 && var.external_database.port <= 65535
+    error_message = "external_database has an IPv4 range as cidr and a port from 1 to 65535."
+  }
+}
+
 variable "postgres_version" {
   description = "Major version; RDS keeps the minor one up to date in the maintenance window."
   type        = string
@@ -98,6 +214,11 @@ variable "postgres_version" {
   validation {
     condition     = contains(["17", "18"], var.postgres_version)
     error_message = "postgres_version is 17 or 18: the ledger is tested on no other."
+  }
+
+  validation {
+    condition     = var.postgres_version == "17" || var.database != "aurora"
+    error_message = "postgres_version is 17 for Aurora: that it has 18 was not seen documented."
   }
 }
 
@@ -114,7 +235,7 @@ variable "instance_class" {
 }
 
 variable "multi_az" {
-  description = "Whether a standby in the other zone takes over by itself."
+  description = "Whether a standby in the other zone takes over by itself; for Aurora, whether there is a second instance."
   type        = bool
   default     = true
   nullable    = false
@@ -156,6 +277,72 @@ variable "backup_retention_days" {
   }
 }
 
+variable "backup_vault_days" {
+  description = "For how many days AWS Backup keeps a copy of each day in a vault, beside RDS's own backups; 0 makes no vault. Vault and key outlive the stage."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.backup_vault_days == 0 || var.database != "external"
+    error_message = "A database elsewhere has its backups there: backup_vault_days is for rds and aurora."
+  }
+
+  validation {
+    condition     = var.backup_vault_days >= 0 && var.backup_vault_days <= 36500 && floor(var.backup_vault_days) == var.backup_vault_days
+    error_message = "backup_vault_days is a whole number of days, or 0."
+  }
+}
+
+variable "backup_lock" {
+  description = "Whether a copy can be deleted before its time: off; governance, by whoever may take the lock off; compliance, by nobody, for good, from the third day on."
+  type        = string
+  default     = "off"
+  nullable    = false
+
+  validation {
+    condition     = contains(["off", "governance", "compliance"], var.backup_lock)
+    error_message = "backup_lock is off, governance or compliance."
+  }
+
+  validation {
+    condition     = var.backup_lock == "off" || var.backup_vault_days > 0
+    error_message = "backup_lock locks the vault: it needs backup_vault_days."
+  }
+}
+
+variable "second_region" {
+  description = "A second region, such as eu-west-1, for a copy of what is in the vault, and for aurora_global. Null for none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.second_region == null ? true : can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.second_region)) && var.second_region != var.region
+    error_message = "second_region is the name of another AWS region, such as eu-west-1."
+  }
+
+  validation {
+    condition     = var.second_region == null || var.backup_vault_days > 0 || var.aurora_global
+    error_message = "second_region needs something to keep there: backup_vault_days or aurora_global."
+  }
+
+  validation {
+    condition     = var.second_region != null || !var.aurora_global
+    error_message = "aurora_global needs a second_region."
+  }
+}
+
+variable "second_availability_zones" {
+  description = "Two zones of the second region, for aurora_global. Null takes the first two that the account may use."
+  type        = list(string)
+  default     = null
+
+  validation {
+    condition     = var.second_availability_zones == null ? true : length(distinct(var.second_availability_zones)) == 2 && length(var.second_availability_zones) == 2
+    error_message = "second_availability_zones are two different zones, such as [\"eu-west-1a\", \"eu-west-1b\"]."
+  }
+}
+
 variable "deletion_protection" {
   description = "Whether the database refuses to be deleted. Set to false in an apply of its own before a destroy."
   type        = bool
@@ -187,6 +374,30 @@ variable "database_iam_auth" {
   type        = bool
   default     = false
   nullable    = false
+
+  validation {
+    condition     = !var.database_iam_auth || var.database != "external"
+    error_message = "A database elsewhere takes no tokens of AWS's: database_iam_auth is for rds and aurora."
+  }
+}
+
+variable "kept_connections" {
+  description = "How versions of the functions that are still called connect, while others are moved to what proxy_enabled and database_iam_auth say: `make deploy` sets it."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = length(setsubtract(var.kept_connections, ["direct-iam", "direct-password", "proxy-iam", "proxy-password"])) == 0
+    error_message = "kept_connections are among direct-iam, direct-password, proxy-iam and proxy-password."
+  }
+}
+
+variable "apply_immediately" {
+  description = "Whether a change that restarts Postgres, such as a larger class, is made now instead of in the maintenance window: `make deploy NOW=1` sets it."
+  type        = bool
+  default     = false
+  nullable    = false
 }
 
 variable "app_password_rotation_days" {
@@ -198,6 +409,11 @@ variable "app_password_rotation_days" {
   validation {
     condition     = var.app_password_rotation_days >= 0 && var.app_password_rotation_days <= 365 && floor(var.app_password_rotation_days) == var.app_password_rotation_days
     error_message = "app_password_rotation_days is a whole number from 0 to 365."
+  }
+
+  validation {
+    condition     = var.app_password_rotation_days == 0 || var.database != "external"
+    error_message = "AWS's rotation function changes passwords of rds and aurora alone."
   }
 
   validation {

@@ -2,7 +2,14 @@
 
 mock_resource "aws_vpc" {
   defaults = {
-    arn = "arn:aws:ec2:eu-central-1:123456789012:vpc/vpc-0123456789abcdef0"
+    arn             = "arn:aws:ec2:eu-central-1:123456789012:vpc/vpc-0123456789abcdef0"
+    ipv6_cidr_block = "2600:1f14:abc:de00::/56"
+  }
+}
+
+mock_resource "aws_launch_template" {
+  defaults = {
+    id = "lt-0123456789abcdef0"
   }
 }
 
@@ -12,18 +19,15 @@ mock_resource "aws_iam_openid_connect_provider" {
   }
 }
 
-mock_resource "aws_kms_key" {
-  defaults = {
-    arn    = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
-    key_id = "11111111-2222-3333-4444-555555555555"
-  }
-}
-
 mock_resource "aws_cloudformation_stack" {
   defaults = {
     outputs = {
-      AppSecretArn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app"
-      AdminKeyArn  = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:admin"
+      AppSecretArn   = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app"
+      AdminKeyArn    = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:admin"
+      KeyArn         = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+      OwnerSecretArn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:own"
+      VaultArn       = "arn:aws:backup:eu-central-1:123456789012:backup-vault:fusewire-test"
+      KeyId          = "11111111-2222-3333-4444-555555555555"
     }
   }
 }
@@ -46,6 +50,15 @@ mock_resource "aws_db_instance" {
     address            = "fusewire-test.abc.eu-central-1.rds.amazonaws.com"
     resource_id        = "db-ABCDEFGHIJKL"
     master_user_secret = [{ secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:owner" }]
+  }
+}
+
+mock_resource "aws_rds_cluster" {
+  defaults = {
+    arn                 = "arn:aws:rds:eu-central-1:123456789012:cluster:fusewire-test"
+    endpoint            = "fusewire-test.cluster-abc.eu-central-1.rds.amazonaws.com"
+    cluster_resource_id = "cluster-ABCDEFGHIJKL"
+    master_user_secret  = [{ secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:owner" }]
   }
 }
 

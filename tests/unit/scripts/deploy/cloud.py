@@ -49,9 +49,19 @@ class Cloud:
         """How many invocations Lambda refuses at first."""
         self.describing: list[ClientError | None] = []
         """What the next calls of DescribeStacks are refused with, None for those that are answered."""
+        self.wanted = "direct-password"
+        """The way to the database that Terraform's variables ask for."""
+        self.ways = [self.wanted]
+        """Those that it has made."""
+        self.kind = "rds"
+        """What Terraform's variable `database` is."""
+        self.unhealthy = 0
+        """How often a proxy doesn't reach its database at first."""
         self.versions: dict[str, list[int]] = {name: [1] for name in ("complete", "migrate")} if build else {}
         self.live = dict.fromkeys(self.versions, 1)
         self.published = dict.fromkeys(self.versions, 1)
+        self.connected = {(name, 1): self.wanted for name in self.versions}
+        """How each version connects."""
 
     # --- commands ---
 
@@ -62,6 +72,12 @@ class Cloud:
             step += self._publish(words)
         if step == "sam delete":
             self.status = None
+        if step == "terraform apply":
+            kept = [json.loads(word.split("=", 2)[2]) for word in command if word.startswith("-var=kept_connections=")]
+            self.ways = [self.wanted, *sorted(set().union(*kept) - {self.wanted})]
+            self._ensure_none_is_cut_off()
+            if len(self.ways) > 1:
+                step += f" keeps {', '.join(self.ways[1:])}"
         self.steps.append(step)
 
     def _publish(self, words: Sequence[str]) -> str:
@@ -73,8 +89,15 @@ class Cloud:
                 number = max(self.versions.get(name, [0])) + 1
                 self.versions.setdefault(name, []).append(number)
                 self.published[name] = self.live[name] = number
+                self.connected[name, number] = self.wanted
         self.parameters, self.build, self.status = given, given["BuildHash"], "UPDATE_COMPLETE"
         return f" {given['BuildHash'][:3]} {given['MigrationHash'][:3]}"
+
+    def _ensure_none_is_cut_off(self) -> None:
+        for name, version in self.live.items():
+            assert name == "migrate" or self.connected.get((name, version), self.wanted) in self.ways, (
+                f"{name} has no database"
+            )
 
     # --- boto3 ---
 
@@ -86,7 +109,8 @@ class Cloud:
 
     @property
     def exceptions(self) -> Any:  # noqa: ANN401 - botocore makes its classes at run time
-        return type("Exceptions", (), {"ClientError": ClientError, "DBInstanceNotFoundFault": KeyError})
+        return type("Exceptions", (), {"ClientError": ClientError, "DBInstanceNotFoundFault": KeyError,
+                                   "ParameterNotFound": LookupError, "DBClusterNotFoundFault": KeyError})  # fmt: skip
 
     def get_paginator(self, name: str) -> "Cloud":
         self._asked = name
@@ -96,7 +120,12 @@ class Cloud:
         match self._asked:
             case "get_parameters_by_path":
                 assert arguments == {"Path": "/fusewire/prod/"}
-                return [{"Parameters": [{"Name": f"/fusewire/prod/{k}", "Value": v} for k, v in TERRAFORM.items()]}]
+                written = TERRAFORM | {
+                    "database_kind": self.kind,
+                    "database_connections": ",".join(self.ways),
+                    "database_proxy_name": "fusewire-prod" if self.wanted.startswith("proxy") else "none",
+                }
+                return [{"Parameters": [{"Name": f"/fusewire/prod/{k}", "Value": v} for k, v in written.items()]}]
             case "list_stack_resources":
                 return [{"StackResourceSummaries": list(self._resources())}]
         return [{"Versions": [{"Version": str(each)} for each in self.versions[arguments["FunctionName"]]]
@@ -141,6 +170,31 @@ class Cloud:
     def get_alias(self, FunctionName: str, Name: str) -> dict[str, str]:
         return {"FunctionVersion": str(self.live[FunctionName])}
 
+    def get_function_configuration(self, FunctionName: str, Qualifier: str) -> dict[str, Any]:
+        version = self.live[FunctionName] if Qualifier == "live" else int(Qualifier)
+        role = " user=fusewire_app" if FunctionName != "migrate" else ""
+        through, proof = self.connected.get((FunctionName, version), self.wanted).split("-")
+        host = "fusewire-prod.proxy-x.eu-central-1.rds.amazonaws.com" if through == "proxy" else "db.rds.amazonaws.com"
+        iam = "true" if proof == "iam" else "false"
+        variables = {"DATABASE_URL": f"host={host} port=5432{role}", "FUSEWIRE_DATABASE_IAM": iam}
+        return {"Environment": {"Variables": variables}}
+
+    def get_parameter(self, Name: str) -> dict[str, Any]:
+        if Name == "/fusewire/prod/kms_key_arn":
+            return {"Parameter": {"Value": "arn:aws:kms:eu-central-1:123456789012:key/1"}}
+        assert Name == "/fusewire/prod/database_connections"
+        if not self.ways:
+            raise LookupError(Name)
+        return {"Parameter": {"Value": ",".join(self.ways)}}
+
+    def describe_db_proxy_targets(self, DBProxyName: str) -> dict[str, Any]:
+        assert DBProxyName == "fusewire-prod" and self.wanted in self.ways
+        self.steps.append("proxy")
+        if self.unhealthy:
+            self.unhealthy -= 1
+            return {"Targets": [{"TargetHealth": {"State": "UNAVAILABLE", "Reason": "PENDING_PROXY_CAPACITY"}}]}
+        return {"Targets": [{"Type": "RDS_INSTANCE", "TargetHealth": {"State": "AVAILABLE"}}]}
+
     def update_alias(self, FunctionName: str, Name: str, FunctionVersion: str, RoutingConfig: object) -> None:
         assert RoutingConfig == {"AdditionalVersionWeights": {}}, "no caller stays on another version"
         self.live[FunctionName] = int(FunctionVersion)
@@ -160,10 +214,18 @@ class Cloud:
         return {"Payload": io.BytesIO(b'{"applied": []}')}
 
     def describe_db_instances(self, DBInstanceIdentifier: str) -> dict[str, Any]:
+        if self.kind == "aurora":
+            raise KeyError(DBInstanceIdentifier)
         return {"DBInstances": [{"DeletionProtection": self.protected}]}
 
     def describe_db_snapshots(self, DBInstanceIdentifier: str, SnapshotType: str) -> dict[str, Any]:
         return {"DBSnapshots": [{"DBSnapshotIdentifier": "fusewire-prod-final-1"}]}
+
+    def describe_db_cluster_snapshots(self, DBClusterIdentifier: str, SnapshotType: str) -> dict[str, Any]:
+        return {"DBClusterSnapshots": []}
+
+    def describe_db_clusters(self, DBClusterIdentifier: str) -> dict[str, Any]:
+        return {"DBClusters": [{"DeletionProtection": self.protected}]}
 
     def describe_db_instance_automated_backups(self, DBInstanceIdentifier: str) -> dict[str, Any]:
         return {"DBInstanceAutomatedBackups": [{"DBInstanceIdentifier": "fusewire-prod"}]}

@@ -22,6 +22,7 @@ def test_a_command_that_fails_stops_it() -> None:
         ({}, "REGION=eu-central-1"),
         ({"REGION": "eu-central-1", "STREAMING": "no"}, "STREAMING=no"),
         ({"REGION": "eu-central-1", "YES": "yes"}, "YES=yes"),
+        ({"REGION": "eu-central-1", "NOW": "yes"}, "NOW=yes"),
         ({"REGION": "eu-central-1"}, "AWS couldn't be reached, or refused: Unable to locate credentials"),
     ],
 )

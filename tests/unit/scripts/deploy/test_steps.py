@@ -227,8 +227,21 @@ def test_back_goes_the_other_way_round_and_tells_what_is_left(
     steps.destroy(cloud.run, HERE, cloud, lambda question: True)
     assert cloud.steps == ["sam delete", "terraform init", "terraform destroy"]
     printed = capsys.readouterr().err
-    for left in ("snapshot fusewire-prod-final-1", "automated backups of fusewire-prod", "log group logs", "KMS key"):
+    for left in (
+        "snapshot fusewire-prod-final-1",
+        "automated backups of fusewire-prod",
+        "log group logs",
+        "KMS key arn:",
+    ):
         assert f"\n  {left}" in printed
+
+
+def test_aurora_has_its_protection_on_the_cluster(project: Path) -> None:
+    cloud = Cloud(OLD)
+    cloud.protected, cloud.kind = True, "aurora"
+    with pytest.raises(DeployError, match="deletion_protection = false"):
+        steps.destroy(cloud.run, HERE, cloud, lambda question: True)
+    assert cloud.steps == []
 
 
 def test_nothing_is_removed_while_the_database_is_protected_or_the_answer_is_no(project: Path) -> None:

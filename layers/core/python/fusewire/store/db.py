@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, LiteralString, TypeVar, cast
 
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 from pydantic import SecretStr
@@ -25,6 +25,7 @@ from fusewire.errors import LedgerUnavailableError
 from fusewire.json import dumps, loads
 
 _CONNECT_TIMEOUT_SECONDS: Final = 3
+"""Unless `DATABASE_URL` has a `connect_timeout`: a database that pauses takes its time to resume."""
 _UNACKNOWLEDGED_MILLISECONDS: Final = 5_000
 """A connection that idled while its environment was frozen may lead nowhere: TCP's own patience is 15 minutes."""
 _ANSWER_SECONDS: Final = 7.0
@@ -194,10 +195,10 @@ def _admitted(url: str, credentials: Credentials) -> _Connection:
 
 
 def _opened(url: str, credentials: Mapping[str, str]) -> _Connection:
+    patience = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS} if "connect_timeout" not in conninfo_to_dict(url) else {}
     return psycopg.Connection.connect(
-        make_conninfo(url, **credentials),
+        make_conninfo(url, **credentials, **patience),
         autocommit=True,
-        connect_timeout=_CONNECT_TIMEOUT_SECONDS,
         tcp_user_timeout=_UNACKNOWLEDGED_MILLISECONDS,
         prepare_threshold=None,
         application_name="fusewire",

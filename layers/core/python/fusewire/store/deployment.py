@@ -1,6 +1,6 @@
 """The schema of a deployment: migrated as its owner, then opened to the role that the functions run as."""
 
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from psycopg import sql
@@ -46,8 +46,19 @@ def _let_in(url: str, user: str, password: str, *, by_token: bool) -> None:
         connection.execute(
             sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(user), sql.Literal(encrypted))
         )
-        # RDS asks a member of this role for a token and nobody else, whatever password it has. Other servers lack it.
+        # RDS asks a member of this role for a token and nobody else, whatever password it has. So tokens are for a role
+        # of their own: versions of the functions that come with the password aren't cut off.
         if by_token:
-            connection.execute(sql.SQL("GRANT rds_iam TO {}").format(sql.Identifier(user)))
+            _let_in_by_token(connection, user)
         elif connection.execute("SELECT FROM pg_roles WHERE rolname = 'rds_iam'").rowcount:
             connection.execute(sql.SQL("REVOKE rds_iam FROM {}").format(sql.Identifier(user)))
+
+
+def _let_in_by_token(connection: psycopg.Connection[Any], user: str) -> None:
+    """Make the role that has `user`'s rights and comes with a token; the name is Terraform's `token_user` too."""
+    name = f"{user}_iam"
+    role = sql.Identifier(name)
+    if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).rowcount:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+    connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(user), role))
+    connection.execute(sql.SQL("GRANT rds_iam TO {}").format(role))
