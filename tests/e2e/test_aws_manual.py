@@ -80,6 +80,7 @@ class Account:
                 Name="admin", SecretString=json.dumps({"ADMIN_API_KEY": ADMIN})
             )["ARN"],
             "database_app_secret_arn": secrets.create_secret(Name="app", SecretString=app)["ARN"],
+            "database_owner_secret_arn": secrets.create_secret(Name="owner")["ARN"],  # of a database elsewhere
             "database_user": "fusewire_app",
         }
         for name, value in (dict.fromkeys(WRITTEN, "x") | arns).items():

@@ -16,7 +16,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from fusewire.budget.audit import Audit
-from fusewire.budget.keys import AuditContext, Keys, same_secret
+from fusewire.budget.keys import AuditContext, Key, Keys, same_secret
 from fusewire.config import load_settings
 from fusewire.errors import InvalidRequestError, KeyNotFoundError, RateLimitedError
 from fusewire.rate_limit import RateLimitState
@@ -72,6 +72,11 @@ def clock(database_url: str) -> Iterator[Clock]:
 def rows(database_url: str, statement: LiteralString) -> list[dict[str, Any]]:
     with psycopg.connect(database_url, row_factory=dict_row) as connection:
         return connection.execute(statement).fetchall()
+
+
+def stored(key: Key) -> Mapping[str, object]:
+    """With every column."""
+    return key.stored
 
 
 def audited(database_url: str) -> list[tuple[str, str]]:
@@ -172,16 +177,40 @@ def test_what_changes_nothing_is_not_audited(keys: Keys, database_url: str) -> N
 def test_null_takes_a_limit_away(keys: Keys) -> None:
     key, _ = keys.create(FIELDS, ACT)
     names = ("monthly_budget_usd", "requests_per_minute", "allowed_models")
-    changed = keys.update(key.id, dict.fromkeys(names), ACT)
-    stored: Mapping[str, object] = changed.stored
-    assert [stored[name] for name in names] == [None, None, None]
-    assert changed.stored["name"] == "search"
+    changed = stored(keys.update(key.id, dict.fromkeys(names), ACT))
+    assert [changed[name] for name in names] == [None, None, None]
+    assert changed["name"] == "search"
 
 
 def test_nothing_but_the_keys_own_fields_can_be_changed(keys: Keys) -> None:
     key, _ = keys.create(FIELDS, ACT)
     changed = keys.update(key.id, {"id": "x", "created_by": "x", "created_at": "2000-01-01", "revoked_at": "now"}, ACT)
     assert changed == key
+
+
+def test_a_column_that_a_migration_adds_is_written_by_its_name(keys: Keys, database_url: str) -> None:
+    """No statement names it. What is audited is what is stored, here by a column that rounds."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute('ALTER TABLE api_key ADD COLUMN "order" numeric(4, 1), ADD COLUMN since date DEFAULT now()')
+    key, _ = keys.create(FIELDS | {"order": Decimal("1.26")}, ACT)
+    keys.update(key.id, {"order": Decimal("2.26")}, ACT)
+    keys.update(key.id, {"order": None, "since": "2026-01-02", "name": "found"}, ACT)
+    entries = [entry["after"] for entry in rows(database_url, "SELECT after FROM audit ORDER BY n")]
+    assert [entry["order"] for entry in entries] == [1.3, 2.3, None]
+    assert entries[0]["since"] == entries[1]["since"] is not None, "what isn't named has its default"
+    assert (entries[2]["since"], entries[2]["name"]) == ("2026-01-02", "found")
+    assert rows(database_url, "SELECT key_json(k) AS stored FROM api_key k") == [{"stored": entries[2]}]
+    shown = stored(keys.show(key.id))
+    assert (shown["order"], shown["since"]) == (None, "2026-01-02")
+
+
+def test_a_field_without_a_column_writes_nothing(keys: Keys, database_url: str) -> None:
+    key, _ = keys.create(FIELDS | {"of_tomorrow": 1}, ACT)
+    version = "SELECT xmin::text, ctid::text FROM api_key"
+    before = rows(database_url, version)
+    assert keys.update(key.id, {"of_tomorrow": 2}, ACT) == key
+    assert rows(database_url, version) == before
+    assert [action for _, action in audited(database_url)] == ["key.created"]
 
 
 def test_there_is_nothing_to_do_to_a_key_that_is_unknown_or_revoked(keys: Keys) -> None:
@@ -218,7 +247,7 @@ def test_two_admins_at_once_lose_nothing_of_each_other(database_url: str, keys: 
         ]
         for each in done:
             each.result()
-    now = keys.show(key.id).stored
+    now = stored(keys.show(key.id))
     assert (now["requests_per_minute"], now["name"]) == (100 + rounds - 1, f"name {rounds - 1}")
     entries = rows(database_url, "SELECT actor, before, after FROM audit WHERE action = 'key.updated' ORDER BY n")
     assert len(entries) == 2 * rounds
@@ -269,10 +298,10 @@ def test_a_change_whose_answer_is_lost_is_made_once_and_told(wire: Wire, databas
     finally:
         keys._database.close()
     assert wire.all_broken
-    assert changed.stored["name"] == "found"
+    assert stored(changed)["name"] == "found"
     assert len(rotated.stored["secrets"]) == 2
     assert [holder and holder.key_id for holder in held_by] == [key.id] * 2
-    assert revoked.stored["revoked_at"]
+    assert stored(revoked)["revoked_at"]
     actions = ["key.created", "key.updated", "key.rotated", "key.revoked"]
     assert [action for _, action in audited(database_url)] == actions
 

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from fusewire.http.admin.keys import KeyAttributes
 from fusewire.http.identity import Identity
 from tests.integration.ai.observing import Books, LogLines, price_of
 from tests.integration.functions.conftest import Functions, as_caller, asked, sample
@@ -79,6 +80,60 @@ def test_a_key_is_shown_once_with_all_that_was_asked_for(ask: Ask, log: LogLines
     unseen = secret.removeprefix(result["prefix"])
     assert kept is not None and result["prefix"] in kept[0]
     assert unseen not in kept[0] and unseen not in log.text
+
+
+NO_ATTRIBUTES = {"id", "created_at", "created_by", "revoked_at"}
+"""The columns of `api_key` that no administrator sets."""
+EACH_ATTRIBUTE: dict[str, tuple[object, object]] = {
+    "name": ("search", "検索"),
+    "scopes": (["complete"], ["complete", "admin"]),
+    "monthly_budget_usd": (12.5, 0.25),
+    "requests_per_minute": (60, 10**9),
+    "tokens_per_minute": (10**15, None),
+    "allowed_models": (["sota", "openai/*"], ["cost_effective"]),
+    "allowed_classifications": (["public"], None),
+    "expires_at": ("2099-01-01T00:00:00+00:00", "2098-12-31T23:59:59.5+00:00"),
+    "tags": ({"team": "search"}, {}),
+}
+"""What a key is made with, and what it is changed to."""
+
+
+def test_an_attribute_of_a_key_is_a_column_that_can_be_written(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        columns = {
+            name
+            for (name,) in connection.execute(
+                "SELECT attname FROM pg_attribute"
+                " WHERE attrelid = 'api_key'::regclass AND attnum > 0 AND NOT attisdropped"
+            )
+        }
+        statement = "SELECT key_columns(%s::jsonb)"
+        [(written,)] = connection.execute(statement, (json.dumps(dict.fromkeys(KeyAttributes.model_fields)),))
+        [(kept,)] = connection.execute(statement, (json.dumps(dict.fromkeys(NO_ATTRIBUTES)),))
+    names = {"limit_usd" if name == "monthly_budget_usd" else name for name in KeyAttributes.model_fields}
+    assert names == columns - NO_ATTRIBUTES
+    assert written.keys() == names
+    assert kept == {}
+
+
+def test_every_attribute_is_stored_shown_and_audited_as_it_was_sent(ask: Ask, books: Books) -> None:
+    assert EACH_ATTRIBUTE.keys() == KeyAttributes.model_fields.keys()
+    expected = {name: first for name, (first, _) in EACH_ATTRIBUTE.items()}
+    made = ask("admin_keys_create", body=expected)["told"]
+
+    def holds(answer: dict[str, Any]) -> None:
+        shown = ask("admin_keys_show", made["id"])["told"]
+        [row] = books.query("SELECT key_json(k) AS stored FROM api_key k")
+        entry = books.query("SELECT after FROM audit ORDER BY n DESC LIMIT 1")[0]
+        for fields in (answer, shown, row["stored"], entry["after"]):
+            assert {name: fields[name] for name in expected} == expected
+
+    holds(made)
+    for name, (_, second) in EACH_ATTRIBUTE.items():
+        expected[name] = second
+        holds(ask("admin_keys_update", made["id"], {name: second})["told"])
+    expected = {name: first for name, (first, _) in EACH_ATTRIBUTE.items()}
+    holds(ask("admin_keys_update", made["id"], expected)["told"])
 
 
 def test_what_is_left_out_sets_no_limit(make: Make) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from pydantic import ValidationError
 
-from fusewire.budget.keys import Key, KeyRow
+from fusewire.budget.keys import Key, KeyBudgetsRow, KeyRow
 from fusewire.config import load_settings
 from fusewire.http.admin.keys import (
     CreateKeyRequest,
@@ -69,6 +69,14 @@ def test_a_new_key_has_every_field_and_a_changed_one_those_that_were_sent() -> N
 @pytest.mark.parametrize("seconds", [0, 30 * 24 * 60 * 60])
 def test_an_overlap_is_up_to_thirty_days(seconds: int) -> None:
     assert RotateKeyRequest(overlap_seconds=seconds).overlap_seconds == seconds
+
+
+def test_a_column_of_a_later_release_is_not_shown() -> None:
+    secrets = [{"prefix": "fw_new", "created_at": "2026-11-25T09:00:00+00:00", "expires_at": None}]
+    stored = {"id": "key_1", "monthly_budget_usd": None, "secrets": secrets, "of_tomorrow": 1}
+    row = cast(KeyBudgetsRow, stored | {"budget": None, "written": None})
+    assert Key.read(row).stored == stored
+    assert "of_tomorrow" not in KeyWithSecret.of(Key.read(row), key="fw_secret").body()
 
 
 @pytest.mark.parametrize(("limit", "state"), [(None, "CLOSED"), ("12.5", "CLOSED"), ("0", "OPEN")])

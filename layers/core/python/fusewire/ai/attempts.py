@@ -72,11 +72,11 @@ class Attempts:
         :param on_credential_rejected: called when a vendor refuses this process's credential
         """
         self._ledger = ledger
+        self._asked = call
         self._call = call
+        """The same, in the tier that serves it."""
         self._left = targets
         self._time_left = time_left
-        self.downgraded_from: str | None = None
-        """The tier that was asked for, where another one serves it."""
         self._pinned = pinned
         self._confidential = confidential
         self._on_credential_rejected = on_credential_rejected
@@ -138,6 +138,16 @@ class Attempts:
     def others_left(self) -> bool:
         """Whether somebody else would be asked next."""
         return bool(self._left)
+
+    @property
+    def tier(self) -> str | None:
+        """The tier that was asked for; None where one provider's model was."""
+        return self._asked.tier
+
+    @property
+    def downgraded_from(self) -> str | None:
+        """The tier that was asked for, where another one serves it."""
+        return None if self._call is self._asked else self._asked.tier
 
     @property
     def target(self) -> BoundedTarget:
@@ -243,8 +253,7 @@ class Attempts:
             self._outcomes += map(cooling_down, error.cooling)
             raise self._nobody_left(None) from None
         if reservation.downgraded and (tier := self._left.switch_to_downgrade()) is not None:
-            self.downgraded_from = self._call.tier
-            self._call = replace(self._call, tier=tier)
+            self._call = replace(self._asked, tier=tier)
         self._outcomes += map(cooling_down, reservation.skipped)
         self._reservation = reservation
         self._budget, self.key = reservation.budget, reservation.key

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from fusewire import logs, metrics
 from fusewire.ai.allowances import Allowances
@@ -61,37 +61,51 @@ class Caller:
     """What the request's own format says and the schema has no place for, for `x-fusewire-dropped` and the log."""
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """Who answered, and what it cost."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What an answer says of itself: who gave it, and how the budgets stand."""
 
     provider: str
     model: str
     attempts: int
     dropped: tuple[str, ...]
-    booked: Booked
     budget: Budget
-    """After it; where the ledger couldn't be reached any more, as it stood when this attempt was reserved."""
-    key: KeyBudget | None = None
+    """After it; of a stream, and where the ledger couldn't be reached any more, as it stood when this was reserved."""
+    key: KeyBudget | None
     """The budget of the caller's key, likewise."""
-    downgraded_from: str | None = None
-    """The tier that was asked for, where another one served it to spare the budget."""
+    tier: str | None
+    """The tier that was asked for; None where one provider's model was."""
+    downgraded_from: str | None
+    """The same, where another tier served it to spare the budget."""
+
+    @classmethod
+    def by(cls, attempts: Attempts, dropped: tuple[str, ...], /, **more: Any) -> Self:  # noqa: ANN401 - whatever it is
+        """:param more: the fields that a subclass adds"""
+        return cls(
+            provider=attempts.target.provider.id,
+            model=attempts.target.model,
+            attempts=attempts.number,
+            dropped=dropped,
+            budget=attempts.budget,
+            key=attempts.key,
+            tier=attempts.tier,
+            downgraded_from=attempts.downgraded_from,
+            **more,
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class ServedStream:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served(Answered):
+    """A response as a whole, and what it cost."""
+
+    booked: Booked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedStream(Answered):
     """A stream whose first content has come. `chunks` must be read to its end: settling happens inside it."""
 
-    provider: str
-    model: str
-    attempts: int
-    dropped: tuple[str, ...]
-    budget: Budget
-    """As it stood when this attempt was reserved."""
     chunks: Iterator[StreamChunk]
-    key: KeyBudget | None = None
-    """The budget of the caller's key, likewise."""
-    downgraded_from: str | None = None
 
 
 class StreamBrokenError(Exception):
@@ -130,7 +144,7 @@ class Router:
         booked = attempts.succeeded(response.usage, expects_output=True, dropped=dropped)
         if response.usage is not None:
             response.usage.book(booked.cost, output=True)
-        return response, _served(attempts, booked, dropped)
+        return response, Served.by(attempts, dropped, booked=booked)
 
     def stream(self, request: ChatRequest, caller: Caller) -> ServedStream:
         """:raises FusewireError: while a provider can still be changed; afterwards the chunks' iterator raises"""
@@ -143,18 +157,8 @@ class Router:
             return _head(chunks), chunks
 
         head, rest = _until_answered(attempts, first_content, asked)
-        target = attempts.target
-        dropped = (*caller.dropped, *asked.dropped(target))
-        return ServedStream(
-            target.provider.id,
-            target.model,
-            attempts.number,
-            dropped,
-            attempts.budget,
-            _metered(attempts, head, rest, dropped),
-            attempts.key,
-            attempts.downgraded_from,
-        )
+        dropped = (*caller.dropped, *asked.dropped(attempts.target))
+        return ServedStream.by(attempts, dropped, chunks=_metered(attempts, head, rest, dropped))
 
     def embed(self, request: EmbeddingRequest, caller: Caller) -> tuple[EmbeddingResponse, Served]:
         """:raises FusewireError: one of the tree in `fusewire.errors`"""
@@ -174,7 +178,7 @@ class Router:
         booked = attempts.succeeded(response.usage, expects_output=False, dropped=dropped)
         if response.usage is not None:
             response.usage.book(booked.cost, output=False)
-        return response, _served(attempts, booked, dropped)
+        return response, Served.by(attempts, dropped, booked=booked)
 
     def probe(self, provider: AIProvider, caller: Caller) -> tuple[bool, str, Decimal]:
         """Call one provider live with the shortest request there is, metered and under the breaker like any other.
@@ -332,20 +336,6 @@ def _output_bound(provider: AIProvider, model: str, cap: int) -> int:
     if bound is None:
         raise ModelNotBoundedError(provider.id, model)
     return bound
-
-
-def _served(attempts: Attempts, booked: Booked, dropped: tuple[str, ...]) -> Served:
-    target = attempts.target
-    return Served(
-        target.provider.id,
-        target.model,
-        attempts.number,
-        dropped,
-        booked,
-        attempts.budget,
-        attempts.key,
-        attempts.downgraded_from,
-    )
 
 
 def _until_answered(attempts: Attempts, ask: Callable[[BoundedTarget], _T], asked: Asked[Any] | None = None) -> _T:

@@ -87,22 +87,11 @@ class SecretRow(TypedDict):
 
 
 class KeyRow(TypedDict):
-    """`key_json`: a key without its hashes."""
+    """`key_json`: a key without its hashes. Beside what is read here it holds every column, by its name."""
 
     id: str
-    name: str
-    scopes: list[str]
     monthly_budget_usd: Amount | None
-    requests_per_minute: int | None
-    tokens_per_minute: int | None
-    allowed_models: list[str] | None
-    allowed_classifications: list[str] | None
-    expires_at: str | None
-    tags: dict[str, str]
     secrets: list[SecretRow]
-    created_at: str
-    created_by: str
-    revoked_at: str | None
 
 
 class KeyBudgetsRow(KeyRow):
@@ -197,6 +186,8 @@ class RefusedArgument(TypedDict):
     reason: str
 
 
+_NOT_THE_KEYS: Final = ChangedRow.__annotations__.keys() - KeyRow.__annotations__.keys()
+"""What the functions' results hold beside the key."""
 _Row = TypeVar("_Row", bound=KeyBudgetsRow)
 Change = Statement[ChangeArgument, ChangedRow | None]
 _AUTHENTICATE: Final = Statement[AuthenticateArgument, AuthenticatedRow | None]("SELECT key_authenticate($1::jsonb)")
@@ -215,6 +206,7 @@ class Key:
     """A key as admins see it."""
 
     stored: KeyRow
+    """With every column, also one that only a later release knows: who shows it chooses."""
     budget: KeyBudget | None
     """None before the first call of the period."""
     history: DailySpend | None = None
@@ -224,8 +216,7 @@ class Key:
     def read(cls, row: KeyBudgetsRow) -> "Key":
         """From `key_budget_json`."""
         history = DailySpend.read(row["days"]) if "days" in row else None
-        # A column that a later release adds isn't this one's to show.
-        fields = {name: value for name, value in row.items() if name in KeyRow.__annotations__}
+        fields = {name: value for name, value in row.items() if name not in _NOT_THE_KEYS}
         return cls(cast(KeyRow, fields), KeyBudget.read(row["budget"]), history)
 
     @property

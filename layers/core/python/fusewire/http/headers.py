@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from fusewire.ai.router import Served, ServedStream
+from fusewire.ai.router import Answered, Served
 from fusewire.ai.token_counts import TokenCount
 from fusewire.errors import AllProvidersFailedError, FusewireError, usd
 from fusewire.rate_limit import RateLimitState
@@ -26,7 +26,7 @@ class ResponseHeader(NamedTuple, Generic[_Source]):
 class CallResult(NamedTuple):
     """A call that a provider answered, as its headers tell it to the caller."""
 
-    answer: Served | ServedStream
+    answer: Answered
     is_admin: bool
     """Whether the caller may learn the company's amounts."""
     names: Mapping[str, str] = MappingProxyType({})

@@ -60,8 +60,8 @@ Tags = Annotated[dict[Name, Annotated[str, Field(max_length=200)]], Field(max_le
 class KeyAttributes(BaseModel):
     """What an admin says of a key. A null or an absent limit sets none.
 
-    A new attribute is a line here, and in the database a column that `store` writes and reads; requests, answers, the
-    OpenAPI document and what the command line shows follow.
+    A new attribute is a line here, and a migration that adds a column of that name to `api_key`; requests, answers, the
+    statements that write and read it, the OpenAPI document and what the command line shows follow.
     """
 
     model_config = ConfigDict(defer_build=True)

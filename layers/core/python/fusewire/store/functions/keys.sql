@@ -27,7 +27,25 @@ LANGUAGE sql IMMUTABLE AS $$
         ELSE '{}' END
 $$;
 
--- The same with the window that the key's spending is in, NULL where it has none that is current.
+-- Writes the columns that the fields name, as key_columns, and leaves all others. Returns the row as it is stored. What
+-- the table has no column for isn't written. At least one field must have a column.
+CREATE OR REPLACE FUNCTION key_write(key_id text, fields jsonb) RETURNS api_key
+LANGUAGE plpgsql AS $$
+DECLARE
+    k api_key;
+    given jsonb := key_columns(fields);
+    names text;
+BEGIN
+    SELECT string_agg(format('%I', a.attname), ', ') INTO names
+    FROM pg_attribute a
+    WHERE a.attrelid = 'api_key'::regclass AND a.attnum > 0 AND NOT a.attisdropped AND given ? a.attname;
+    EXECUTE format('UPDATE api_key SET (%s) = (SELECT %s FROM jsonb_populate_record(NULL::api_key, $2)) WHERE id = $1'
+                   ' RETURNING *', names, names)
+    INTO STRICT k USING key_id, given;
+    RETURN k;
+END $$;
+
+-- A key as key_json, with the window that its spending is in, NULL where it has none that is current.
 CREATE OR REPLACE FUNCTION key_budget_json(k api_key, settings jsonb) RETURNS jsonb
 LANGUAGE sql VOLATILE AS $$
     SELECT key_json(k) || jsonb_build_object('budget', (
@@ -127,17 +145,13 @@ DECLARE
     k api_key := jsonb_populate_record(NULL::api_key, key_columns(p->'fields'));
     written jsonb;
 BEGIN
-    k.id := p->>'id';
-    k.created_at := clock_timestamp();
-    k.created_by := p->'audit_context'->>'actor';
-    -- By name, so that a column which a later migration adds gets its default. The id is the caller's: sent twice, made
-    -- once.
-    INSERT INTO api_key (id, name, scopes, limit_usd, requests_per_minute, tokens_per_minute, allowed_models,
-                         allowed_classifications, expires_at, tags, created_at, created_by)
-    VALUES (k.id, k.name, k.scopes, k.limit_usd, k.requests_per_minute, k.tokens_per_minute, k.allowed_models,
-            k.allowed_classifications, k.expires_at, k.tags, k.created_at, k.created_by)
+    -- What may not stay empty, and what isn't an attribute; key_write adds the others. The id is the caller's: sent
+    -- twice, made once.
+    INSERT INTO api_key (id, name, scopes, created_at, created_by)
+    VALUES (p->>'id', k.name, k.scopes, clock_timestamp(), p->'audit_context'->>'actor')
     ON CONFLICT (id) DO NOTHING;
     IF FOUND THEN
+        k := key_write(p->>'id', p->'fields');
         INSERT INTO api_key_secret (hash, key_id, prefix, created_at)
         VALUES (decode(p->'secret'->>'hash', 'hex'), k.id, p->'secret'->>'prefix', k.created_at);
         written := audit_write(p, 'key.created', NULL, key_json(k));
@@ -165,12 +179,7 @@ BEGIN
     IF was.revoked_at IS NOT NULL THEN RETURN jsonb_build_object('refused', 'revoked'); END IF;
     k := jsonb_populate_record(was, key_columns(p->'changes'));
     IF k IS DISTINCT FROM was THEN
-        UPDATE api_key SET
-            name = k.name, scopes = k.scopes, limit_usd = k.limit_usd,
-            requests_per_minute = k.requests_per_minute, tokens_per_minute = k.tokens_per_minute,
-            allowed_models = k.allowed_models, allowed_classifications = k.allowed_classifications,
-            expires_at = k.expires_at, tags = k.tags
-        WHERE id = k.id;
+        k := key_write(was.id, p->'changes');
         written := audit_write(p, 'key.updated', key_json(was), key_json(k));
     END IF;
     RETURN key_show(p) || jsonb_build_object('written', written);
