@@ -52,4 +52,4 @@ def _holds(operator: str, wanted: Any, value: str | Sequence[str] | None) -> boo
         return bool(value in listed(wanted))
     if operator == "NumericLessThanEquals":
         return float(str(value)) <= float(wanted)
-    raise NotImplementedError(operator)
+    raise AssertionError(f"no policy here has {operator}")

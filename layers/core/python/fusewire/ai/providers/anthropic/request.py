@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from fusewire.ai.failures import UnsupportedField
 from fusewire.ai.providers.anthropic.models import Traits, traits
 from fusewire.ai.providers.anthropic.thinking import as_asked, sent_back
+from fusewire.ai.providers.call_ids import CallIds
 from fusewire.ai.providers.image_addresses import is_public_address
 from fusewire.ai.providers.json_schemas import SchemaError, closed, tool_schema
 from fusewire.ai.schema import (
@@ -106,8 +107,7 @@ class _Conversation:
         self._remote_images = remote_images
         self._instructions: list[Block] = []
         """The system's, which wait for the end of the user's turn: Anthropic takes them nowhere else."""
-        self._ids: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._ids = CallIds(_NOT_IN_IDS)
 
     def add(self, message: Message) -> None:
         if isinstance(message, SystemMessage):
@@ -168,14 +168,14 @@ class _Conversation:
                     "messages", "Anthropic takes earlier tool calls only with a JSON object as their arguments."
                 ) from None
             name = _checked_name(call.function.name, "messages")
-            blocks.append({"type": "tool_use", "id": self._new_id(call.id), "name": name, "input": arguments})
+            blocks.append({"type": "tool_use", "id": self._ids.of_call(call.id), "name": name, "input": arguments})
         for place, thought in sent_back(message, unsigned=not self._limits.claude):
             blocks.insert(place, _thought(thought))
         return blocks
 
     def _result(self, message: ToolMessage) -> Block:
         call_id = message.tool_call_id
-        block: Block = {"type": "tool_result", "tool_use_id": self._ids.get(call_id, _tidy(call_id))}
+        block: Block = {"type": "tool_result", "tool_use_id": self._ids.of_result(call_id)}
         content: list[Block] = []
         for part in _parts(message.content):
             _add_text(content, part)
@@ -186,17 +186,6 @@ class _Conversation:
         if content:
             block["content"] = content
         return block
-
-    def _new_id(self, call_id: str) -> str:
-        """The id under which a call is sent: Anthropic wants each only once, and in its own alphabet."""
-        tidy = unique = _tidy(call_id)
-        number = 1
-        while unique in self._taken:
-            number += 1
-            unique = f"{tidy}_{number}"
-        self._taken.add(unique)
-        self._ids[call_id] = unique
-        return unique
 
 
 def _parts(content: str | Iterable[Any] | None) -> Iterable[Any]:
@@ -233,11 +222,6 @@ def _marked(block: Block, part: TextPart | RefusalPart | ImagePart | FilePart | 
     if not isinstance(part, RefusalPart) and part.cache_control is not None:
         block["cache_control"] = part.cache_control.model_dump(include={"type", "ttl"}, exclude_none=True)
     return block
-
-
-def _tidy(call_id: str) -> str:
-    """No longer than it was, so that the bound of the caller's own text holds."""
-    return _NOT_IN_IDS.sub("_", call_id) or "_"
 
 
 def _add_system_texts(blocks: list[Block], message: SystemMessage) -> None:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from fusewire.ai.failures import UnsupportedField
 from fusewire.ai.providers.anthropic.models import Traits, traits
 from fusewire.ai.providers.anthropic.thinking import as_asked, sent_back
+from fusewire.ai.providers.call_ids import CallIds
 from fusewire.ai.providers.json_schemas import SchemaError, closed, tool_schema
 from fusewire.ai.schema import (
     AssistantMessage,
@@ -108,8 +109,7 @@ class _Conversation:
         self.system: list[_Block] = []
         self._turns: list[_Block] = []
         self._as_text = not offers_tools(request)
-        self._ids: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._ids = CallIds(_NOT_IN_IDS, 64)
         for message in request.messages:
             match message:
                 case SystemMessage():
@@ -147,7 +147,11 @@ class _Conversation:
             if self._as_text:
                 yield {"text": f"[{call.id}] {name}({call.function.arguments})"}
             else:
-                used = {"toolUseId": self._new_id(call.id), "name": _named(name, "messages"), "input": _arguments(call)}
+                used = {
+                    "toolUseId": self._ids.of_call(call.id),
+                    "name": _named(name, "messages"),
+                    "input": _arguments(call),
+                }
                 yield {"toolUse": used}
 
     def _result(self, message: ToolMessage) -> Iterator[_Block]:
@@ -158,7 +162,7 @@ class _Conversation:
             yield from texts[1:]
         else:
             call_id = message.tool_call_id
-            yield {"toolResult": {"toolUseId": self._ids.get(call_id, _tidy(call_id)), "content": texts}}
+            yield {"toolResult": {"toolUseId": self._ids.of_result(call_id), "content": texts}}
         # A cache point can't stand within a result, but behind it.
         yield from [block for block in blocks if "cachePoint" in block][-1:]
 
@@ -187,17 +191,6 @@ class _Conversation:
                 yield {"text": text}
                 yield from _cache_point(part, self._marks)
 
-    def _new_id(self, call_id: str) -> str:
-        """The id under which a call is sent: each only once, and in Bedrock's alphabet."""
-        unique = tidy = _tidy(call_id)
-        number = 1
-        while unique in self._taken:
-            number += 1
-            unique = f"{tidy[:58]}_{number}"
-        self._taken.add(unique)
-        self._ids[call_id] = unique
-        return unique
-
 
 def _insert_thoughts(blocks: list[_Block], message: AssistantMessage) -> None:
     """Each at its place; none at the end, where Claude takes none."""
@@ -217,10 +210,6 @@ def _reasoning(thought: ThinkingBlock) -> _Block | None:
         return {"reasoningContent": {"redactedContent": base64.b64decode(thought.data or "", validate=True)}}
     except (binascii.Error, ValueError):
         return None
-
-
-def _tidy(call_id: str) -> str:
-    return _NOT_IN_IDS.sub("_", call_id)[:64] or "_"
 
 
 def _image(part: ImagePart) -> _Block:
