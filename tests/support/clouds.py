@@ -280,27 +280,30 @@ def _key() -> rsa.RSAPrivateKey:
 
 
 @contextmanager
-def running_clouds(folder: Path) -> Iterator[Clouds]:
-    """Serve on a free port of 127.0.0.1 until the block ends, and lead this process's requests for `HOSTS` there."""
+def running_clouds(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Clouds]:
+    """Serve on a free port of 127.0.0.1 until the block ends.
+
+    :param patch: the test's own, which leads this process's requests for `HOSTS` there. A second one would be undone
+        before it, and what the test itself sets would then be restored to what the second one had set.
+    """
     server = _Server(("127.0.0.1", 0), _Handler)
     server.certificate = self_signed(folder, *HOSTS)
     clouds = server.clouds = Clouds(port=server.server_address[1])
+    for name in ("HTTP_PROXY", "http_proxy", "https_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
+        patch.delenv(name, raising=False)
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "GOOGLE_APPLICATION_CREDENTIALS"):
+        patch.delenv(name, raising=False)
+    patch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{clouds.port}")
+    for name in ("SSL_CERT_FILE", "AWS_CA_BUNDLE"):
+        patch.setenv(name, str(server.certificate.certificate))
+    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    patch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
+    patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "credentials"))
+    patch.setenv("AWS_REGION", REGION)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            for name in ("HTTP_PROXY", "http_proxy", "https_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
-                patch.delenv(name, raising=False)
-            for name in ("AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "GOOGLE_APPLICATION_CREDENTIALS"):
-                patch.delenv(name, raising=False)
-            patch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{clouds.port}")
-            for name in ("SSL_CERT_FILE", "AWS_CA_BUNDLE"):
-                patch.setenv(name, str(server.certificate.certificate))
-            patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-            patch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
-            patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "credentials"))
-            patch.setenv("AWS_REGION", REGION)
-            yield clouds
+        yield clouds
     finally:
         server.shutdown()
         server.server_close()

@@ -220,7 +220,11 @@ def run(
     moto: str, database_url: str, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Run]:
     made: list[Functions] = []
-    with running_clouds(tmp_path) as clouds, running_bedrock() as bedrock, postgres_proxy(database_url) as postgres:
+    with (
+        running_clouds(tmp_path, monkeypatch) as clouds,
+        running_bedrock() as bedrock,
+        postgres_proxy(database_url) as postgres,
+    ):
         reached = postgres.url(user=str(conninfo_to_dict(database_url).get("user", "postgres")))
         monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto)
         monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)

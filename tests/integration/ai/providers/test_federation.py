@@ -40,7 +40,7 @@ K = FailureKind
 
 @pytest.fixture
 def clouds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clouds]:
-    with running_clouds(tmp_path) as running:
+    with running_clouds(tmp_path, monkeypatch) as running:
         lambda_credentials(monkeypatch, running, snapstart=True)
         yield running
 
