@@ -140,11 +140,6 @@ class Attempts:
         return bool(self._left)
 
     @property
-    def tier(self) -> str | None:
-        """The tier that was asked for; None where one provider's model was."""
-        return self._asked.tier
-
-    @property
     def downgraded_from(self) -> str | None:
         """The tier that was asked for, where another one serves it."""
         return None if self._call is self._asked else self._asked.tier

@@ -73,10 +73,8 @@ class Answered:
     """After it; of a stream, and where the ledger couldn't be reached any more, as it stood when this was reserved."""
     key: KeyBudget | None
     """The budget of the caller's key, likewise."""
-    tier: str | None
-    """The tier that was asked for; None where one provider's model was."""
     downgraded_from: str | None
-    """The same, where another tier served it to spare the budget."""
+    """The tier that was asked for, where another one served it to spare the budget."""
 
     @classmethod
     def by(cls, attempts: Attempts, dropped: tuple[str, ...], /, **more: Any) -> Self:  # noqa: ANN401 - whatever it is
@@ -88,7 +86,6 @@ class Answered:
             dropped=dropped,
             budget=attempts.budget,
             key=attempts.key,
-            tier=attempts.tier,
             downgraded_from=attempts.downgraded_from,
             **more,
         )
