@@ -201,8 +201,8 @@ class RequestCostError(FusewireError):
 
     def __init__(self, max_cost_usd: Decimal) -> None:
         super().__init__(
-            f"This call could cost more than the {usd(max_cost_usd)} USD that its own x-fusewire-max-cost-usd allows, "
-            "and no smaller output cap of use makes it fit, so it wasn't sent. Raise that limit, shorten the prompt, or "
+            f"This call could cost more than the {usd(max_cost_usd)} USD that its x-fusewire-max-cost-usd allows, "
+            "and no smaller output cap of use makes it fit, so it wasn't sent. Raise that, shorten the prompt, or "
             "ask for a cheaper model."
         )
 

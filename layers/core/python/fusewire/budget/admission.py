@@ -1,10 +1,11 @@
 """How a call waits for room in its budgets: it asks again, and holds nothing in between (`functions/admission.sql`)."""
 
 import time
-from typing import Final
+from decimal import Decimal
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from fusewire.budget.wire import WaitArgument
+from fusewire.budget.wire import WaitArgument, WaitingRow
 from fusewire.ids import time_ordered_id
 
 LEASE_SECONDS: Final = 4
@@ -12,6 +13,19 @@ LEASE_SECONDS: Final = 4
 _FIRST_PAUSE_SECONDS: Final = 0.025
 _LONGEST_PAUSE_SECONDS: Final = 0.25
 _GROWTH: Final = 1.5
+
+
+class Line(NamedTuple):
+    """The calls that wait for room."""
+
+    calls: int
+    longest_seconds: Decimal
+    """For which the first of them has waited."""
+
+    @classmethod
+    def read(cls, row: WaitingRow) -> "Line":
+        """From `admission_json`."""
+        return cls(row["calls"], Decimal(row["longest_seconds"]))
 
 
 class Waiting:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final, cast
 
 from fusewire import logs, metrics
-from fusewire.budget.admission import Waiting
+from fusewire.budget.admission import Line, Waiting
 from fusewire.budget.breaker import Budget, KeyBudget, Window, announce, announce_reset, ratio
 from fusewire.budget.forecast import DailySpend
 from fusewire.budget.limits import Limits
@@ -236,9 +236,9 @@ class Ledger:
                 self._keep(ended)
             return Booked(settlement.booked, None if settlement.mode == "release" else settlement.mode, None)
 
-    def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal], DailySpend, Limits]:
-        """The open window, its spend in USD by provider and by `provider/model`, what a forecast is made of, and where
-        its limit comes from.
+    def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal], DailySpend, Limits, Line]:
+        """The open window, its spend in USD by provider and by `provider/model`, what a forecast is made of, where
+        its limit comes from, and who waits for room.
 
         Settles what has expired.
         """
@@ -252,6 +252,7 @@ class Ledger:
             {name: Decimal(cost) for name, cost in result["by_model"].items()},
             DailySpend.read(result["days"]),
             Limits.read(result["limits"]),
+            Line.read(result["waiting"]),
         )
 
     def reset(

@@ -7,7 +7,7 @@ from typing import Final
 from fusewire.errors import InvalidRequestError
 from fusewire.http.headers import MAX_COST, OUTPUT_CAP
 
-_USD: Final = re.compile(r"\d{1,9}(\.\d{1,12})?", re.ASCII)
+MAX_COST_PATTERN: Final = r"^[0-9]{1,9}([.][0-9]{1,12})?$"
 
 
 def wants_whole_cap(header: str | None) -> bool:
@@ -28,7 +28,7 @@ def max_cost_of(header: str | None) -> Decimal | None:
     """
     if header is None:
         return None
-    if _USD.fullmatch(header.strip()) is None:
+    if re.match(MAX_COST_PATTERN, header.strip()) is None:
         raise InvalidRequestError(
             f"{MAX_COST} must be a number of USD such as 0.25, not {header.strip()[:40]!r}.", param=MAX_COST
         )

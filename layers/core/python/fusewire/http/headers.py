@@ -167,7 +167,7 @@ EXPOSED: Final = tuple(header.name for header in ALL)
 CLASSIFICATION: Final = "x-fusewire-classification"
 """The request header that says who may see the data: see `fusewire.ai.tiers`."""
 OUTPUT_CAP: Final = "x-fusewire-output-cap"
-"""The request header that says whether a smaller output cap may be sent, and that of responses which says that one was."""
+"""The request header that says whether a smaller output cap may be sent; that of responses says that one was."""
 MAX_COST: Final = "x-fusewire-max-cost-usd"
 """The request header that says what the call may cost at most."""
 ALLOWED: Final = (
