@@ -86,6 +86,7 @@ class Books:
     """The ledger's tables through a connection of their own, each check in one snapshot; or within its transaction."""
 
     def __init__(self, database_url: str) -> None:
+        self.database_url = database_url
         self.connection: psycopg.Connection[DictRow] = psycopg.connect(database_url, row_factory=dict_row)
         self.connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
 
