@@ -488,7 +488,12 @@ MUTATIONS: Final = (
         3,
         "a reservation that nothing was sent on is left to expire at its bound",
         "fusewire.budget.ledger",
-        (('unsent.append({"settlement": {"id": str(entry_id), "mode": "release", "outcome": "not_sent"}})', "pass"),),
+        (
+            (
+                'unsent.append({"settlement": {"id": entry_id, "mode": "release", "outcome": "not_sent"}})',
+                "pass",
+            ),
+        ),
         "integration/budget/test_exactly_once.py::TestOutage::test_a_reservation_that_nothing_was_sent_on_is_released",
     ),
     Mutation(

@@ -171,7 +171,8 @@ class Ledger:
             self._keep(*unsent)
             raise
         # Should an answer be lost, a reservation may stand that nothing will be sent on.
-        unsent.append({"settlement": {"id": argument["entry"]["id"], "mode": "release", "outcome": "not_sent"}})
+        entry_id = argument["entry"]["id"]
+        unsent.append({"settlement": {"id": entry_id, "mode": "release", "outcome": "not_sent"}})
         while True:
             if (wait := waiting.argument()) is not None:
                 argument["wait"] = wait
