@@ -16,6 +16,8 @@ SettlementMode = Literal["actual", "bound", "release"]
 """At its actual cost, at its bound (a part of it, where there is a cost too), or not at all."""
 HealthEffect = Literal["ok", "count", "now", "note"]
 Amount = Decimal | int
+Period = Literal["month", "week", "day", "none"]
+"""After which a budget's windows end."""
 
 
 class SettingsArgument(TypedDict):
@@ -54,10 +56,11 @@ class WindowRow(TypedDict):
 
     id: int
     budget: str
-    """`global`, or a key's id."""
+    """`global`, or the id of a key or a node; `user:<key>:<hash>` of a key's user."""
     opened_at: str
     opened_by: str
-    resets_at: str
+    resets_at: str | None
+    """None where the budget's period never ends."""
     closed_at: str | None
     spent: Amount
     reserved: Amount
@@ -69,7 +72,7 @@ class BudgetRow(WindowRow):
 
     state: State
     limit: Amount | None
-    """None for a key without a budget of its own."""
+    """None for a key or a node without a limit of its own."""
 
 
 class KeyBudgetRow(BudgetRow):

@@ -23,9 +23,11 @@
 -- * settings is {limit, alert, open, timezone, ttl_seconds, slots, max_limit?}. Amounts are JSON numbers and stay
 --   numeric throughout. limit is the caller's setting; limits.sql says which limit is in force.
 
-CREATE OR REPLACE FUNCTION ledger_period_end(at timestamptz, tz text) RETURNS timestamptz
+-- When the period is over that a time falls in: month, week (from Monday) or day, in the budget's zone; none never is.
+CREATE OR REPLACE FUNCTION ledger_period_end(period text, at timestamptz, tz text) RETURNS timestamptz
 LANGUAGE sql STABLE AS $$
-    SELECT (date_trunc('month', at AT TIME ZONE tz) + interval '1 month') AT TIME ZONE tz
+    SELECT CASE period WHEN 'none' THEN 'infinity'
+           ELSE (date_trunc(period, at AT TIME ZONE tz) + ('1 ' || period)::interval) AT TIME ZONE tz END
 $$;
 
 -- The day on which a settlement in this window is counted, in the budget's zone. A settlement after the period's end is
@@ -45,19 +47,23 @@ LANGUAGE sql IMMUTABLE AS $$
     END
 $$;
 
--- The limit in force of a key's budget, in USD, as it is now. The company's is ledger_limit_in_force; that of the
--- settings is for the functions of the release before.
+-- The limit in force of a budget below the company's, in USD, as it is now. The company's is ledger_limit_in_force; that
+-- of the settings is for the functions of the release before.
 CREATE OR REPLACE FUNCTION ledger_limit(budget text, settings jsonb) RETURNS numeric
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
     IF budget = 'global' THEN RETURN (settings->>'limit')::numeric; END IF;
+    IF starts_with(budget, 'bud_') THEN RETURN (SELECT n.limit_usd FROM budget_node n WHERE n.id = budget); END IF;
+    IF starts_with(budget, 'user:') THEN
+        RETURN (SELECT k.per_user_limit_usd FROM api_key k WHERE k.id = ledger_key_of(budget));
+    END IF;
     RETURN (SELECT k.limit_usd FROM api_key k WHERE k.id = budget);
 END $$;
 
 CREATE OR REPLACE FUNCTION ledger_window_json(w budget_window) RETURNS jsonb
 LANGUAGE sql STABLE AS $$
     SELECT jsonb_build_object(
-        'id', w.id, 'budget', w.budget, 'opened_at', w.opened_at, 'opened_by', w.opened_by, 'resets_at', w.resets_at,
+        'id', w.id, 'budget', w.budget, 'opened_at', w.opened_at, 'opened_by', w.opened_by, 'resets_at', NULLIF(w.resets_at, 'infinity'),
         'closed_at', w.closed_at, 'spent', w.spent, 'reserved', w.reserved, 'request_count', w.request_count)
 $$;
 
@@ -96,7 +102,8 @@ BEGIN
         EXIT WHEN FOUND;
         -- There is no window yet, or the one that was waited for was closed meanwhile: make one, or find its successor.
         INSERT INTO budget_window (budget, opened_at, opened_by, resets_at)
-        VALUES (name, clock_timestamp(), 'use', ledger_period_end(clock_timestamp(), settings->>'timezone'))
+        VALUES (name, clock_timestamp(), 'use',
+                ledger_period_end(ledger_period_of(name), clock_timestamp(), settings->>'timezone'))
         ON CONFLICT (budget) WHERE closed_at IS NULL DO NOTHING;
     END LOOP;
     w := ledger_reclaim_slots(w);
