@@ -36,7 +36,7 @@ from fusewire.budget.ledger import Ledger
 from fusewire.budget.price import Price
 from fusewire.budget.price_table import PriceTable
 from fusewire.budget.pricing import PriceBook
-from fusewire.budget.reservation import Booked, Call
+from fusewire.budget.reservation import Booked, Call, Operation
 from fusewire.config import Settings
 from fusewire.errors import FusewireError, ModelNotBoundedError, ModelNotPricedError
 from fusewire.price_overrides import ServiceTier
@@ -59,6 +59,10 @@ class Caller:
     """What the key may ask for."""
     dropped: tuple[str, ...] = ()
     """What the request's own format says and the schema has no place for, for `x-fusewire-dropped` and the log."""
+
+    def call(self, operation: Operation, tier: str | None, user: str | None = None) -> Call:
+        """:param user: whom the request is for, as it names them"""
+        return Call(self.request_id, operation, tier, self.key_id, user, sees_budgets=self.permissions.sees_settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +170,7 @@ class Router:
             request = as_taken(request, route.targets)
         bound = embedding_input_bound(request)
         able, asked = able_targets(route.targets, request)
-        call = Call(caller.request_id, "embedding", route.tier, caller.key_id)
+        call = caller.call("embedding", route.tier, request.user)
         attempts = self._attempts(call, lambda: (self._bounded(able, bound, templates=False), None), route, caller)
         response = _until_answered(
             attempts, lambda target: target.provider.embed(asked.request, target.model, attempts.timeouts()), asked
@@ -193,7 +197,7 @@ class Router:
         try:
             bound = chat_input_bound(request, 0)
             route = Route((Target(provider, model),), None, confidential=False)
-            call = Call(caller.request_id, "probe", None, caller.key_id)
+            call = caller.call("probe", None)
             attempts = self._attempts(call, lambda: (self._bounded(route.targets, bound, cap=16), None), route, caller)
             response = _until_answered(
                 attempts,
@@ -212,7 +216,7 @@ class Router:
         able, asked = able_targets(route.targets, request)
         cap = request.output_cap or self._settings.ai_max_output_tokens
         bound = chat_input_bound(asked.request, 0)
-        call = Call(caller.request_id, "chat", route.tier, caller.key_id)
+        call = caller.call("chat", route.tier, request.user or request.safety_identifier)
 
         def priced() -> BoundedTargets:
             bounded = self._bounded(able, bound, cap=cap, n=request.n or 1, service_tier=request.tier_asked)

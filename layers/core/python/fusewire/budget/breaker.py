@@ -138,7 +138,8 @@ def ratio(spent: Decimal, limit: Decimal) -> Decimal:
 
 def announce(seen: Seen) -> None:
     """Log what a ledger statement saw first: a period's end, expired reservations, thresholds that were crossed."""
-    for rollover in filter(None, (seen.get("rolled_over"), seen.get("key_rolled_over"))):
+    others = seen.get("path_rolled_over") or ()
+    for rollover in filter(None, (seen.get("rolled_over"), seen.get("key_rolled_over"), *others)):
         announce_reset("circuit_breaker.monthly_reset", rollover)
     for entry in seen.get("expired") or ():
         logs.event(

@@ -154,6 +154,8 @@ class Seen(TypedDict):
 
     rolled_over: NotRequired[RolloverRow | None]
     key_rolled_over: NotRequired[RolloverRow | None]
+    path_rolled_over: NotRequired[Sequence[RolloverRow] | None]
+    """Of budgets between the company's and the key's."""
     expired: NotRequired[Sequence[ExpiredRow] | None]
     threshold_events: NotRequired[Sequence[ThresholdEventRow] | None]
 
@@ -170,6 +172,8 @@ class EntryArgument(TypedDict):
     operation: str
     tier: str | None
     key_id: str | None
+    user: NotRequired[str]
+    """Of a key's request: SHA-256 of the key's id and the user, in hex."""
 
 
 class CandidateArgument(TypedDict):
@@ -290,6 +294,13 @@ class CoolingRow(TypedDict):
     kind: str | None
 
 
+class RefusingRow(BudgetRow):
+    """A budget that refused, from `ledger_path_refusal`."""
+
+    name: str | None
+    """The node's; None of a user's budget."""
+
+
 class ReserveResult(Seen):
     """What `ledger_reserve` returns; with `refused`, nothing was reserved."""
 
@@ -307,6 +318,7 @@ class ReserveResult(Seen):
             "rate_limited",
             "too_large",
             "revoked",
+            "no_user",
             "cooling_down",
             "repeated",
             "allowance_raised",
@@ -316,7 +328,9 @@ class ReserveResult(Seen):
     prices: NotRequired[PriceTableRow]
     """Those in force, where it was refused at stale ones."""
     by: NotRequired[str]
-    """Which budget refused: `global`, or the key's id."""
+    """Which budget refused: `global`, the key's id, or another as `WindowRow` names it."""
+    refused_by: NotRequired[RefusingRow]
+    """The budget that refused, where it is neither the company's nor the key's."""
     provider: NotRequired[str]
     """With `model`: whose refusals are repeated, or whose allowance was raised."""
     model: NotRequired[str]

@@ -187,8 +187,8 @@ LIST_BUDGETS: Final = Route(
     "listBudgets",
     "The budgets below the company's, the oldest first",
     "admin",
-    query="http.admin.budgets:NodesQuery",
-    response="http.admin.budgets:NodePage",
+    query="http.admin.tree:NodesQuery",
+    response="http.admin.tree:NodePage",
     errors=(400,),
 )
 CREATE_BUDGET: Final = Route(
@@ -197,8 +197,8 @@ CREATE_BUDGET: Final = Route(
     "createBudget",
     "A new budget below the company's or below another",
     "admin",
-    body="http.admin.budgets:CreateNodeRequest",
-    response="http.admin.budgets:NodeResponse",
+    body="http.admin.tree:CreateNodeRequest",
+    response="http.admin.tree:NodeResponse",
     status=201,
     errors=(400, 413),
 )
@@ -208,7 +208,7 @@ SHOW_BUDGET_NODE: Final = Route(
     "showBudgetNode",
     "A budget below the company's, and its forecast",
     "admin",
-    response="http.admin.budgets:NodeResponse",
+    response="http.admin.tree:NodeResponse",
     errors=(404,),
     not_found=_NO_BUDGET,
 )
@@ -218,8 +218,8 @@ UPDATE_BUDGET: Final = Route(
     "updateBudget",
     "Change the fields that are sent",
     "admin",
-    body="http.admin.budgets:UpdateNodeRequest",
-    response="http.admin.budgets:NodeResponse",
+    body="http.admin.tree:UpdateNodeRequest",
+    response="http.admin.tree:NodeResponse",
     errors=(400, 404, 413),
     not_found=_NO_BUDGET,
 )
@@ -229,7 +229,7 @@ DELETE_BUDGET: Final = Route(
     "deleteBudget",
     "End a budget that has neither budgets nor keys below it; the answer is what it was",
     "admin",
-    response="http.admin.budgets:NodeResponse",
+    response="http.admin.tree:NodeResponse",
     errors=(400, 404),
     not_found=_NO_BUDGET,
 )

@@ -169,7 +169,7 @@ BEGIN
         SELECT FROM audit a WHERE a.n > (SELECT h.n FROM audit_head h) - 1000 AND a.action = 'budget.updated'
             AND a.request_id = p->'audit_context'->>'request_id' AND a.after->>'id' = was.id
     )) THEN
-        n := jsonb_populate_record(was, p->'changes' - '{id,created_at,created_by,deleted_at}'::text[]);
+        n := jsonb_populate_record(was, (p->'changes') - '{id,created_at,created_by,deleted_at}'::text[]);
         refusal := budget_node_refusal(n, p->'settings');
         IF refusal IS NOT NULL THEN
             RETURN jsonb_build_object('refused', refusal, 'rolled_over', step.rolled_over);
