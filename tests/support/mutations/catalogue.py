@@ -316,7 +316,12 @@ MUTATIONS: Final = (
         2,
         "a call that comes later takes the room that an earlier one waits for",
         "admission_refusal",
-        (("IF bound > room - admission_claim(budget, own_entry, bound) THEN", "IF bound > room THEN"),),
+        (
+            (
+                "IF bound > rooms[place] - admission_claim(names[place], own_entry, bound) THEN",
+                "IF bound > rooms[place] THEN",
+            ),
+        ),
         "integration/budget/test_waiting.py::test_a_small_call_doesnt_pass_a_large_one_that_came_before_it",
     ),
     Mutation(
@@ -650,7 +655,7 @@ MUTATIONS: Final = (
         3,
         "a key that repeats what a vendor refused is reserved for again",
         "ledger_reserve_on_row",
-        (("COALESCE(vendor_refusal_of(entry, chosen),", "COALESCE(NULL::jsonb,"),),
+        (("COALESCE(vendor_refusal_of(entry, choice.chosen),", "COALESCE(NULL::jsonb,"),),
         "integration/budget/test_vendor_refusals.py::test_the_third_in_a_row_keeps_the_key_away[on the row]",
     ),
     Mutation(
