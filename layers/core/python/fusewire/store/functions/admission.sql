@@ -47,8 +47,8 @@ BEGIN
     END LOOP;
     IF waits THEN
         names := names || w.budget; rooms := rooms || (limit_usd - w.spent - w.reserved);
-        SELECT least(room, min(b.room - admission_claim(b.name, (p->'entry'->>'id')::uuid, bound)))
-        INTO room FROM unnest(names, rooms) b (name, room);
+        SELECT least(room, min(b.has - admission_claim(b.name, (p->'entry'->>'id')::uuid, bound)))
+        INTO room FROM unnest(names, rooms) b (name, has);
     END IF;
     candidate := ledger_fit(candidate, k.id, room, left_usd, k.tokens_per_minute - kw.rate_tokens,
                             NOT p ? 'wait' OR p->'wait' ? 'last');
