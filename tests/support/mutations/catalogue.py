@@ -330,7 +330,7 @@ MUTATIONS: Final = (
                 "''::bytea",
             ),
         ),
-        "integration/budget/test_tree.py::test_each_user_of_a_key_has_that_much[on the row]",
+        "integration/budget/test_tree.py::test_a_users_budget_is_named_by_a_keyed_hash",
     ),
     Mutation(
         "user_may_be_left_out",
