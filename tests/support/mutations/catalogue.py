@@ -934,8 +934,8 @@ MUTATIONS: Final = (
         "ledger_period_end",
         (
             (
-                "(date_trunc('month', at AT TIME ZONE tz) + interval '1 month') AT TIME ZONE tz",
-                "(date_trunc('month', at AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC'",
+                "(date_trunc(period, at AT TIME ZONE tz) + ('1 ' || period)::interval) AT TIME ZONE tz",
+                "(date_trunc(period, at AT TIME ZONE 'UTC') + ('1 ' || period)::interval) AT TIME ZONE 'UTC'",
             ),
         ),
         "integration/budget/test_windows.py::test_the_month_ends_in_the_budgets_time_zone",
