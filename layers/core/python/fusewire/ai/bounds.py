@@ -101,13 +101,13 @@ def chat_input_bound(
     :param counting: what is known of how this model's server counts
     """
     write = json_bytes if counting.own_template else _hosted_json
-    text_size = _text_size(request, counting.encoding)
+    text_size, as_text = _text_size(request, counting.encoding), counting.encoding is not None
     bound = template_tokens
     answers = (message for message in request.messages if isinstance(message, AssistantMessage))
     called = {call.function.name for answer in answers for call in answer.tool_calls or ()}
     longest_name = max((write(dumps(name), 0) for name in called), default=0)
     for message in request.messages:
-        bound += TOKENS_PER_MESSAGE + sum(_message(message, text_size, write))
+        bound += TOKENS_PER_MESSAGE + sum(_message(message, text_size, write, results_as_text=as_text))
         if message.role == "tool":
             bound += TOKENS_PER_TOOL_RESULT + longest_name
     if request.tools or called:
@@ -176,8 +176,11 @@ def _texts(message: Message) -> list[str]:
     return [content] if isinstance(content, str) else [_part(part) for part in content or ()]
 
 
-def _message(message: Message, text_size: _TextSize, write: _JsonSize) -> Iterator[int]:
-    """The bound of each text of a message that a template may render."""
+def _message(message: Message, text_size: _TextSize, write: _JsonSize, *, results_as_text: bool) -> Iterator[int]:
+    """The bound of each text of a message that a template may render.
+
+    :param results_as_text: whether a tool's result stands in the prompt as it came (OpenAI's openai-harmony)
+    """
     if message.name:
         yield write(dumps(message.name), 0)
     content = message.content
@@ -186,7 +189,7 @@ def _message(message: Message, text_size: _TextSize, write: _JsonSize) -> Iterat
         yield TOKENS_PER_PART * len(texts)
     for text in texts:
         # Llama 3.1's template writes a tool's result as JSON: its quotes and line ends come back escaped.
-        yield write(dumps(text), 0) if message.role == "tool" else text_size(text)
+        yield write(dumps(text), 0) if message.role == "tool" and not results_as_text else text_size(text)
     if isinstance(message, AssistantMessage):
         yield from map(text_size, filter(None, (message.refusal, message.reasoning_content)))
         for thought in message.thinking_blocks or ():
