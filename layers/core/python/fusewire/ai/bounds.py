@@ -28,7 +28,7 @@ from fusewire.ai.schema import (
     RefusalPart,
     TextPart,
 )
-from fusewire.ai.text_bounds import hosted_json_bytes, json_bytes, plain_bytes, text_bytes
+from fusewire.ai.text_bounds import counted_json_bytes, hosted_json_bytes, json_bytes, plain_bytes, text_bytes
 from fusewire.json import dumps
 
 TOKENS_PER_REQUEST: Final = 96
@@ -78,6 +78,10 @@ WORTH_COUNTING: Final = 4096
 so many tokens, some two cents at 5 USD a million, and the vocabulary takes time to load."""
 
 
+_PARAMETERS: Final = 256
+"""Bytes of a tool's parameters, for the question whether a request is worth counting."""
+
+
 class InputBound:
     """The bound of one request's input, for each way of counting it; each is computed once."""
 
@@ -100,8 +104,8 @@ def chat_input_bound(
     :param template_tokens: what the server adds once (`AIProvider.template_tokens`)
     :param counting: what is known of how this model's server counts
     """
-    write = json_bytes if counting.own_template else _hosted_json
     text_size, as_text = _text_size(request, counting.encoding), counting.encoding is not None
+    write = _json_size(counting, text_size)
     bound = template_tokens
     answers = (message for message in request.messages if isinstance(message, AssistantMessage))
     called = {call.function.name for answer in answers for call in answer.tool_calls or ()}
@@ -133,8 +137,13 @@ def chat_input_bound(
     return bound + sum(counting.images(image_size(image.url), image.detail or "auto") for image in images)
 
 
-def _hosted_json(text: str, depth: int) -> int:
-    return hosted_json_bytes(text)
+def _json_size(counting: Counting, text_size: "_TextSize") -> "_JsonSize":
+    """How JSON is counted, given the depth that it stands in."""
+    if counting.own_template:
+        return json_bytes
+    if counting.encoding is None:
+        return lambda text, _: hosted_json_bytes(text)
+    return lambda text, _: counted_json_bytes(text, text_size)
 
 
 def _text_size(request: ChatRequest, encoding: Encoding | None) -> "_TextSize":
@@ -142,6 +151,8 @@ def _text_size(request: ChatRequest, encoding: Encoding | None) -> "_TextSize":
     if encoding is None:
         return text_bytes
     total = sum(plain_bytes(text) for message in request.messages for text in _texts(message))
+    total += sum(len(tool.function.description or "") for tool in request.tools or ())
+    total += _PARAMETERS * len(request.tools or ())
     if total < WORTH_COUNTING:
         return plain_bytes
     from fusewire.ai.exact_tokens import text_tokens

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Final
 
 _ESCAPE: Final = 6
@@ -16,6 +17,9 @@ _PIECE_SEAM: Final = 8
 """What composition across the seam of two pieces can change, in bytes: one letter with its marks."""
 
 _STRUCTURE: Final = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|\Z)|[{}\[\],:]|\d[eE]', re.DOTALL)
+_STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_WORTH_COUNTING: Final = 24
+"""Letters of a string within JSON from which on it is counted."""
 _MAX_FLOAT: Final = 24
 """Of any 64-bit float's shortest form: -1.7976931348623157e+308."""
 
@@ -66,6 +70,20 @@ def json_bytes(text: str, depth: int = 0) -> int:
     return _escaped(text) + added
 
 
+def counted_json_bytes(text: str, count: Callable[[str], int]) -> int:
+    """The same where texts are counted in a vocabulary: a longer string within it costs its tokens, wherever it stands.
+
+    Its lines are counted apart, since what stands for a line's end differs; one with an escape in it keeps its bytes.
+
+    :param count: the most tokens of a text, whatever stands before and behind it
+    """
+    if not text.isascii():
+        return hosted_json_bytes(text)
+    lines = (line for found in _STRING.finditer(text) for line in found[1].split("\\n"))
+    longer = (line for line in lines if len(line) >= _WORTH_COUNTING and "\\" not in line)
+    return hosted_json_bytes(text) - sum(len(line) - min(len(line), count(line)) for line in longer)
+
+
 def _escaped(text: str) -> int:
     """The bound of JSON as its text, or with whatever a server's JSON writer escapes.
 
@@ -88,5 +106,6 @@ def hosted_json_bytes(text: str) -> int:
     White space that is added at a mark counts as two tokens, for every vocabulary that is known has a token for a run
     of it, and so does what stands for a line's end within a description (`// ` at the next line's start).
     """
-    marks = sum(_MAX_FLOAT if found[0][-1] in "eE" else 2 for found in _STRUCTURE.finditer(text))
+    found = (each[0] for each in _STRUCTURE.finditer(text))
+    marks = sum(_MAX_FLOAT if mark[-1] in "eE" else 2 for mark in found if mark[0] != '"')
     return _escaped(text) + marks + 2 * text.count("\\n")
