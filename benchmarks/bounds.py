@@ -4,8 +4,8 @@
     python -m benchmarks.bounds --local  with the embedded model beside the vendors
 
 The actual count is the vendor's own: OpenAI's published tokenizer (tiktoken) with the markers that OpenAI's cookbook
-documents, the documented formula for an image, llama.cpp's template and tokenizer for the embedded model. No tokenizer of
-Claude or Gemini is published: for their texts there is no actual count here.
+documents, the documented formula for an image, llama.cpp's template and tokenizer for the embedded model. No tokenizer
+of Claude or Gemini is published: for their texts there is no actual count here.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from fusewire.ai.bounds import chat_input_bound
 from fusewire.ai.counting import Counting
-from fusewire.ai.exact_tokens import _PUBLISHED, vocabulary
+from fusewire.ai.exact_tokens import _PUBLISHED, token_ranks
 from fusewire.ai.image_tokens import gemini_image_tokens
 from fusewire.ai.providers.anthropic.models import claude_counting
 from fusewire.ai.providers.openai_counting import openai_counting
@@ -97,7 +97,7 @@ def _declaration(function: dict[str, Any]) -> str:
 
 def _counter(encoding: str) -> Callable[[str], int]:
     core = import_module("tiktoken._tiktoken").CoreBPE
-    made = core(vocabulary(encoding), {}, _PUBLISHED[encoding].pattern)  # type: ignore[arg-type,index] # one of the two
+    made = core(token_ranks(encoding), {}, _PUBLISHED[encoding].pattern)  # type: ignore[arg-type,index] # one of the two
     return lambda text: len(made.encode_ordinary(text))
 
 

@@ -6,7 +6,7 @@ Where tiktoken isn't installed the gateway counts bytes, and what is compared wi
 import hashlib
 import time
 from collections.abc import Callable
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fusewire.ai import exact_tokens
 from fusewire.ai.counting import Encoding
-from fusewire.ai.exact_tokens import text_tokens, vocabulary
+from fusewire.ai.exact_tokens import text_tokens, token_ranks
 from fusewire.ai.text_bounds import plain_bytes
 from scripts.snapshot_encoding import PUBLISHED, packed, published_form, snapshot, tokens_in
 
@@ -25,7 +25,7 @@ def tokens_of(encoding: Encoding) -> Callable[[str], int]:
     """OpenAI's own count of a text that stands alone."""
     core = pytest.importorskip("tiktoken._tiktoken")
     pattern = exact_tokens._PUBLISHED[encoding].pattern
-    counter = _counters.get(encoding) or core.CoreBPE(vocabulary(encoding), {}, pattern)
+    counter: Any = _counters.get(encoding) or core.CoreBPE(token_ranks(encoding), {}, pattern)
     _counters[encoding] = counter
     return lambda text: len(counter.encode_ordinary(text))
 
@@ -35,7 +35,7 @@ _counters: dict[Encoding, object] = {}
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_the_vocabulary_is_the_one_that_openai_publishes(encoding: Encoding) -> None:
-    tokens = list(vocabulary(encoding))
+    tokens = list(token_ranks(encoding))
     published = published_form(tokens)
     assert hashlib.sha256(published).hexdigest() == PUBLISHED[encoding]
     assert packed(tokens_in(published, encoding)) == snapshot(encoding).read_bytes()

@@ -5,7 +5,8 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusewire.budget.price import CacheWrites, Price, Rate, Rates, TokenCounts
+from fusewire.budget.price import Price, Rate, Rates, TokenCounts
+from fusewire.price_overrides import CacheWrites
 
 amounts = st.integers(0, 2000).map(lambda cents: Decimal(cents) / 100)
 rates = st.builds(

@@ -99,7 +99,7 @@ def _tokenizer(encoding: Encoding) -> Callable[[str], int] | None:
         module = import_module("tiktoken._tiktoken")
     except ImportError:
         return None
-    core: Any = module.CoreBPE(vocabulary(encoding), {}, _PUBLISHED[encoding].pattern)
+    core: Any = module.CoreBPE(token_ranks(encoding), {}, _PUBLISHED[encoding].pattern)
 
     def count(text: str) -> int:
         try:
@@ -110,7 +110,7 @@ def _tokenizer(encoding: Encoding) -> Callable[[str], int] | None:
     return count
 
 
-def vocabulary(encoding: Encoding) -> dict[bytes, int]:
+def token_ranks(encoding: Encoding) -> dict[bytes, int]:
     """Each token's bytes with its id, which is its rank."""
     size = _PUBLISHED[encoding].size
     data = zlib.decompress(Path(__file__).with_name(f"{encoding}.bin").read_bytes())

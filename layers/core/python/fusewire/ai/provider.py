@@ -22,8 +22,8 @@ from fusewire.ai.schema import (
     hints,
 )
 from fusewire.budget.model_names import pair_of
-from fusewire.budget.price import CacheWrites
 from fusewire.config import ConfigurationError, Settings
+from fusewire.price_overrides import CacheWrites
 
 TIERS: Final = ("sota", "cost_effective")
 MAX_TEMPLATE_TOKENS: Final = 1_000_000

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from fusewire.ai.allowances import Allowances
 from fusewire.ai.provider import AIProvider
-from fusewire.budget.price import CacheWrites, Price
+from fusewire.budget.price import Price
 from fusewire.budget.price_table import PriceTable
 from fusewire.budget.reservation import Candidate, Downgrade
 from fusewire.budget.wire import PricesArgument
 from fusewire.errors import LedgerUnavailableError
-from fusewire.price_overrides import ServiceTier
+from fusewire.price_overrides import CacheWrites, ServiceTier
 
 
 class Target(NamedTuple):

@@ -7,12 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final
 
-from fusewire.price_overrides import ServiceTier
-
-CacheWrites = Literal["none", "5m", "1h"]
-"""The dearest kind of cache write that a call may be billed for."""
+from fusewire.price_overrides import CacheWrites, ServiceTier
 
 _PRICE_CHANGE_HORIZON: Final = timedelta(days=2)
 """A bound covers prices that start this soon: a reservation lives a day at most, and may settle later."""

@@ -1,7 +1,7 @@
 """Which cache writes a request asks for by Anthropic's marks, at vendors that bill none unasked."""
 
 from fusewire.ai.schema import ChatRequest
-from fusewire.budget.price import CacheWrites
+from fusewire.price_overrides import CacheWrites
 
 
 def marked_writes(request: ChatRequest) -> CacheWrites:

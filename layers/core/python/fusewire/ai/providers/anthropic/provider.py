@@ -31,7 +31,7 @@ from fusewire.ai.schema import (
     EmbeddingResponse,
     StreamChunk,
 )
-from fusewire.budget.price import CacheWrites
+from fusewire.price_overrides import CacheWrites
 
 if TYPE_CHECKING:
     import anthropic

@@ -33,8 +33,8 @@ from fusewire.ai.schema import (
     EmbeddingResponse,
     StreamChunk,
 )
-from fusewire.budget.price import CacheWrites
 from fusewire.config import Settings
+from fusewire.price_overrides import CacheWrites
 
 _MODEL_ID: Final = re.compile(r"[A-Za-z0-9._:/-]+")
 
