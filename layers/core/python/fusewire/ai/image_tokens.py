@@ -9,8 +9,6 @@ counting isn't documented, every image is bounded by the dearest that is known o
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from math import ceil, floor
 from typing import Final
 
 from fusewire.ai.image_size import ImageSize
@@ -47,11 +45,12 @@ class Tiles:
     @staticmethod
     def _count(size: ImageSize) -> int:
         long, short = max(size), min(size)
-        scale = min(Fraction(1), Fraction(2048, long))
-        top, least, most = ceil(long * scale), floor(short * scale), ceil(short * scale)
+        top, least, most = long, short, short
+        if long > 2048:
+            top, least, most = 2048, short * 2048 // long, _up(short * 2048, long)
         if most > 768:
-            top, most = min(2048, ceil(Fraction(top * 768, max(least, 1)))), 768
-        return ceil(top / 512) * ceil(most / 512)
+            top, most = min(2048, _up(top * 768, max(least, 1))), 768
+        return _up(top, 512) * _up(most, 512)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class Patches:
     def __call__(self, size: ImageSize | None, detail: str) -> int:
         budget = self.budget if detail == "high" else self.most or self.budget
         patches = budget if size is None else min(budget, _squares(size, 32))
-        return -(-patches * self.thousandths // 1000)
+        return _up(patches * self.thousandths, 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ class ClaudePatches:
     def __call__(self, size: ImageSize | None, detail: str) -> int:
         if size is None:
             return self.most
-        return min(self.most, max(_squares(size, 28), -(-size.width * size.height // 750)))
+        return min(self.most, max(_squares(size, 28), _up(size.width * size.height, 750)))
 
 
 CLAUDE: Final = ClaudePatches(4784)
@@ -109,12 +108,12 @@ class GeminiTiles:
             return MAX_IMAGE_TOKENS
         sizes = [size]
         if max(size) > 3072:  # larger ones are scaled down to that, by some accounts
-            sizes.append(ImageSize(*(max(1, ceil(Fraction(side * 3072, max(size)))) for side in size)))
+            sizes.append(ImageSize(*(_up(side * 3072, max(size)) for side in size)))
         return min(MAX_IMAGE_TOKENS, 258 * (1 + max(map(self._count, sizes))))
 
     @staticmethod
     def _count(size: ImageSize) -> int:
-        unit = min(max(floor(min(size) / 1.5), 256), 768)
+        unit = min(max(min(size) * 2 // 3, 256), 768)
         return max(_squares(size, unit), _squares(size, 768))
 
 
@@ -131,7 +130,12 @@ class GeminiBudget:
 
 
 def _squares(size: ImageSize, side: int) -> int:
-    return -(-size.width // side) * -(-size.height // side)
+    return _up(size.width, side) * _up(size.height, side)
+
+
+def _up(number: int, divisor: int) -> int:
+    """The quotient, rounded up."""
+    return -(-number // divisor)
 
 
 @dataclass(frozen=True, slots=True)
