@@ -69,14 +69,6 @@ MUTATIONS: Final = (
         "unit/ai/test_counting.py::test_a_mark_on_a_tool_or_a_result_asks_for_a_write",
     ),
     Mutation(
-        "long_context_not_bounded",
-        1,
-        "the bound stays in the price tier of short inputs",
-        "fusewire.budget.price",
-        (("for size in (*starts, input_tokens)", "for size in (starts or {input_tokens})"),),
-        "unit/budget/test_price_bound.py::test_a_tier_that_the_input_cant_reach_doesnt_count",
-    ),
-    Mutation(
         "window_of_who_bills_beyond_it",
         1,
         "Azure's inputs are bounded by the context window, though it may bill one that is too long",
@@ -122,7 +114,7 @@ MUTATIONS: Final = (
         1,
         "the bound takes the cheapest input rate instead of the dearest",
         "fusewire.budget.price",
-        (("dearest_input = max(", "dearest_input = min("),),
+        (("size * max(", "size * min("),),
         "unit/budget/test_pricing.py::TestBound::test_an_unreachable_tier_is_not_reserved_for",
     ),
     Mutation(
@@ -130,12 +122,7 @@ MUTATIONS: Final = (
         1,
         "the bound ignores the dearer rates of long contexts",
         "fusewire.budget.price",
-        (
-            (
-                "return max([self.base, *(rate for start, rate in self.tiers if input_tokens > start)])",
-                "return self.base",
-            ),
-        ),
+        (("for size in (*starts, input_tokens)", "for size in (starts or {input_tokens})"),),
         "unit/budget/test_pricing.py::TestBound::test_an_unreachable_tier_is_not_reserved_for",
     ),
     Mutation(
