@@ -127,9 +127,10 @@ def _measured(cells: tuple[Cell, ...], factor: float) -> dict[str, Any]:
 
 
 def _print(name: str, count: dict[str, Any]) -> None:
-    shown = ("served", "needless", "cut", "lost_percent", "past_the_budget", "wait_p95", "wait_max", "at_once", "load")
+    shown = ("served", "needless", "cut", "lost_percent", "past_the_budget", "wait_p50", "wait_p95", "wait_max")
+    about = ("delay_p95", "at_once", "load", "others_percent")
     spent = count["spent_at_first_refusal"]
-    figures = ", ".join(f"{one} {count[one]}" for one in shown if one in count)
+    figures = ", ".join(f"{one} {count[one]}" for one in (*shown, *about) if one in count)
     first = "no refusal" if spent is None else f"first refusal at {100 * float(spent):.1f} %"
     sys.stdout.write(f"{name}: {figures}, {first}\n")
     sys.stdout.flush()

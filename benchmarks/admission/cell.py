@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -53,6 +54,7 @@ _OFFERED: Final = Decimal("1.05")
 _LONGER: Final = 10
 _SETTLED_SECONDS: Final = 15.0
 _REFUSALS: Final = {402, 429}
+_WAITED: Final = re.compile(r'"waited_ms":(\d+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ def run(cell: Cell, work: Path, factor: float, litellm: Path | None = None) -> R
         counted = count(
             calls, outcomes, vendor.bills,
             cap=cell.cap, largest=LARGEST, budget=cell.budget, factor=factor, change_at=cell.change_at or 0,
+            waits=[seconds * factor for seconds in _waits(server.log())],
         )  # fmt: skip
         if cell.keeper != LITELLM:
             _check_books(server.port, counted.billed)
@@ -205,6 +208,12 @@ def _check_answers(outcomes: list[Outcome], keeper: str, server: Server) -> None
             f"{server.name}: {len(wrong)} calls were neither served nor refused for the budget; the first: "
             f"{wrong[0].status} {wrong[0].text}\n{server.last_lines()}"
         )
+
+
+def _waits(log: str) -> list[float]:
+    """Seconds that calls waited for room before they were served, by the gateway's own log."""
+    lines = (line for line in log.splitlines() if '"event":"router.success"' in line)
+    return [int(found[1]) / 1000 for found in map(_WAITED.search, lines) if found]
 
 
 def _check_books(port: int, billed: Decimal) -> None:

@@ -52,6 +52,10 @@ class Count:
     wait_p50: float
     wait_p95: float
     wait_max: float
+    """For room in the budget, of the calls served."""
+    delay_p50: float
+    delay_p95: float
+    """Until the vendor had the call: the wait, a turn at a worker, and all that the gateway takes."""
     at_once: int
     """The most calls that were with the vendor at the same time."""
     needless_by_block: Mapping[int, int]
@@ -67,12 +71,14 @@ class Count:
 def count(
     calls: Sequence[Call], outcomes: Sequence[Outcome], bills: Sequence[Bill],
     *, cap: int | None, largest: int, budget: Decimal, factor: float, change_at: int = 0,
+    waits: Sequence[float] | None = None,
 ) -> Count:  # fmt: skip
     """
     :param cap: what the callers asked for
     :param largest: what the model may put out where they name no cap
     :param factor: how many times faster than the trace the replay went
     :param change_at: the call from which on the traffic is another one
+    :param waits: of those calls that waited for room and were served, in seconds of the trace; None: all delay is wait
     """
     by_number = {call.number: call for call in calls}
     sent = {outcome.number: outcome.sent for outcome in outcomes}
@@ -81,7 +87,8 @@ def count(
     needless = needless_refusals(refusals, bills, by_number, cap, budget)
     cut = [bill.number for bill in bills if bill.written < by_number[bill.number].written(cap)]
     billed = sum((_usd(bill, by_number) for bill in bills), Decimal(0))
-    waits = [(bill.arrived - sent[bill.number]) * factor for bill in bills] or [0.0]
+    delays = [(bill.arrived - sent[bill.number]) * factor for bill in bills] or [0.0]
+    waited = delays if waits is None else [*waits, *[0.0] * (len(bills) - len(waits))] or [0.0]
     return Count(
         offered=len(calls),
         served=len(bills),
@@ -92,9 +99,11 @@ def count(
         billed=billed,
         past_the_budget=max(billed - budget, Decimal(0)),
         spent_at_first_refusal=_answered(bills, by_number, refusals[0].at) / budget if refusals else None,
-        wait_p50=round(percentile(waits, 0.5), 2),
-        wait_p95=round(percentile(waits, 0.95), 2),
-        wait_max=round(max(waits), 2),
+        wait_p50=round(percentile(waited, 0.5), 2),
+        wait_p95=round(percentile(waited, 0.95), 2),
+        wait_max=round(max(waited), 2),
+        delay_p50=round(percentile(delays, 0.5), 2),
+        delay_p95=round(percentile(delays, 0.95), 2),
         at_once=_most_at_once(bills),
         needless_by_block=_by_block((refusal.number for refusal in needless), change_at),
         cut_by_block=_by_block(cut, change_at),

@@ -28,6 +28,7 @@ _HEADER: Final = (
     "wait p50, s",
     "p95",
     "longest",
+    "until the vendor p95, s",
     "on paper: refusals, cut",
 )
 _NAMES: Final = {FIT: "fusewire", STRICT: "fusewire, no waiting or fitting", LITELLM: "LiteLLM's provider budget"}
@@ -89,7 +90,7 @@ def _cells(count: Mapping[str, Any]) -> tuple[str, ...]:
         str(count["cut"]),
         f"{count['lost_percent']:.2f}",
         _share(count),
-        *(f"{count[name]:.2f}" for name in ("wait_p50", "wait_p95", "wait_max")),
+        *(f"{count[name]:.2f}" for name in ("wait_p50", "wait_p95", "wait_max", "delay_p95")),
     )
 
 

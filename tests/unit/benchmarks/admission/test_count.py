@@ -96,6 +96,9 @@ def test_waits_are_in_seconds_of_the_trace() -> None:
     bills = [_bill(0, 0.1, 1.0), _bill(1, 0.2, 0.9), _bill(2, 0.3, 0.8), _bill(3, 2.0, 3.0)]
     found = _count(calls, [_served(number, 0.0) for number in range(4)], bills, factor=4.0)
     assert (found.wait_p50, found.wait_p95, found.wait_max, found.at_once) == (0.8, 8.0, 8.0, 3)
+    waited = _count(calls, [_served(number, 0.0) for number in range(4)], bills, factor=4.0, waits=[0.3, 0.4])
+    assert (waited.wait_p50, waited.wait_max) == (0.0, 0.4)
+    assert (waited.delay_p50, waited.delay_p95) == (0.8, 8.0)
 
 
 def test_after_a_change_losses_are_counted_by_hundreds_of_calls() -> None:

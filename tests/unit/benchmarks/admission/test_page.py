@@ -45,8 +45,8 @@ def test_every_cell_is_shown_with_the_load_that_it_was_taken_under() -> None:
         "Others used 3 to 80 % of the processors",
         "the load after it was 1 to 2.5",
         "**Somebody took no part.**",
-        "| 32,000, 10 | 1604 | 1440 | 0 | 0 | 9 | 0.62 | 95.0 % | 0.00 | 0.66 | 2.51 | 0, 0 |",
-        "| 32,000, 10 | 1604 | 1105 | 0 | 499 | 0 | 45.16 | 8.8 % | 0.00 | 0.00 | 0.00 | 499, 0 |",
+        "| 32,000, 10 | 1604 | 1440 | 0 | 0 | 9 | 0.62 | 95.0 % | 0.00 | 0.66 | 2.51 | 0.66 | 0, 0 |",
+        "| 32,000, 10 | 1604 | 1105 | 0 | 499 | 0 | 45.16 | 8.8 % | 0.00 | 0.00 | 0.00 | 0.00 | 499, 0 |",
         "| no cap, never reached | 800 | 800 | 0 | 0 | 0 | 0.00 | none refused |",
         "LiteLLM's provider budget",
     ):
