@@ -35,7 +35,7 @@ FACTOR: Final = 4.0
 WAIT_SECONDS: Final = 20
 """AI_ADMISSION_WAIT_SECONDS, of the trace."""
 NEVER_REACHED: Final = Decimal(1000)
-LARGEST: Final = 32_768
+MAX_OUTPUT_TOKENS: Final = 32_768
 """Output tokens that the model may put out where nobody names a cap."""
 WORKERS: Final = 32
 """The most that `make run` has of each function."""
@@ -47,7 +47,12 @@ LITELLM: Final = "litellm"
 _MODEL: Final = "trace-model"
 """No tokenizer is known for it: its input is bounded by bytes."""
 _MODEL_OF_KNOWN_SIZE: Final = "gpt-4.1"
-"""For callers who name no cap: it is bounded by the largest output that is known of it, `LARGEST`."""
+"""For callers who name no cap: it is bounded by the largest output that is known of it, `MAX_OUTPUT_TOKENS`."""
+_PRICES: Final = {
+    "input_mtok": INPUT_USD_PER_MTOK,
+    "cached_input_mtok": INPUT_USD_PER_MTOK,
+    "output_mtok": OUTPUT_USD_PER_MTOK,
+}
 _CALLS_WHERE_NEVER_REACHED: Final = 800
 _OFFERED: Final = Decimal("1.05")
 """As many calls as cost this much of the budget: those after them are refused by everybody, rightly."""
@@ -147,7 +152,7 @@ def run(cell: Cell, work: Path, factor: float, litellm: Path | None = None) -> R
         _check_answers(outcomes, cell.keeper, server)
         counted = count(
             calls, outcomes, vendor.bills,
-            cap=cell.cap, largest=LARGEST, budget=cell.budget, factor=factor, change_at=cell.change_at or 0,
+            cap=cell.cap, largest=MAX_OUTPUT_TOKENS, budget=cell.budget, factor=factor, change_at=cell.change_at or 0,
             waits=[seconds * factor for seconds in _waits(server.log())],
         )  # fmt: skip
         if cell.keeper != LITELLM:
@@ -160,10 +165,10 @@ def on_paper(cell: Cell) -> Count:
     """What the rule alone would count, were a gateway without delay and without workers."""
     calls = cell.calls()
     fits = cell.keeper == FIT
-    paper = Paper(calls, cell.cap or LARGEST, int(cell.budget * 1_000_000), wait=WAIT_SECONDS * fits, fits=fits)
+    paper = Paper(calls, cell.cap or MAX_OUTPUT_TOKENS, int(cell.budget * 1_000_000), wait=WAIT_SECONDS * fits, fits=fits)
     return count(
         calls, paper.outcomes, paper.bills,
-        cap=cell.cap, largest=LARGEST, budget=cell.budget, factor=1, change_at=cell.change_at or 0,
+        cap=cell.cap, largest=MAX_OUTPUT_TOKENS, budget=cell.budget, factor=1, change_at=cell.change_at or 0,
     )  # fmt: skip
 
 
@@ -180,9 +185,7 @@ def _fusewire(cell: Cell, vendor_port: int, folder: Path, factor: float) -> Serv
         "LOCAL_CONCURRENCY": str(WORKERS),
         "OPENAI_SOTA_MODEL": model,
         "AI_MONTHLY_BUDGET_USD": f"{cell.budget:f}",
-        "AI_PRICE_OVERRIDES": json.dumps(
-            {f"openai/{model}": {"input_mtok": INPUT_USD_PER_MTOK, "output_mtok": OUTPUT_USD_PER_MTOK}}
-        ),
+        "AI_PRICE_OVERRIDES": json.dumps({f"openai/{model}": _PRICES}),
         "AI_ADMISSION_WAIT_SECONDS": f"{WAIT_SECONDS / factor:g}" if cell.keeper == FIT else "0",
         "AI_OUTPUT_CAP_POLICY": cell.keeper,
     }
