@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -130,15 +131,11 @@ def run(cell: Cell, work: Path, factor: float, litellm: Path | None = None) -> R
     """
     calls = cell.calls()
     vendor = Vendor({call.number: call for call in calls}, factor)
-    port = peers.free_port()
     folder = empty(work / "admission")
-    if cell.keeper == LITELLM:
-        if litellm is None:
-            raise BenchmarkError("LiteLLM isn't installed.")
-        server = _litellm(cell, port, folder, litellm)
-    else:
-        server = _fusewire(cell, port, folder, factor)
     with ExitStack() as stack:
+        # Bound from the beginning, so that nobody else is given its port before the first call.
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        server = _keeper(cell, listener.getsockname()[1], folder, factor, litellm)
         stack.callback(server.stop)
         server.start()
         if cell.keeper != LITELLM:
@@ -146,7 +143,7 @@ def run(cell: Cell, work: Path, factor: float, litellm: Path | None = None) -> R
             asyncio.run(overshoot.burst(server.target.url, "nobody/s-model"))
         began = time.monotonic()
         bystanders = machine.Bystanders(lambda: [*peers.own_processes(), *server.processes()])
-        outcomes = uvloop.run(_replayed(calls, cell, server, vendor, port, factor))
+        outcomes = uvloop.run(_replayed(calls, cell, server, vendor, listener, factor))
         others = bystanders.share()
         seconds = time.monotonic() - began
         _check_answers(outcomes, cell.keeper, server)
@@ -164,8 +161,8 @@ def run(cell: Cell, work: Path, factor: float, litellm: Path | None = None) -> R
 def on_paper(cell: Cell) -> Count:
     """What the rule alone would count, were a gateway without delay and without workers."""
     calls = cell.calls()
-    fits = cell.keeper == FIT
-    paper = Paper(calls, cell.cap or MAX_OUTPUT_TOKENS, int(cell.budget * 1_000_000), wait=WAIT_SECONDS * fits, fits=fits)
+    fits, cap = cell.keeper == FIT, cell.cap or MAX_OUTPUT_TOKENS
+    paper = Paper(calls, cap, int(cell.budget * 1_000_000), wait=WAIT_SECONDS * fits, fits=fits)
     return count(
         calls, paper.outcomes, paper.bills,
         cap=cell.cap, largest=MAX_OUTPUT_TOKENS, budget=cell.budget, factor=1, change_at=cell.change_at or 0,
@@ -173,10 +170,18 @@ def on_paper(cell: Cell) -> Count:
 
 
 async def _replayed(
-    calls: list[Call], cell: Cell, server: Server, vendor: Vendor, port: int, factor: float
+    calls: list[Call], cell: Cell, server: Server, vendor: Vendor, listener: socket.socket, factor: float
 ) -> list[Outcome]:
-    async with serving(vendor, port):
+    async with serving(vendor, listener):
         return await replay(calls, cell.cap, server.target, factor)
+
+
+def _keeper(cell: Cell, vendor_port: int, folder: Path, factor: float, litellm: Path | None) -> Server:
+    if cell.keeper != LITELLM:
+        return _fusewire(cell, vendor_port, folder, factor)
+    if litellm is None:
+        raise BenchmarkError("LiteLLM isn't installed.")
+    return _litellm(cell, vendor_port, folder, litellm)
 
 
 def _fusewire(cell: Cell, vendor_port: int, folder: Path, factor: float) -> Server:

@@ -5,6 +5,7 @@ It reads in the prompt which call it is, and ends an answer at the output cap th
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ import httptools
 
 from benchmarks.admission.trace import Call, number_in
 
+_NOT_FOUND: Final = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
 _CAPS: Final = ("max_completion_tokens", "max_tokens")
 
 
@@ -79,7 +81,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, vendor: Vendor) -> None:
         self._vendor = vendor
-        self._body = b""
+        self._path = self._body = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are of no asyncio class.
@@ -89,11 +91,18 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
+    def on_url(self, url: bytes) -> None:
+        self._path += url
+
     def on_body(self, body: bytes) -> None:
         self._body += body
 
     def on_message_complete(self) -> None:
-        body, self._body = self._body, b""
+        path, body = self._path, self._body
+        self._path = self._body = b""
+        if not path.endswith(b"/chat/completions"):  # LiteLLM's proxy asks for the vendor's models
+            self._transport.write(_NOT_FOUND)
+            return
         bill, seconds, answer = self._vendor.take(json.loads(body))
         asyncio.get_running_loop().call_later(seconds, self._send, bill, answer)
 
@@ -103,9 +112,9 @@ class _Connection(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def serving(vendor: Vendor, port: int) -> AsyncIterator[None]:
-    """Serve it on a port of 127.0.0.1 for as long as the block."""
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(vendor), "127.0.0.1", port, backlog=256)
+async def serving(vendor: Vendor, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve it on a socket that is bound, for as long as the block."""
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(vendor), sock=listener, backlog=256)
     try:
         yield
     finally:
