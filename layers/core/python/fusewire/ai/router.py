@@ -13,11 +13,12 @@ from typing import Any, Final, Self, TypeVar
 from fusewire import logs, metrics
 from fusewire.ai.allowances import Allowances
 from fusewire.ai.attempts import Attempts
-from fusewire.ai.bounds import chat_input_bound, embedding_input_bound
+from fusewire.ai.bounds import embedding_input_bound
 from fusewire.ai.failures import ProviderFailure
 from fusewire.ai.permissions import EVERYTHING, Classification, Permissions
 from fusewire.ai.provider import AIProvider
 from fusewire.ai.relaxing import Asked, able_targets
+from fusewire.ai.request_bound import RequestBound
 from fusewire.ai.schema import (
     ChatRequest,
     ChatResponse,
@@ -36,7 +37,7 @@ from fusewire.budget.ledger import Ledger
 from fusewire.budget.price import Price
 from fusewire.budget.price_table import PriceTable
 from fusewire.budget.pricing import PriceBook
-from fusewire.budget.reservation import Booked, Call
+from fusewire.budget.reservation import Booked, Call, Operation
 from fusewire.config import Settings
 from fusewire.errors import FusewireError, ModelNotBoundedError, ModelNotPricedError
 from fusewire.price_overrides import ServiceTier
@@ -59,6 +60,10 @@ class Caller:
     """What the key may ask for."""
     dropped: tuple[str, ...] = ()
     """What the request's own format says and the schema has no place for, for `x-fusewire-dropped` and the log."""
+
+    def call(self, operation: Operation, tier: str | None, user: str | None = None) -> Call:
+        """:param user: whom the request is for, as it names them"""
+        return Call(self.request_id, operation, tier, self.key_id, user, sees_budgets=self.permissions.sees_settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +171,10 @@ class Router:
             request = as_taken(request, route.targets)
         bound = embedding_input_bound(request)
         able, asked = able_targets(route.targets, request)
-        call = Call(caller.request_id, "embedding", route.tier, caller.key_id)
-        attempts = self._attempts(call, lambda: (self._bounded(able, bound, templates=False), None), route, caller)
+        call = caller.call("embedding", route.tier, request.user)
+        attempts = self._attempts(
+            call, lambda: (self._bounded(able, lambda *_: bound, templates=False), None), route, caller
+        )
         response = _until_answered(
             attempts, lambda target: target.provider.embed(asked.request, target.model, attempts.timeouts()), asked
         )
@@ -191,10 +198,12 @@ class Router:
             max_completion_tokens=16,
         )
         try:
-            bound = chat_input_bound(request, 0)
+            bound = RequestBound(request, self._prices)
             route = Route((Target(provider, model),), None, confidential=False)
-            call = Call(caller.request_id, "probe", None, caller.key_id)
-            attempts = self._attempts(call, lambda: (self._bounded(route.targets, bound, cap=16), None), route, caller)
+            call = caller.call("probe", None)
+            attempts = self._attempts(
+                call, lambda: (self._bounded(route.targets, bound, request, cap=16), None), route, caller
+            )
             response = _until_answered(
                 attempts,
                 lambda target: target.provider.complete(request, target.model, 16, attempts.timeouts()),
@@ -211,17 +220,17 @@ class Router:
         route = self._tiers.chat(request.model, caller.classification, caller.permissions)
         able, asked = able_targets(route.targets, request)
         cap = request.output_cap or self._settings.ai_max_output_tokens
-        bound = chat_input_bound(asked.request, 0)
-        call = Call(caller.request_id, "chat", route.tier, caller.key_id)
+        bound = RequestBound(asked.request, self._prices)
+        call = caller.call("chat", route.tier, request.user or request.safety_identifier)
 
         def priced() -> BoundedTargets:
-            bounded = self._bounded(able, bound, cap=cap, n=request.n or 1, service_tier=request.tier_asked)
+            bounded = self._bounded(able, bound, asked.request, cap=cap, n=request.n or 1)
             return bounded, self._downgrade(asked.request, route, caller, bound, cap)
 
         return self._attempts(call, priced, route, caller, max_silence), asked, cap
 
     def _downgrade(
-        self, request: ChatRequest, route: Route, caller: Caller, bound: int, cap: int
+        self, request: ChatRequest, route: Route, caller: Caller, bound: RequestBound, cap: int
     ) -> DowngradedTier | None:
         """The tier that takes over while a budget is HALF_OPEN, and who of it can honour the request; None: nobody."""
         if self._settings.ai_half_open_policy != "downgrade":
@@ -230,24 +239,24 @@ class Router:
         if cheaper is None or cheaper.tier is None:
             return None
         able = [target for target in cheaper.targets if not target.provider.unsupported(request, target.model)]
-        tier = request.tier_asked
-        bounded = self._bounded(able, bound, cap=cap, n=request.n or 1, needed=False, service_tier=tier)
+        bounded = self._bounded(able, bound, request, cap=cap, n=request.n or 1, needed=False)
         return DowngradedTier(cheaper.tier, bounded) if bounded else None
 
     def _bounded(
         self,
         targets: Sequence[Target],
-        request_bound: int,
+        request_bound: Callable[[AIProvider, str], int],
+        request: ChatRequest | None = None,
         *,
         cap: int | None = None,
         n: int = 1,
         templates: bool = True,
         needed: bool = True,
-        service_tier: ServiceTier | None = None,
     ) -> list[BoundedTarget]:
         """Each target with its price and bound; one that lacks either is left out, and refused if there is no other.
 
-        :param request_bound: of the input, in tokens, without what a server adds once
+        :param request_bound: of the input, in tokens, without what a server adds once, for each target
+        :param request: that is asked; None for embeddings, which have no service tier and write no cache
         :param cap: on the output tokens of each of `n` answers; None where there is no output
         :param templates: whether a server writes the input by a chat template
         :param needed: whether it takes one of them to answer
@@ -274,10 +283,11 @@ class Router:
                 BoundedTarget.bounded(
                     Target(provider, model),
                     price,
-                    request_tokens=request_bound,
+                    request_tokens=request_bound(provider, model),
                     allowance=allowance,
                     max_output_tokens=output_bound,
-                    service_tier=_tier_had(provider, model, price, service_tier),
+                    service_tier=_tier_had(provider, model, price, request.tier_asked if request else None),
+                    cache_writes=provider.cache_writes(request, model) if request else "none",
                 )
             )
         if needed and not bounded and refused is not None:

@@ -12,7 +12,7 @@ from fusewire.budget.price_table import PriceTable
 from fusewire.budget.reservation import Candidate, Downgrade
 from fusewire.budget.wire import PricesArgument
 from fusewire.errors import LedgerUnavailableError
-from fusewire.price_overrides import ServiceTier
+from fusewire.price_overrides import CacheWrites, ServiceTier
 
 
 class Target(NamedTuple):
@@ -41,6 +41,8 @@ class BoundedTarget:
     """The part of the input that is allowed for what the server adds."""
     service_tier: ServiceTier | None = None
     """That is asked for; None is the default one."""
+    cache_writes: CacheWrites = "1h"
+    """The dearest kind of cache write that the call may be billed for."""
 
     @classmethod
     def bounded(
@@ -52,18 +54,20 @@ class BoundedTarget:
         allowance: int,
         max_output_tokens: int,
         service_tier: ServiceTier | None = None,
+        cache_writes: CacheWrites = "1h",
     ) -> "BoundedTarget":
         """:param request_tokens: the input bound without the allowance"""
         size = request_tokens + allowance
         return cls(
             *target,
             price,
-            bound_usd=price.bound(size, max_output_tokens, service_tier=service_tier),
-            input_bound_usd=price.bound(size, 0, service_tier=service_tier),
+            bound_usd=price.bound(size, max_output_tokens, service_tier=service_tier, cache_writes=cache_writes),
+            input_bound_usd=price.bound(size, 0, service_tier=service_tier, cache_writes=cache_writes),
             max_tokens=size + max_output_tokens,
             max_output_tokens=max_output_tokens,
             allowance=allowance,
             service_tier=service_tier,
+            cache_writes=cache_writes,
         )
 
     @property
@@ -80,6 +84,7 @@ class BoundedTarget:
             allowance=tokens,
             max_output_tokens=self.max_output_tokens,
             service_tier=self.service_tier,
+            cache_writes=self.cache_writes,
         )
 
     @property

@@ -21,7 +21,12 @@ CREATE TABLE public.api_key (
     created_at timestamp with time zone NOT NULL,
     created_by text NOT NULL,
     revoked_at timestamp with time zone,
+    budget_id text,
+    period text DEFAULT 'month'::text NOT NULL,
+    per_user_limit_usd numeric,
     CONSTRAINT api_key_limit_usd_check CHECK ((limit_usd >= (0)::numeric)),
+    CONSTRAINT api_key_per_user_limit_usd_check CHECK ((per_user_limit_usd >= (0)::numeric)),
+    CONSTRAINT api_key_period_check CHECK ((period = ANY (ARRAY['month'::text, 'week'::text, 'day'::text, 'none'::text]))),
     CONSTRAINT api_key_requests_per_minute_check CHECK ((requests_per_minute > 0)),
     CONSTRAINT api_key_scopes_check CHECK ((scopes <@ ARRAY['complete'::text, 'admin'::text])),
     CONSTRAINT api_key_tokens_per_minute_check CHECK ((tokens_per_minute > 0))
@@ -88,6 +93,25 @@ CREATE TABLE public.budget_limit (
     CONSTRAINT budget_limit_amount_check CHECK ((amount >= (0)::numeric)),
     CONSTRAINT budget_limit_check CHECK (((amount IS NOT NULL) OR ((until IS NULL) AND (ended_at IS NOT NULL)))),
     CONSTRAINT budget_limit_until_check CHECK ((until = 'window'::text))
+);
+
+CREATE TABLE public.budget_node (
+    id text NOT NULL,
+    name text NOT NULL,
+    parent_id text,
+    limit_usd numeric,
+    period text NOT NULL,
+    alert_threshold numeric,
+    open_threshold numeric,
+    models text[],
+    created_at timestamp with time zone NOT NULL,
+    created_by text NOT NULL,
+    deleted_at timestamp with time zone,
+    CONSTRAINT budget_node_alert_threshold_check CHECK (((alert_threshold > (0)::numeric) AND (alert_threshold < (1)::numeric))),
+    CONSTRAINT budget_node_check CHECK ((alert_threshold < open_threshold)),
+    CONSTRAINT budget_node_limit_usd_check CHECK ((limit_usd >= (0)::numeric)),
+    CONSTRAINT budget_node_open_threshold_check CHECK (((open_threshold > (0)::numeric) AND (open_threshold <= (1)::numeric))),
+    CONSTRAINT budget_node_period_check CHECK ((period = ANY (ARRAY['month'::text, 'week'::text, 'day'::text, 'none'::text])))
 );
 
 CREATE TABLE public.budget_slot (
@@ -206,6 +230,7 @@ CREATE TABLE public.ledger (
     expires_at timestamp with time zone NOT NULL,
     ended_at timestamp with time zone,
     day date,
+    path_window_ids bigint[],
     CONSTRAINT ledger_attempt_check CHECK ((attempt >= 1)),
     CONSTRAINT ledger_bound_check CHECK ((bound >= (0)::numeric)),
     CONSTRAINT ledger_check CHECK (((cost >= (0)::numeric) OR (operation = 'adjustment'::text))),
@@ -297,6 +322,12 @@ CREATE TABLE public.usage_rollup (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE public.user_hash_secret (
+    single boolean DEFAULT true NOT NULL,
+    secret bytea NOT NULL,
+    CONSTRAINT user_hash_secret_single_check CHECK (single)
+);
+
 CREATE TABLE public.vendor_refusal (
     key_id text NOT NULL,
     provider text NOT NULL,
@@ -331,6 +362,9 @@ ALTER TABLE ONLY public.budget_adjustment
 
 ALTER TABLE ONLY public.budget_limit
     ADD CONSTRAINT budget_limit_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.budget_node
+    ADD CONSTRAINT budget_node_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.budget_slot
     ADD CONSTRAINT budget_slot_pkey PRIMARY KEY (window_id, slot);
@@ -377,14 +411,21 @@ ALTER TABLE ONLY public.settings_snapshot
 ALTER TABLE ONLY public.usage_rollup
     ADD CONSTRAINT usage_rollup_pkey PRIMARY KEY (window_id, day, provider, model, tier, key_id, slot);
 
+ALTER TABLE ONLY public.user_hash_secret
+    ADD CONSTRAINT user_hash_secret_pkey PRIMARY KEY (single);
+
 ALTER TABLE ONLY public.vendor_refusal
     ADD CONSTRAINT vendor_refusal_pkey PRIMARY KEY (key_id, provider, model);
+
+CREATE INDEX api_key_budget ON public.api_key USING btree (budget_id) WHERE (budget_id IS NOT NULL);
 
 CREATE INDEX api_key_secret_key ON public.api_key_secret USING btree (key_id);
 
 CREATE INDEX audit_unknown ON public.audit USING btree (at) WHERE (actor = 'unknown'::text);
 
 CREATE UNIQUE INDEX budget_limit_standing ON public.budget_limit USING btree (COALESCE(until, 'for good'::text)) WHERE (ended_at IS NULL);
+
+CREATE UNIQUE INDEX budget_node_name ON public.budget_node USING btree (COALESCE(parent_id, ''::text), name) WHERE (deleted_at IS NULL);
 
 CREATE INDEX budget_threshold_event_statement ON public.budget_threshold_event USING btree (statement_id) WHERE (statement_id IS NOT NULL);
 
@@ -408,6 +449,9 @@ CREATE INDEX usage_rollup_key ON public.usage_rollup USING btree (key_id, day);
 
 CREATE INDEX vendor_refusal_refused_at ON public.vendor_refusal USING btree (refused_at);
 
+ALTER TABLE ONLY public.api_key
+    ADD CONSTRAINT api_key_budget_id_fkey FOREIGN KEY (budget_id) REFERENCES public.budget_node(id);
+
 ALTER TABLE ONLY public.api_key_secret
     ADD CONSTRAINT api_key_secret_key_id_fkey FOREIGN KEY (key_id) REFERENCES public.api_key(id);
 
@@ -416,6 +460,9 @@ ALTER TABLE ONLY public.budget_adjustment
 
 ALTER TABLE ONLY public.budget_limit
     ADD CONSTRAINT budget_limit_window_id_fkey FOREIGN KEY (window_id) REFERENCES public.budget_window(id);
+
+ALTER TABLE ONLY public.budget_node
+    ADD CONSTRAINT budget_node_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.budget_node(id);
 
 ALTER TABLE ONLY public.budget_slot
     ADD CONSTRAINT budget_slot_window_id_fkey FOREIGN KEY (window_id) REFERENCES public.budget_window(id);
