@@ -5,19 +5,17 @@ the peers' installations, kept for the next run, and the subjects' data and logs
 """
 
 import argparse
-import fcntl
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from benchmarks import BenchmarkError, ledger, machine, page
+from benchmarks.alone import WORK, alone
 from benchmarks.comparison import Installations, compare
 from benchmarks.environment import ready_environment
 from benchmarks.measure import FULL, QUICK
@@ -25,7 +23,6 @@ from benchmarks.node import NotInstalledError, ready_packages
 from benchmarks.overshoot import overshoot
 from benchmarks.peers import ROOT
 
-_WORK: Final = ROOT / ".fusewire-bench"
 _RESULTS: Final = ROOT / "benchmarks" / "results"
 _REQUIREMENTS: Final = ROOT / "benchmarks" / "requirements"
 
@@ -37,7 +34,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     try:
-        with _alone():
+        with alone():
             run = _run(options)
         _RESULTS.mkdir(exist_ok=True)
         file = _RESULTS / f"{options.name}.json"
@@ -68,21 +65,6 @@ def _options() -> argparse.Namespace:
     return options
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Two runs at once would measure each other.
-
-    :raises BenchmarkError: when there is another
-    """
-    _WORK.mkdir(exist_ok=True)
-    with (_WORK / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BenchmarkError("Another run is under way: wait for its end.") from None
-        yield
-
-
 def _run(options: argparse.Namespace) -> dict[str, Any]:
     plan, ledger_plan = (QUICK, ledger.QUICK) if options.quick else (FULL, ledger.FULL)
     places = _installed()
@@ -92,11 +74,11 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         "machine": machine.described() | {"load_before": " ".join(f"{load:.2f}" for load in os.getloadavg())},
         "settings": asdict(plan) | {"litellm_workers": options.litellm_workers},
     }
-    compared = compare(plan, places, options.litellm_workers, _WORK)
+    compared = compare(plan, places, options.litellm_workers, WORK)
     return {
         **about,
         **compared,
-        "overshoot": overshoot(places, _WORK),
+        "overshoot": overshoot(places, WORK),
         "ledger": ledger.measure(ledger_plan),
     }
 
@@ -106,9 +88,9 @@ def _installed() -> Installations:
 
     :raises BenchmarkError: when LiteLLM can't
     """
-    litellm = ready_environment(_REQUIREMENTS / "litellm.txt", _WORK)
+    litellm = ready_environment(_REQUIREMENTS / "litellm.txt", WORK)
     try:
-        return Installations(litellm, ready_packages(_REQUIREMENTS / "portkey", _WORK))
+        return Installations(litellm, ready_packages(_REQUIREMENTS / "portkey", WORK))
     except NotInstalledError as error:
         sentence = f"Portkey's gateway took no part: {error}."
         sys.stdout.write(f"{sentence}\n")

@@ -35,12 +35,19 @@ def write(run: Mapping[str, Any], source: str, page: Path = PAGE) -> None:
     :param source: the name of the run's JSON file in benchmarks/results/
     :raises BenchmarkError: when the page has no place for them
     """
-    text = page.read_text(encoding="utf-8")
-    head, begin, rest = text.partition(BEGIN)
+    put(figures(run, source), page, BEGIN)
+
+
+def put(text: str, page: Path, mark: str) -> None:
+    """Put the text into the page, between the line `mark` and the line `END`, in the place of what is there.
+
+    :raises BenchmarkError: when the page lacks one of them
+    """
+    head, begin, rest = page.read_text(encoding="utf-8").partition(mark)
     _, end, foot = rest.partition(END)
     if not begin or not end:
-        raise BenchmarkError(f"{page.name} has no place for the figures: it wants the lines {BEGIN} and {END}.")
-    page.write_text(f"{head}{BEGIN}\n\n{figures(run, source)}\n\n{END}{foot}", encoding="utf-8")
+        raise BenchmarkError(f"{page.name} has no place for the figures: it wants the lines {mark} and {END}.")
+    page.write_text(f"{head}{mark}\n\n{text}\n\n{END}{foot}", encoding="utf-8")
 
 
 def figures(run: Mapping[str, Any], source: str) -> str:

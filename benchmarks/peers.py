@@ -257,8 +257,20 @@ def fusewire_settings(upstream_port: int) -> dict[str, str]:
     }
 
 
-def litellm(upstream_port: int, folder: Path, python: Path, workers: int) -> Server:
-    """LiteLLM's proxy without a database, in its production mode; it looks up prices too, and books nothing."""
+def litellm(
+    upstream_port: int,
+    folder: Path,
+    python: Path,
+    workers: int,
+    *,
+    usd_per_mtok: tuple[Decimal, Decimal] = (INPUT_USD_PER_MTOK, OUTPUT_USD_PER_MTOK),
+    router: Mapping[str, object] | None = None,
+) -> Server:
+    """LiteLLM's proxy without a database, in its production mode; it looks up prices too, and books nothing.
+
+    :param usd_per_mtok: the prices of input and output
+    :param router: its `router_settings`
+    """
     port, key = free_port(), "bench-litellm"
     model = {
         "model_name": "sota",
@@ -266,14 +278,15 @@ def litellm(upstream_port: int, folder: Path, python: Path, workers: int) -> Ser
             "model": f"openai/{upstream.MODEL}",
             "api_base": f"http://127.0.0.1:{upstream_port}/v1",
             "api_key": key,
-            "input_cost_per_token": float(INPUT_USD_PER_MTOK / 1_000_000),
-            "output_cost_per_token": float(OUTPUT_USD_PER_MTOK / 1_000_000),
+            "input_cost_per_token": float(usd_per_mtok[0] / 1_000_000),
+            "output_cost_per_token": float(usd_per_mtok[1] / 1_000_000),
         },
     }
     config = folder / "config.yaml"
     # JSON is YAML.
     settings = {"set_verbose": False, "num_retries": 0}
-    config.write_text(json.dumps({"model_list": [model], "litellm_settings": settings}), encoding="utf-8")
+    written = {"model_list": [model], "litellm_settings": settings, "router_settings": dict(router or {})}
+    config.write_text(json.dumps(written), encoding="utf-8")
     variables = plain_environment() | {
         "LITELLM_MODE": "PRODUCTION",
         "LITELLM_LOG": "ERROR",

@@ -1,10 +1,10 @@
-"""A peer that can't be there is left out with a sentence; a second run is refused."""
+"""A peer that can't be there is left out with a sentence."""
 
 from pathlib import Path
 
 import pytest
 
-from benchmarks import BenchmarkError, __main__
+from benchmarks import __main__
 from benchmarks.node import NotInstalledError
 
 
@@ -21,9 +21,3 @@ def test_without_node_the_run_goes_on_and_says_so(
     sentence = "Portkey's gateway took no part: it needs Node and npm, and this machine has none."
     assert (places.litellm, places.portkey, places.missing) == (tmp_path / "litellm", None, (sentence,))
     assert sentence in capsys.readouterr().out
-
-
-def test_two_runs_at_once_would_measure_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(__main__, "_WORK", tmp_path / "work")
-    with __main__._alone(), pytest.raises(BenchmarkError, match="Another run is under way"), __main__._alone():
-        pass

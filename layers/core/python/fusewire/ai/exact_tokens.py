@@ -8,7 +8,7 @@ tokens are exactly the tokenizer's; what is outside of them counts by its bytes,
 
 The tokenizer is OpenAI's own (tiktoken), with the vocabulary that is shipped here, since tiktoken would fetch it from
 the network. It is loaded for the first prompt that is worth it. Where it can't be, bytes count.
-See docs/decisions/0021-tight-bounds.md.
+See docs/decisions/0020-tight-bounds.md.
 """
 
 import re
