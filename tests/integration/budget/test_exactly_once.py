@@ -390,17 +390,17 @@ class TestOutage:
         }
         database = core().database
         ask(database, "SELECT ledger_budget($1::jsonb)", {"settings": settings, "id": str(uuid4())})
-        told: list[str | None] = []
+        statuses: list[str | None] = []
         with psycopg.connect(database_url) as held:
             held.execute("SELECT ledger_reserve(%s::jsonb)", [dumps(reserve)])
             later = threading.Thread(
-                target=lambda: told.append(ask(database, "SELECT ledger_settle($1::jsonb)", release)["status"])
+                target=lambda: statuses.append(ask(database, "SELECT ledger_settle($1::jsonb)", release)["status"])
             )
             later.start()
             wait_for_a_lock(books)
         later.join(PATIENCE_SECONDS)
 
-        assert told == ["released"]
+        assert statuses == ["released"]
         assert books.only_window().reserved == ZERO
         assert books.rows("SELECT id, status FROM ledger") == [{"id": UUID(entry_id), "status": "released"}]
 
