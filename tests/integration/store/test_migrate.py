@@ -76,7 +76,8 @@ def test_four_processes_at_once_apply_each_once(empty_url: str) -> None:
         output, problem = run.communicate(timeout=PATIENCE_SECONDS)
         assert run.returncode == 0, problem
         result.append(output.splitlines())
-    assert sorted(result) == [[""], [""], [""], [*NAMES, FUNCTIONS]]
+    # Each transaction is alone, not each run: two runs may share the work.
+    assert sorted(name for names in result for name in names if name) == sorted([*NAMES, FUNCTIONS])
     assert applied(empty_url) == NAMES
 
 
