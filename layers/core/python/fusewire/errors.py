@@ -19,6 +19,7 @@
     ├── AuthenticationError             401
     ├── PermissionDeniedError           403
     ├── BudgetExceededError             402  stop: it can't fit what is left of the window
+    ├── RequestCostError                402  stop: it could cost more than the request itself allows
     ├── BudgetReservedError             429  wait: calls in flight hold the headroom
     ├── RateLimitedError                429  wait: the key's rate limit is used up
     ├── NoEligibleProviderError         503  classification or mode leaves nobody; never widened
@@ -196,6 +197,22 @@ class BudgetExceededError(FusewireError):
         """Which budget refused: `global`, or as `budget.wire.WindowRow` says."""
         self.resets_at = resets_at
         """None where its period never ends."""
+
+
+class RequestCostError(FusewireError):
+    """`x-fusewire-max-cost-usd` can't take the call: the request's own limit, which no budget has to do with."""
+
+    status = 402
+    code = "max_cost_exceeded"
+    type = "insufficient_quota"
+    should_retry = False
+
+    def __init__(self, max_cost_usd: Decimal) -> None:
+        super().__init__(
+            f"This call could cost more than the {usd(max_cost_usd)} USD that its x-fusewire-max-cost-usd allows, "
+            "and no smaller output cap of use makes it fit, so it wasn't sent. Raise that, shorten the prompt, or "
+            "ask for a cheaper model."
+        )
 
 
 class BudgetReservedError(FusewireError):

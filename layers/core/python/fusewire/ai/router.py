@@ -15,6 +15,7 @@ from fusewire.ai.allowances import Allowances
 from fusewire.ai.attempts import Attempts
 from fusewire.ai.bounds import embedding_input_bound
 from fusewire.ai.failures import ProviderFailure
+from fusewire.ai.output_caps import OutputCaps
 from fusewire.ai.permissions import EVERYTHING, Classification, Permissions
 from fusewire.ai.provider import AIProvider
 from fusewire.ai.relaxing import Asked, able_targets
@@ -60,6 +61,10 @@ class Caller:
     """What the key may ask for."""
     dropped: tuple[str, ...] = ()
     """What the request's own format says and the schema has no place for, for `x-fusewire-dropped` and the log."""
+    wants_whole_cap: bool = False
+    """`x-fusewire-output-cap: strict`: no smaller output cap is sent than the one that was asked for."""
+    max_cost_usd: Decimal | None = None
+    """`x-fusewire-max-cost-usd`: the most that all attempts of the call together may cost."""
 
     def call(self, operation: Operation, tier: str | None, user: str | None = None) -> Call:
         """:param user: whom the request is for, as it names them"""
@@ -80,6 +85,8 @@ class Answered:
     """The budget of the caller's key, likewise."""
     downgraded_from: str | None
     """The tier that was asked for, where another one served it to spare the budget."""
+    output_cap: int | None
+    """The output cap that was sent, where it is smaller than the one that was asked for."""
 
     @classmethod
     def by(cls, attempts: Attempts, dropped: tuple[str, ...], /, **more: Any) -> Self:  # noqa: ANN401 - whatever it is
@@ -92,6 +99,7 @@ class Answered:
             budget=attempts.budget,
             key=attempts.key,
             downgraded_from=attempts.downgraded_from,
+            output_cap=attempts.target.output.smaller if attempts.target.output is not None else None,
             **more,
         )
 
@@ -132,28 +140,30 @@ class Router:
         self._ledger = ledger
         self._on_credential_rejected = on_credential_rejected
         self._allowances = Allowances()
+        self._caps = OutputCaps(settings)
 
     def complete(self, request: ChatRequest, caller: Caller) -> tuple[ChatResponse, Served]:
         """:raises FusewireError: one of the tree in `fusewire.errors`"""
-        attempts, asked, cap = self._chat(request, caller)
+        attempts, asked = self._chat(request, caller)
 
         def complete(target: BoundedTarget) -> ChatResponse:
-            response = target.provider.complete(asked.of(target), target.model, cap, attempts.timeouts())
+            response = target.provider.complete(asked.of(target), target.model, target.cap, attempts.timeouts())
             return first_call(response) if asked.wants_first_call(target) else response
 
         response = _until_answered(attempts, complete, asked)
         dropped = (*caller.dropped, *asked.dropped(attempts.target))
-        booked = attempts.succeeded(response.usage, expects_output=True, dropped=dropped)
+        was_cut = any(choice.finish_reason == "length" for choice in response.choices)
+        booked = attempts.succeeded(response.usage, expects_output=True, dropped=dropped, was_cut=was_cut)
         if response.usage is not None:
             response.usage.book(booked.cost, output=True)
         return response, Served.by(attempts, dropped, booked=booked)
 
     def stream(self, request: ChatRequest, caller: Caller) -> ServedStream:
         """:raises FusewireError: while a provider can still be changed; afterwards the chunks' iterator raises"""
-        attempts, asked, cap = self._chat(request, caller, self._settings.ai_silence_timeout_seconds)
+        attempts, asked = self._chat(request, caller, self._settings.ai_silence_timeout_seconds)
 
         def first_content(target: BoundedTarget) -> tuple[list[StreamChunk], Iterator[StreamChunk]]:
-            chunks = target.provider.stream(asked.of(target), target.model, cap, attempts.timeouts())
+            chunks = target.provider.stream(asked.of(target), target.model, target.cap, attempts.timeouts())
             if asked.wants_first_call(target):
                 chunks = first_calls(chunks)
             return _head(chunks), chunks
@@ -173,7 +183,7 @@ class Router:
         able, asked = able_targets(route.targets, request)
         call = caller.call("embedding", route.tier, request.user)
         attempts = self._attempts(
-            call, lambda: (self._bounded(able, lambda *_: bound, templates=False), None), route, caller
+            call, lambda: (self._bounded(able, lambda *_: bound, None, templates=False), None), route, caller
         )
         response = _until_answered(
             attempts, lambda target: target.provider.embed(asked.request, target.model, attempts.timeouts()), asked
@@ -202,11 +212,11 @@ class Router:
             route = Route((Target(provider, model),), None, confidential=False)
             call = caller.call("probe", None)
             attempts = self._attempts(
-                call, lambda: (self._bounded(route.targets, bound, request, cap=16), None), route, caller
+                call, lambda: (self._bounded(route.targets, bound, request, is_strict=True), None), route, caller
             )
             response = _until_answered(
                 attempts,
-                lambda target: target.provider.complete(request, target.model, 16, attempts.timeouts()),
+                lambda target: target.provider.complete(request, target.model, target.cap, attempts.timeouts()),
             )
         except FusewireError as error:
             return False, error.message, Decimal(0)
@@ -216,21 +226,20 @@ class Router:
 
     def _chat(
         self, request: ChatRequest, caller: Caller, max_silence: float | None = None
-    ) -> tuple[Attempts, Asked[ChatRequest], int]:
+    ) -> tuple[Attempts, Asked[ChatRequest]]:
         route = self._tiers.chat(request.model, caller.classification, caller.permissions)
         able, asked = able_targets(route.targets, request)
-        cap = request.output_cap or self._settings.ai_max_output_tokens
         bound = RequestBound(asked.request, self._prices)
         call = caller.call("chat", route.tier, request.user or request.safety_identifier)
 
         def priced() -> BoundedTargets:
-            bounded = self._bounded(able, bound, asked.request, cap=cap, n=request.n or 1)
-            return bounded, self._downgrade(asked.request, route, caller, bound, cap)
+            bounded = self._bounded(able, bound, asked.request, is_strict=caller.wants_whole_cap)
+            return bounded, self._downgrade(asked.request, route, caller, bound)
 
-        return self._attempts(call, priced, route, caller, max_silence), asked, cap
+        return self._attempts(call, priced, route, caller, max_silence), asked
 
     def _downgrade(
-        self, request: ChatRequest, route: Route, caller: Caller, bound: RequestBound, cap: int
+        self, request: ChatRequest, route: Route, caller: Caller, bound: RequestBound
     ) -> DowngradedTier | None:
         """The tier that takes over while a budget is HALF_OPEN, and who of it can honour the request; None: nobody."""
         if self._settings.ai_half_open_policy != "downgrade":
@@ -239,34 +248,36 @@ class Router:
         if cheaper is None or cheaper.tier is None:
             return None
         able = [target for target in cheaper.targets if not target.provider.unsupported(request, target.model)]
-        bounded = self._bounded(able, bound, request, cap=cap, n=request.n or 1, needed=False)
+        bounded = self._bounded(able, bound, request, needed=False, is_strict=caller.wants_whole_cap)
         return DowngradedTier(cheaper.tier, bounded) if bounded else None
 
     def _bounded(
         self,
         targets: Sequence[Target],
         request_bound: Callable[[AIProvider, str], int],
-        request: ChatRequest | None = None,
+        request: ChatRequest | None,
         *,
-        cap: int | None = None,
-        n: int = 1,
         templates: bool = True,
         needed: bool = True,
+        is_strict: bool = False,
     ) -> list[BoundedTarget]:
         """Each target with its price and bound; one that lacks either is left out, and refused if there is no other.
 
         :param request_bound: of the input, in tokens, without what a server adds once, for each target
-        :param request: that is asked; None for embeddings, which have no service tier and write no cache
-        :param cap: on the output tokens of each of `n` answers; None where there is no output
+        :param request: that is asked; None for embeddings, which have no output, no service tier and write no cache
         :param templates: whether a server writes the input by a chat template
         :param needed: whether it takes one of them to answer
+        :param is_strict: whether the output cap has to be sent as it is
         """
         bounded = []
         refused: ModelNotPricedError | ModelNotBoundedError | None = None
         for provider, model in targets:
             try:
                 price = self._prices.price(provider.id, model)
-                output_bound = 0 if cap is None else _output_bound(provider, model, cap) * n
+                size = request_bound(provider, model)
+                output = None
+                if request is not None:
+                    output = self._caps.of(request, provider, model, size, is_strict=is_strict)
             except (ModelNotPricedError, ModelNotBoundedError) as error:
                 refused = error
                 logs.event(
@@ -283,9 +294,9 @@ class Router:
                 BoundedTarget.bounded(
                     Target(provider, model),
                     price,
-                    request_tokens=request_bound(provider, model),
+                    request_tokens=size,
                     allowance=allowance,
-                    max_output_tokens=output_bound,
+                    output=output,
                     service_tier=_tier_had(provider, model, price, request.tier_asked if request else None),
                     cache_writes=provider.cache_writes(request, model) if request else "none",
                 )
@@ -330,19 +341,13 @@ class Router:
             pinned=route.tier is None,
             confidential=route.confidential,
             on_credential_rejected=self._on_credential_rejected,
+            max_cost_usd=caller.max_cost_usd,
         )
 
 
 def _tier_had(provider: AIProvider, model: str, price: Price, asked: ServiceTier | None) -> ServiceTier | None:
     """The service tier that is asked of this provider: the caller's where it can be had and has a price."""
     return asked if asked in price.service_tiers and "service_tier" in provider.supports(model) else None
-
-
-def _output_bound(provider: AIProvider, model: str, cap: int) -> int:
-    bound = provider.output_bound(model, cap)
-    if bound is None:
-        raise ModelNotBoundedError(provider.id, model)
-    return bound
 
 
 def _until_answered(attempts: Attempts, ask: Callable[[BoundedTarget], _T], asked: Asked[Any] | None = None) -> _T:
@@ -380,8 +385,10 @@ def _metered(
     """Pass the chunks on as they come; hold back the usage until it is settled, then send it with its cost."""
     last: StreamChunk | None = None
     usage: Usage | None = None
+    was_cut = False
     try:
         for chunk in _all(head, rest):
+            was_cut = was_cut or any(choice.finish_reason == "length" for choice in chunk.choices)
             if chunk.usage is not None:
                 # Some servers repeat the usage on every chunk: the last one counts.
                 usage, last = chunk.usage, chunk
@@ -395,7 +402,7 @@ def _metered(
     except BaseException:
         attempts.abandon()
         raise
-    booked = attempts.succeeded(usage, expects_output=True, dropped=dropped)
+    booked = attempts.succeeded(usage, expects_output=True, dropped=dropped, was_cut=was_cut)
     if usage is not None and last is not None:
         usage.book(booked.cost, output=True)
         yield last.model_copy(update={"choices": [], "usage": usage})

@@ -180,6 +180,20 @@ class Price:
             for rates in _possible(self._of(tier), at)
         )
 
+    def output_bound(
+        self, input_tokens: int, *, at: datetime | None = None, service_tier: ServiceTier | None = None
+    ) -> Decimal:
+        """The most in USD that one output token costs in such a call, by the rules of `bound`.
+
+        :raises KeyError: for a service tier without a price
+        """
+        return max(
+            rate
+            for tier in {None, service_tier}
+            for rates in _possible(self._of(tier), at)
+            for rate in (rates.output.base, *(rate for start, rate in rates.output.tiers if input_tokens > start))
+        ).scaleb(-6)
+
     def in_force(self) -> Iterator[Rates]:
         """The sets of rates that count now, at some hour, or from a later day on."""
         now = _utc(None)

@@ -7,6 +7,7 @@ from math import ceil
 from typing import Final
 
 from fusewire import logs
+from fusewire.budget.admission import Waiting
 from fusewire.budget.breaker import USER, Budget, KeyBudget, Window, ratio
 from fusewire.budget.reservation import Call
 from fusewire.budget.wire import ReserveResult
@@ -24,10 +25,13 @@ _MAX_WAIT_SECONDS: Final = 30
 """OpenAI's and Anthropic's SDKs obey a `Retry-After` of up to 60."""
 
 
-def refusal(result: ReserveResult, budget: Budget, call: Call, call_seconds: float | None) -> FusewireError:
+def refusal(
+    result: ReserveResult, budget: Budget, call: Call, call_seconds: float | None, waiting: Waiting
+) -> FusewireError:
     """The error for a refused reservation, after its log line. No message holds an amount of the company's.
 
     :param call_seconds: how long calls take, None where nobody knows
+    :param waiting: how long it waited before it was refused
     """
     refusing = _refusing(result, budget, call)
     error = _error(result, refusing, call_seconds)
@@ -46,6 +50,7 @@ def refusal(result: ReserveResult, budget: Budget, call: Call, call_seconds: flo
             reason=f"budget {result['by']}",
             usage_ratio=ratio(refusing.window.spent, refusing.limit),
             window_id=refusing.window.id,
+            waited_ms=waiting.waited_ms,
         )
     return error
 

@@ -7,6 +7,28 @@ CREATE TABLE public.admin_refusal (
     last jsonb NOT NULL
 );
 
+CREATE TABLE public.admission_wait (
+    entry_id uuid NOT NULL,
+    ticket bigint NOT NULL,
+    key_id text NOT NULL,
+    blocked_by text NOT NULL,
+    bound numeric NOT NULL,
+    since timestamp with time zone NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    alive_until timestamp with time zone NOT NULL,
+    CONSTRAINT admission_wait_bound_check CHECK ((bound > (0)::numeric))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE public.admission_wait ALTER COLUMN ticket ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.admission_wait_ticket_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.api_key (
     id text NOT NULL,
     name text NOT NULL,
@@ -244,6 +266,16 @@ CREATE TABLE public.ledger (
     CONSTRAINT ledger_status_check CHECK ((status = ANY (ARRAY['reserved'::text, 'settled'::text, 'released'::text])))
 );
 
+CREATE TABLE public.output_size (
+    provider text NOT NULL,
+    model text NOT NULL,
+    key_id text NOT NULL,
+    slot smallint DEFAULT 0 NOT NULL,
+    calls integer NOT NULL,
+    sizes integer[] NOT NULL
+)
+WITH (fillfactor='50');
+
 CREATE TABLE public.price (
     id uuid NOT NULL,
     provider text NOT NULL,
@@ -344,6 +376,9 @@ WITH (fillfactor='50');
 ALTER TABLE ONLY public.admin_refusal
     ADD CONSTRAINT admin_refusal_pkey PRIMARY KEY (key_id);
 
+ALTER TABLE ONLY public.admission_wait
+    ADD CONSTRAINT admission_wait_pkey PRIMARY KEY (entry_id);
+
 ALTER TABLE ONLY public.api_key
     ADD CONSTRAINT api_key_pkey PRIMARY KEY (id);
 
@@ -385,6 +420,9 @@ ALTER TABLE ONLY public.kept_response
 
 ALTER TABLE ONLY public.ledger
     ADD CONSTRAINT ledger_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.output_size
+    ADD CONSTRAINT output_size_pkey PRIMARY KEY (provider, model, key_id, slot);
 
 ALTER TABLE ONLY public.price
     ADD CONSTRAINT price_pkey PRIMARY KEY (id);

@@ -147,6 +147,15 @@ BEGIN
     RETURN true;
 END $$;
 
+-- A budget of a path as a refusal shows it: {refused_by}; {} for a budget that isn't on it.
+CREATE OR REPLACE FUNCTION ledger_path_budget_json(name text, path jsonb, windows budget_window[]) RETURNS jsonb
+LANGUAGE sql STABLE AS $$
+    SELECT COALESCE(
+        (SELECT jsonb_build_object('refused_by', ledger_budget_json(windows[b.n], (b.step->>'limit')::numeric, b.step)
+                                                 || jsonb_build_object('name', b.step->'name'))
+         FROM jsonb_array_elements(path) WITH ORDINALITY b (step, n) WHERE b.step->>'budget' = name), '{}')
+$$;
+
 -- The first budget of a path, from the key up, that says no to a bound, as ledger_refusal returns it; NULL: none does.
 -- kind: exceeded or reserved.
 CREATE OR REPLACE FUNCTION ledger_path_refusal(path jsonb, windows budget_window[], bound numeric, kind text) RETURNS jsonb
@@ -162,8 +171,8 @@ BEGIN
         limit_usd := (each->>'limit')::numeric;
         IF (kind = 'exceeded' AND (ledger_state(w.spent, limit_usd, each) = 'OPEN' OR w.spent + bound > limit_usd))
            OR (kind = 'reserved' AND w.spent + w.reserved + bound > limit_usd) THEN
-            RETURN jsonb_build_object('refused', kind, 'by', w.budget, 'refused_by',
-                                      ledger_budget_json(w, limit_usd, each) || jsonb_build_object('name', each->'name'));
+            RETURN jsonb_build_object('refused', kind, 'by', w.budget)
+                   || ledger_path_budget_json(w.budget, path, windows);
         END IF;
     END LOOP;
     RETURN NULL;
@@ -205,9 +214,3 @@ BEGIN
         threshold_events := step.threshold_events;
     END LOOP;
 END $$;
-
--- How many calls wait for this budget.
-CREATE OR REPLACE FUNCTION ledger_waiting(of_budget text) RETURNS bigint
-LANGUAGE sql STABLE AS $$
-    SELECT 0::bigint
-$$;

@@ -11,11 +11,12 @@
 --   after the window's row lock was granted is current. In a single WITH the snapshot is older than the lock.
 -- * Locks are taken in this order: the company's windows by ascending id (the open one is the last), the slots of a
 --   window by number, one key's window, the windows of one path (users' and nodes') by ascending id in one statement,
---   ledger rows and rollups (under the lock of their window or slot alone), one row of vendor_refusal, one of
---   input_allowance, provider_health by name; refused_call last of all. A statement that locks more than one key's window
---   or more than one path's, or that opens or rolls over a window of a path, holds the company's open window and has
---   reclaimed its slots: then nobody else has locked any of a path. So a settlement in a closed window of the company's
---   locks the open one, too, where the entry has a path. audit_head is locked by these statements, by a reset, or by a
+--   ledger rows and rollups (under the lock of their window or slot alone), a call's own row of admission_wait,
+--   output_size (the key's row, then the model's), one row of vendor_refusal, one of input_allowance, provider_health by
+--   name; refused_call last of all. A statement that locks more than one key's window or more than one path's, or that
+--   opens or rolls over a window of a path, holds the company's open window and has reclaimed its slots: then nobody else
+--   has locked any of a path. So a settlement in a closed window of the company's locks the open one, too, where the
+--   entry has a path. audit_head is locked by these statements, by a reset, or by a
 --   statement that touches nothing of the above afterwards. Windows are locked FOR NO KEY UPDATE, so that an entry's
 --   foreign key doesn't wait for its window.
 -- * What these statements read of the tree stays as it is until their end: it is changed by who holds the company's open
@@ -190,7 +191,7 @@ BEGIN
     IF p ? 'resent' THEN threshold_events := ledger_add_threshold_events(statement_id, NULL); END IF;
     RETURN jsonb_build_object(
         'budget', ledger_budget_json(w, limit_usd, settings), 'rolled_over', rolled_over, 'expired', expired,
-        'threshold_events', threshold_events, 'limits', ledger_limits_json(w, settings),
+        'threshold_events', threshold_events, 'limits', ledger_limits_json(w, settings), 'waiting', admission_json(),
         'by_provider', (SELECT COALESCE(jsonb_object_agg(provider, cost), '{}') FROM
             (SELECT provider, sum(cost) AS cost FROM usage_rollup WHERE window_id = w.id GROUP BY provider) s),
         'by_model', (SELECT COALESCE(jsonb_object_agg(name, cost), '{}') FROM
