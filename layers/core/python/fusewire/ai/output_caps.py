@@ -74,9 +74,7 @@ class OutputCaps:
         :raises ModelNotBoundedError: where nobody knows what a call with a cap may be billed for
         :raises InvalidRequestError: where a caller who wants the whole cap may not have it here
         """
-        from fusewire.budget.largest_outputs import largest_output  # here, with the price list that it needs
-
-        known = largest_output(provider.id, provider.known_as(model))
+        known = _known(provider, model)
         # Where its text isn't counted by the vendor's own encoding, the bound is in bytes.
         is_counted = provider.counting(model).encoding is not None
         asked = request.output_cap or _default(known, input_bound if is_counted else input_bound // _BYTES_OF_TOKEN)
@@ -97,16 +95,27 @@ class OutputCaps:
             billed * n,
             asked,
             smallest=min(tokens, _smallest(request)),
-            first=FIRST_CAP_WITH_REASONING if known.reasons or _asks_for_thoughts(request) else FIRST_CAP,
+            first=FIRST_CAP_WITH_REASONING
+            if (known is not None and known.reasons) or _asks_for_thoughts(request)
+            else FIRST_CAP,
             # A model whose reasoning isn't under its cap is billed for more, however small the cap is.
             fits=self._fits and not is_strict and provider.output_bound(model, 1) == 1,
         )
 
 
-def _default(known: "ModelOutput", input_tokens: int) -> int:
+def _known(provider: AIProvider, model: str) -> "ModelOutput | None":
+    """What the list says of a model; None where it says nothing, as of our own machines'."""
+    if provider.local:
+        return None
+    from fusewire.budget.largest_outputs import largest_output  # here, with the price list that it needs
+
+    return largest_output(provider.id, provider.known_as(model))
+
+
+def _default(known: "ModelOutput | None", input_tokens: int) -> int:
     """The model's largest output, or what its context window leaves beside the input, where that is less: some vendors
     answer a cap with a 400 that passes the window together with the input (docker/docker-agent#569)."""
-    if known.tokens is None:
+    if known is None or known.tokens is None:
         return DEFAULT_CAP
     if known.window is None:
         return known.tokens
