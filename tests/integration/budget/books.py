@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from time import sleep
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -85,6 +86,7 @@ class Books:
     """The ledger's tables through a connection of their own, each check in one snapshot; or within its transaction."""
 
     def __init__(self, database_url: str) -> None:
+        self.database_url = database_url
         self.connection: psycopg.Connection[DictRow] = psycopg.connect(database_url, row_factory=dict_row)
         self.connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
 
@@ -215,3 +217,11 @@ def wait_for_a_lock(books: Books, *, waiting: int = 1) -> None:
         books.rows("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
     ):
         assert datetime.now(UTC) < deadline, "nobody waits for a lock"
+
+
+def wait_for_tickets(books: Books, tickets: int) -> None:
+    """Return once so many calls wait for room."""
+    deadline = datetime.now(UTC) + timedelta(seconds=10)
+    while books.rows("SELECT count(*) AS calls FROM admission_wait")[0]["calls"] != tickets:
+        assert datetime.now(UTC) < deadline
+        sleep(0.01)

@@ -121,7 +121,11 @@ class Settings(BaseModel):
     ai_fallback_chain: Names = _DEFAULT_CHAIN
     ai_request_timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 900
     ai_silence_timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 300
-    ai_max_output_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 1024
+    ai_max_output_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """That no output cap passes; None: a call without one gets its model's largest."""
+    ai_output_cap_policy: Literal["fit", "strict"] = "fit"
+    ai_admission_wait_seconds: Annotated[float, Field(ge=0, le=600)] = 20
+    ai_max_waiting_per_key: Annotated[int, Field(ge=1, le=10_000)] = 100
 
     ai_monthly_budget_usd: Annotated[Decimal, AfterValidator(_budget)] = Decimal(500)
     ai_monthly_budget_max_usd: Annotated[Decimal, AfterValidator(_budget)] | None = None

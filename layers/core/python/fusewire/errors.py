@@ -191,6 +191,22 @@ class BudgetExceededError(FusewireError):
         self.resets_at = resets_at
 
 
+class RequestCostError(FusewireError):
+    """`x-fusewire-max-cost-usd` can't take the call: the request's own limit, which no budget has to do with."""
+
+    status = 402
+    code = "max_cost_exceeded"
+    type = "insufficient_quota"
+    should_retry = False
+
+    def __init__(self, max_cost_usd: Decimal) -> None:
+        super().__init__(
+            f"This call could cost more than the {usd(max_cost_usd)} USD that its x-fusewire-max-cost-usd allows, "
+            "and no smaller output cap of use makes it fit, so it wasn't sent. Raise that, shorten the prompt, or "
+            "ask for a cheaper model."
+        )
+
+
 class BudgetReservedError(FusewireError):
     """It would fit, but calls in flight hold the headroom: a moment later it may pass."""
 

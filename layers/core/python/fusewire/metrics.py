@@ -24,10 +24,12 @@ METRICS: Final[Mapping[str, str]] = {
     "FunctionErrors": "Count",
     "KeysExpiring": "Count",
     "KeyBudgetsOpened": "Count",
+    "Waited": "Count",
     "Spend": "None",
     "UsageRatio": "None",
     "Reserved": "None",
     "Latency": "Milliseconds",
+    "WaitTime": "Milliseconds",
     "Overhead": "Milliseconds",
     "TimeToFirstToken": "Milliseconds",
 }
@@ -44,6 +46,7 @@ _COUNTED: Final = {
     "function.error": "FunctionErrors",
     "provider.key_expiring": "KeysExpiring",
 }
+_END_OF_WAIT: Final = {"router.success", "circuit_breaker.blocked"}
 _BOOKING: Final = {"router.success", "router.provider_failed"}
 # For these kinds that line is the only one with the cost; for the others it repeats the attempt's.
 _BOOKED_IN_NO_OTHER_LINE: Final = {"expired", "abandoned"}
@@ -135,6 +138,8 @@ def observe(event: str, fields: Mapping[str, Any]) -> None:
         _request.spend[provider] = _request.spend.get(provider, Decimal(0)) + cost
         if event == "router.provider_failed" and kind not in _CAUSED_BY_CALLER:
             _request.failures[provider] = _request.failures.get(provider, 0) + 1
+    if event in _END_OF_WAIT and fields.get("waited_ms") is not None:
+        _request.values |= {"Waited": 1, "WaitTime": fields["waited_ms"]}
     if event == "router.success":
         _request.values["Latency"] = fields["latency_ms"]
 

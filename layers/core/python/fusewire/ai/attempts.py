@@ -7,12 +7,14 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Final
 
 from fusewire import logs, tracing
 from fusewire.ai.allowances import raised
 from fusewire.ai.failures import FailureKind, Health, ProviderFailure, Settle
 from fusewire.ai.outcomes import caller_error, cooling_down, health_update_of, refusal_of
+from fusewire.ai.output_caps import OutputCap
 from fusewire.ai.provider import Timeouts
 from fusewire.ai.schema import Usage
 from fusewire.ai.targets import BoundedTarget, TargetsLeft
@@ -39,6 +41,7 @@ from fusewire.errors import (
     ModelNotFoundError,
     NoEligibleProviderError,
     ProviderOutcome,
+    RequestCostError,
 )
 
 _MAX_PRICE_CHANGES: Final = 4
@@ -65,11 +68,13 @@ class Attempts:
         pinned: bool,
         confidential: bool,
         on_credential_rejected: Callable[[], None] | None = None,
+        max_cost_usd: Decimal | None = None,
     ) -> None:
         """
         :param pinned: whether one provider's model was asked for
         :param confidential: whether only local providers may serve the call
         :param on_credential_rejected: called when a vendor refuses this process's credential
+        :param max_cost_usd: that all attempts together may not pass
         """
         self._ledger = ledger
         self._asked = call
@@ -80,9 +85,15 @@ class Attempts:
         self._pinned = pinned
         self._confidential = confidential
         self._on_credential_rejected = on_credential_rejected
+        self._max_cost_usd = max_cost_usd
+        self._booked_usd = Decimal(0)
+        """What failed attempts are booked at."""
+        self._waited_seconds: float | None = None
         self._outcomes: list[ProviderOutcome] = []
         self._reservation: Reservation | None = None
         self._target: BoundedTarget | None = None
+        self._taken: BoundedTarget | None = None
+        """The same with the output cap that was asked for."""
         self._budget: Budget | None = None
         self.key: KeyBudget | None = None
         """The budget of the caller's key, as `budget`; None without one."""
@@ -107,8 +118,8 @@ class Attempts:
         :param same_provider: ask the provider that failed once more, before the others: the request asks for less now
         :raises FusewireError: where nobody else may be asked: the caller's own mistake, or nobody left to try
         """
-        if same_provider:
-            self._left.put_back(self.target)
+        if same_provider and self._taken is not None:
+            self._left.put_back(self._taken)
         settlement = self._settlement_for(failure)
         self._log_failure(failure, settlement)
         if failure.kind is FailureKind.CREDENTIAL_REJECTED and self._on_credential_rejected is not None:
@@ -162,11 +173,14 @@ class Attempts:
         """Of this attempt."""
         return self._time_left.timeouts(len(self._left))
 
-    def succeeded(self, usage: Usage | None, *, expects_output: bool, dropped: Sequence[str] = ()) -> Booked:
+    def succeeded(
+        self, usage: Usage | None, *, expects_output: bool, dropped: Sequence[str] = (), was_cut: bool = False
+    ) -> Booked:
         """Settle at what the usage costs. Where input or output wasn't reported, that part costs its bound.
 
         :param expects_output: whether the call has output: embeddings have none
         :param dropped: the fields that this provider wasn't sent, for the log
+        :param was_cut: whether an answer is as long as it may be, and not as long as it would have been
         """
         cost = usage_cost(self.target, usage, expects_output=expects_output)
         reservation = self._take_reservation(None)
@@ -181,6 +195,7 @@ class Attempts:
                 reasoning_tokens=cost.reasoning_tokens,
                 health_update=HealthUpdate(self.target.provider.id, "ok"),
                 allowance=allowance,
+                size=_size(self.target.output, cost.counts, was_cut=was_cut) if cost.is_actual else None,
             )
         )
         if booked.budget is not None:
@@ -205,6 +220,8 @@ class Attempts:
             usage_ratio=booked.budget.usage_ratio if booked.budget else None,
             dropped=", ".join(dropped) or None,
             downgraded_from=self.downgraded_from,
+            waited_ms=None if self._waited_seconds is None else round(self._waited_seconds * 1000),
+            output_cap=self.target.output.told if self.target.output is not None else None,
         )
         if booked.basis == "bound":
             self._log(
@@ -253,23 +270,32 @@ class Attempts:
         self._reservation = reservation
         self._budget, self.key = reservation.budget, reservation.key
         self.number += 1
-        self._target = self._left.take(reservation.candidate)
+        self._taken = self._left.take(reservation.place)
+        self._target = self._taken.capped(reservation.cap)
         self._traced = tracing.attempt(self._target.provider.id, self._target.model, self.number)
         return self._target
 
     def _reserve_at_current_prices(self, after: Settlement | None) -> Reservation:
         """Compute the bounds anew, and ask again, where other prices or a larger allowance have come into force."""
         price_changes = 0
+        waiting = self._ledger.waiting(self._time_left.for_waiting, already=self._waited_seconds or 0)
+        if after is not None:
+            self._booked_usd += after.booked
         while price_changes < _MAX_PRICE_CHANGES:
+            self._keep_within_cost(after)
             try:
-                return self._ledger.reserve(
+                reservation = self._ledger.reserve(
                     self._call,
                     self._left.candidates,
                     attempt=self.number + 1,
                     after=after,
                     downgrade=self._left.downgrade_candidates,
                     prices=self._left.prices,
+                    waiting=waiting,
                 )
+                if waiting.waited_ms is not None:
+                    self._waited_seconds = (self._waited_seconds or 0) + waiting.waited_seconds
+                return reservation
             except AllowanceRaisedError as error:
                 self._left.allow(error.provider, error.model, error.tokens)
             except StalePricesError as stale:
@@ -285,6 +311,17 @@ class Attempts:
         if after is not None:
             self._ledger.settle(after)
         raise LedgerUnavailableError("the prices change faster than a call can be reserved")
+
+    def _keep_within_cost(self, after: Settlement | None) -> None:
+        """Leave only what the request's own limit has room for.
+
+        :raises RequestCostError: where nothing is left
+        """
+        if self._max_cost_usd is None or self._left.keep_within(self._max_cost_usd - self._booked_usd):
+            return
+        if after is not None:
+            self._ledger.settle(after)
+        raise RequestCostError(self._max_cost_usd)
 
     def _raised_by(self, counts: TokenCounts | None) -> int | None:
         """The allowance that the model needs from now on, where its usage is more than the input bound."""
@@ -386,3 +423,15 @@ class Attempts:
             attempt=self.number,
             **fields,
         )
+
+
+def _size(output: OutputCap | None, counts: TokenCounts | None, *, was_cut: bool) -> int | None:
+    """How long an answer was, in tokens; one more than its cap where that cut it off.
+
+    A vendor may stop a little below the cap. Far below it, it was the context window that ended the answer.
+    """
+    if output is None or counts is None:
+        return None
+    if was_cut and 2 * counts.output_tokens >= output.tokens:
+        return output.tokens + 1
+    return max(1, -(-counts.output_tokens // output.n))

@@ -15,6 +15,7 @@ from fusewire.ai.allowances import Allowances
 from fusewire.ai.attempts import Attempts
 from fusewire.ai.bounds import chat_input_bound, embedding_input_bound
 from fusewire.ai.failures import ProviderFailure
+from fusewire.ai.output_caps import OutputCaps
 from fusewire.ai.permissions import EVERYTHING, Classification, Permissions
 from fusewire.ai.provider import AIProvider
 from fusewire.ai.relaxing import Asked, able_targets
@@ -59,6 +60,10 @@ class Caller:
     """What the key may ask for."""
     dropped: tuple[str, ...] = ()
     """What the request's own format says and the schema has no place for, for `x-fusewire-dropped` and the log."""
+    wants_whole_cap: bool = False
+    """`x-fusewire-output-cap: strict`: no smaller output cap is sent than the one that was asked for."""
+    max_cost_usd: Decimal | None = None
+    """`x-fusewire-max-cost-usd`: the most that all attempts of the call together may cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +80,8 @@ class Answered:
     """The budget of the caller's key, likewise."""
     downgraded_from: str | None
     """The tier that was asked for, where another one served it to spare the budget."""
+    output_cap: int | None
+    """The output cap that was sent, where it is smaller than the one that was asked for."""
 
     @classmethod
     def by(cls, attempts: Attempts, dropped: tuple[str, ...], /, **more: Any) -> Self:  # noqa: ANN401 - whatever it is
@@ -87,6 +94,7 @@ class Answered:
             budget=attempts.budget,
             key=attempts.key,
             downgraded_from=attempts.downgraded_from,
+            output_cap=attempts.target.output.told if attempts.target.output is not None else None,
             **more,
         )
 
@@ -127,28 +135,30 @@ class Router:
         self._ledger = ledger
         self._on_credential_rejected = on_credential_rejected
         self._allowances = Allowances()
+        self._caps = OutputCaps(settings)
 
     def complete(self, request: ChatRequest, caller: Caller) -> tuple[ChatResponse, Served]:
         """:raises FusewireError: one of the tree in `fusewire.errors`"""
-        attempts, asked, cap = self._chat(request, caller)
+        attempts, asked = self._chat(request, caller)
 
         def complete(target: BoundedTarget) -> ChatResponse:
-            response = target.provider.complete(asked.of(target), target.model, cap, attempts.timeouts())
+            response = target.provider.complete(asked.of(target), target.model, target.cap, attempts.timeouts())
             return first_call(response) if asked.wants_first_call(target) else response
 
         response = _until_answered(attempts, complete, asked)
         dropped = (*caller.dropped, *asked.dropped(attempts.target))
-        booked = attempts.succeeded(response.usage, expects_output=True, dropped=dropped)
+        was_cut = any(choice.finish_reason == "length" for choice in response.choices)
+        booked = attempts.succeeded(response.usage, expects_output=True, dropped=dropped, was_cut=was_cut)
         if response.usage is not None:
             response.usage.book(booked.cost, output=True)
         return response, Served.by(attempts, dropped, booked=booked)
 
     def stream(self, request: ChatRequest, caller: Caller) -> ServedStream:
         """:raises FusewireError: while a provider can still be changed; afterwards the chunks' iterator raises"""
-        attempts, asked, cap = self._chat(request, caller, self._settings.ai_silence_timeout_seconds)
+        attempts, asked = self._chat(request, caller, self._settings.ai_silence_timeout_seconds)
 
         def first_content(target: BoundedTarget) -> tuple[list[StreamChunk], Iterator[StreamChunk]]:
-            chunks = target.provider.stream(asked.of(target), target.model, cap, attempts.timeouts())
+            chunks = target.provider.stream(asked.of(target), target.model, target.cap, attempts.timeouts())
             if asked.wants_first_call(target):
                 chunks = first_calls(chunks)
             return _head(chunks), chunks
@@ -167,7 +177,9 @@ class Router:
         bound = embedding_input_bound(request)
         able, asked = able_targets(route.targets, request)
         call = Call(caller.request_id, "embedding", route.tier, caller.key_id)
-        attempts = self._attempts(call, lambda: (self._bounded(able, bound, templates=False), None), route, caller)
+        attempts = self._attempts(
+            call, lambda: (self._bounded(able, bound, None, templates=False), None), route, caller
+        )
         response = _until_answered(
             attempts, lambda target: target.provider.embed(asked.request, target.model, attempts.timeouts()), asked
         )
@@ -194,10 +206,12 @@ class Router:
             bound = chat_input_bound(request, 0)
             route = Route((Target(provider, model),), None, confidential=False)
             call = Call(caller.request_id, "probe", None, caller.key_id)
-            attempts = self._attempts(call, lambda: (self._bounded(route.targets, bound, cap=16), None), route, caller)
+            attempts = self._attempts(
+                call, lambda: (self._bounded(route.targets, bound, request, is_strict=True), None), route, caller
+            )
             response = _until_answered(
                 attempts,
-                lambda target: target.provider.complete(request, target.model, 16, attempts.timeouts()),
+                lambda target: target.provider.complete(request, target.model, target.cap, attempts.timeouts()),
             )
         except FusewireError as error:
             return False, error.message, Decimal(0)
@@ -207,22 +221,19 @@ class Router:
 
     def _chat(
         self, request: ChatRequest, caller: Caller, max_silence: float | None = None
-    ) -> tuple[Attempts, Asked[ChatRequest], int]:
+    ) -> tuple[Attempts, Asked[ChatRequest]]:
         route = self._tiers.chat(request.model, caller.classification, caller.permissions)
         able, asked = able_targets(route.targets, request)
-        cap = request.output_cap or self._settings.ai_max_output_tokens
         bound = chat_input_bound(asked.request, 0)
         call = Call(caller.request_id, "chat", route.tier, caller.key_id)
 
         def priced() -> BoundedTargets:
-            bounded = self._bounded(able, bound, cap=cap, n=request.n or 1, service_tier=request.tier_asked)
-            return bounded, self._downgrade(asked.request, route, caller, bound, cap)
+            bounded = self._bounded(able, bound, request, is_strict=caller.wants_whole_cap)
+            return bounded, self._downgrade(asked.request, route, caller, bound)
 
-        return self._attempts(call, priced, route, caller, max_silence), asked, cap
+        return self._attempts(call, priced, route, caller, max_silence), asked
 
-    def _downgrade(
-        self, request: ChatRequest, route: Route, caller: Caller, bound: int, cap: int
-    ) -> DowngradedTier | None:
+    def _downgrade(self, request: ChatRequest, route: Route, caller: Caller, bound: int) -> DowngradedTier | None:
         """The tier that takes over while a budget is HALF_OPEN, and who of it can honour the request; None: nobody."""
         if self._settings.ai_half_open_policy != "downgrade":
             return None
@@ -230,34 +241,37 @@ class Router:
         if cheaper is None or cheaper.tier is None:
             return None
         able = [target for target in cheaper.targets if not target.provider.unsupported(request, target.model)]
-        tier = request.tier_asked
-        bounded = self._bounded(able, bound, cap=cap, n=request.n or 1, needed=False, service_tier=tier)
+        bounded = self._bounded(able, bound, request, needed=False, is_strict=caller.wants_whole_cap)
         return DowngradedTier(cheaper.tier, bounded) if bounded else None
 
     def _bounded(
         self,
         targets: Sequence[Target],
         request_bound: int,
+        request: ChatRequest | None,
         *,
-        cap: int | None = None,
-        n: int = 1,
         templates: bool = True,
         needed: bool = True,
-        service_tier: ServiceTier | None = None,
+        is_strict: bool = False,
     ) -> list[BoundedTarget]:
         """Each target with its price and bound; one that lacks either is left out, and refused if there is no other.
 
         :param request_bound: of the input, in tokens, without what a server adds once
-        :param cap: on the output tokens of each of `n` answers; None where there is no output
+        :param request: whose output is bounded; None where there is no output
         :param templates: whether a server writes the input by a chat template
         :param needed: whether it takes one of them to answer
+        :param is_strict: whether the output cap has to be sent as it is
         """
         bounded = []
         refused: ModelNotPricedError | ModelNotBoundedError | None = None
         for provider, model in targets:
             try:
                 price = self._prices.price(provider.id, model)
-                output_bound = 0 if cap is None else _output_bound(provider, model, cap) * n
+                output = (
+                    None
+                    if request is None
+                    else self._caps.of(request, provider, model, request_bound, is_strict=is_strict)
+                )
             except (ModelNotPricedError, ModelNotBoundedError) as error:
                 refused = error
                 logs.event(
@@ -276,8 +290,8 @@ class Router:
                     price,
                     request_tokens=request_bound,
                     allowance=allowance,
-                    max_output_tokens=output_bound,
-                    service_tier=_tier_had(provider, model, price, service_tier),
+                    output=output,
+                    service_tier=_tier_had(provider, model, price, request.tier_asked if request else None),
                 )
             )
         if needed and not bounded and refused is not None:
@@ -320,19 +334,13 @@ class Router:
             pinned=route.tier is None,
             confidential=route.confidential,
             on_credential_rejected=self._on_credential_rejected,
+            max_cost_usd=caller.max_cost_usd,
         )
 
 
 def _tier_had(provider: AIProvider, model: str, price: Price, asked: ServiceTier | None) -> ServiceTier | None:
     """The service tier that is asked of this provider: the caller's where it can be had and has a price."""
     return asked if asked in price.service_tiers and "service_tier" in provider.supports(model) else None
-
-
-def _output_bound(provider: AIProvider, model: str, cap: int) -> int:
-    bound = provider.output_bound(model, cap)
-    if bound is None:
-        raise ModelNotBoundedError(provider.id, model)
-    return bound
 
 
 def _until_answered(attempts: Attempts, ask: Callable[[BoundedTarget], _T], asked: Asked[Any] | None = None) -> _T:
@@ -370,8 +378,10 @@ def _metered(
     """Pass the chunks on as they come; hold back the usage until it is settled, then send it with its cost."""
     last: StreamChunk | None = None
     usage: Usage | None = None
+    was_cut = False
     try:
         for chunk in _all(head, rest):
+            was_cut = was_cut or any(choice.finish_reason == "length" for choice in chunk.choices)
             if chunk.usage is not None:
                 # Some servers repeat the usage on every chunk: the last one counts.
                 usage, last = chunk.usage, chunk
@@ -385,7 +395,7 @@ def _metered(
     except BaseException:
         attempts.abandon()
         raise
-    booked = attempts.succeeded(usage, expects_output=True, dropped=dropped)
+    booked = attempts.succeeded(usage, expects_output=True, dropped=dropped, was_cut=was_cut)
     if usage is not None and last is not None:
         usage.book(booked.cost, output=True)
         yield last.model_copy(update={"choices": [], "usage": usage})

@@ -1,15 +1,16 @@
 """Who may serve a call: a provider's model, the same with its price and worst case, and those that are left to try."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import NamedTuple
 
 from fusewire.ai.allowances import Allowances
+from fusewire.ai.output_caps import OutputCap
 from fusewire.ai.provider import AIProvider
 from fusewire.budget.price import Price
 from fusewire.budget.price_table import PriceTable
-from fusewire.budget.reservation import Candidate, Downgrade
+from fusewire.budget.reservation import Candidate, Downgrade, Fit
 from fusewire.budget.wire import PricesArgument
 from fusewire.errors import LedgerUnavailableError
 from fusewire.price_overrides import ServiceTier
@@ -29,14 +30,14 @@ class BoundedTarget:
     provider: AIProvider
     model: str
     price: Price
-    bound_usd: Decimal
-    """The most that the call may cost."""
     input_bound_usd: Decimal
     """The most that its input may cost."""
-    max_tokens: int
-    """The most tokens of input and output together."""
-    max_output_tokens: int = 0
-    """Of those, the output's; the others are the input's."""
+    max_input_tokens: int
+    """The most tokens of input."""
+    output_token_usd: Decimal = Decimal(0)
+    """The most that a token of output may cost."""
+    output: OutputCap | None = None
+    """None where there is no output."""
     allowance: int = 0
     """The part of the input that is allowed for what the server adds."""
     service_tier: ServiceTier | None = None
@@ -50,7 +51,7 @@ class BoundedTarget:
         *,
         request_tokens: int,
         allowance: int,
-        max_output_tokens: int,
+        output: OutputCap | None,
         service_tier: ServiceTier | None = None,
     ) -> "BoundedTarget":
         """:param request_tokens: the input bound without the allowance"""
@@ -58,18 +59,30 @@ class BoundedTarget:
         return cls(
             *target,
             price,
-            bound_usd=price.bound(size, max_output_tokens, service_tier=service_tier),
             input_bound_usd=price.bound(size, 0, service_tier=service_tier),
-            max_tokens=size + max_output_tokens,
-            max_output_tokens=max_output_tokens,
+            max_input_tokens=size,
+            output_token_usd=price.output_bound(size, service_tier=service_tier),
+            output=output,
             allowance=allowance,
             service_tier=service_tier,
         )
 
     @property
-    def max_input_tokens(self) -> int:
-        """The most tokens of input."""
-        return self.max_tokens - self.max_output_tokens
+    def bound_usd(self) -> Decimal:
+        """The most that the call may cost."""
+        return self.input_bound_usd + self.max_output_tokens * self.output_token_usd
+
+    @property
+    def max_output_tokens(self) -> int:
+        """The most tokens of output, of all answers."""
+        return 0 if self.output is None else self.output.billed
+
+    @property
+    def cap(self) -> int:
+        """The output cap that is sent, in tokens of each answer."""
+        if self.output is None:
+            raise ValueError("this call has no output")
+        return self.output.tokens
 
     def allowing(self, tokens: int) -> "BoundedTarget":
         """The same with an allowance of so many tokens."""
@@ -78,14 +91,42 @@ class BoundedTarget:
             self.price,
             request_tokens=self.max_input_tokens - self.allowance,
             allowance=tokens,
-            max_output_tokens=self.max_output_tokens,
+            output=self.output,
             service_tier=self.service_tier,
         )
+
+    def capped(self, tokens: int | None) -> "BoundedTarget":
+        """The same with this output cap; with its own for None."""
+        if tokens is None or self.output is None:
+            return self
+        return replace(self, output=self.output.shorter(tokens))
+
+    def within(self, usd: Decimal) -> "BoundedTarget | None":
+        """The same with an output cap with which it costs no more than this; None where that is of no use."""
+        if self.bound_usd <= usd:
+            return self
+        output = self.output
+        if output is None or not output.fits or self.input_bound_usd >= usd:
+            return None
+        tokens = int((usd - self.input_bound_usd) // (self.output_token_usd * output.n))
+        return self.capped(tokens) if tokens >= output.smallest else None
 
     @property
     def candidate(self) -> Candidate:
         """What the ledger has to know of it."""
-        return Candidate(self.provider.id, self.model, self.bound_usd, self.max_tokens, self.allowance)
+        fit, output = None, self.output
+        if output is not None and output.fits:
+            fit = Fit(
+                fixed=self.input_bound_usd,
+                per_token=self.output_token_usd * output.n,
+                cap=output.tokens,
+                min_cap=output.smallest,
+                first_cap=output.first,
+                fixed_tokens=self.max_input_tokens,
+                n=output.n,
+            )
+        tokens = self.max_input_tokens + self.max_output_tokens
+        return Candidate(self.provider.id, self.model, self.bound_usd, tokens, self.allowance, fit)
 
 
 class DowngradedTier(NamedTuple):
@@ -153,13 +194,23 @@ class TargetsLeft:
         self._downgrade, self._is_downgraded = None, True
         return tier
 
-    def take(self, candidate: Candidate) -> BoundedTarget:
-        """The one that was reserved for; those before it were passed over."""
-        place = self.candidates.index(candidate)
+    def take(self, place: int) -> BoundedTarget:
+        """The one that was reserved for, by its index; those before it were passed over."""
         target = self._targets[place]
         del self._targets[: place + 1]
         self._is_begun = True
         return target
+
+    def keep_within(self, usd: Decimal) -> bool:
+        """Have none of them cost more than this: with a smaller output cap, or by leaving it out.
+
+        :return: whether one is left
+        """
+        self._targets = _within(self._targets, usd)
+        if self._downgrade is not None:
+            targets = _within(self._downgrade.targets, usd)
+            self._downgrade = DowngradedTier(self._downgrade.tier, targets) if targets else None
+        return bool(self._targets)
 
     def put_back(self, target: BoundedTarget) -> None:
         """Have this one tried before all others."""
@@ -192,3 +243,7 @@ class TargetsLeft:
     def _bounded_anew(self, target: BoundedTarget) -> BoundedTarget:
         tokens = self._allowances.of(target.provider.id, target.model, target.allowance)
         return target.allowing(tokens) if tokens > target.allowance else target
+
+
+def _within(targets: Sequence[BoundedTarget], usd: Decimal) -> list[BoundedTarget]:
+    return [fitting for target in targets if (fitting := target.within(usd)) is not None]

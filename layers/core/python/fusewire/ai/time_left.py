@@ -37,6 +37,11 @@ class TimeLeft:
         """Whether nobody else can be asked."""
         return self._until_content() < _MIN_ATTEMPT_SECONDS
 
+    @property
+    def for_waiting(self) -> float:
+        """The seconds that the call may wait for room: half of what is left, since the answer takes time, too."""
+        return max(0.0, self._until_content() / 2)
+
     def timeouts(self, others: int) -> Timeouts:
         """What is left until something must be heard, divided evenly over this attempt and `others` after it."""
         share = max(self._until_content(), _MIN_ATTEMPT_SECONDS) / (1 + others)

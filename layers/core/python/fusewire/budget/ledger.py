@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Final, cast
 
 from fusewire import logs, metrics
+from fusewire.budget.admission import Line, Waiting
 from fusewire.budget.breaker import Budget, KeyBudget, Window, announce, announce_reset, ratio
 from fusewire.budget.forecast import DailySpend
 from fusewire.budget.limits import Limits
@@ -44,6 +45,7 @@ from fusewire.budget.wire import (
     HealthUpdateArgument,
     PricesArgument,
     ReserveArgument,
+    ReserveResult,
     ResetArgument,
     ResetResult,
     SettingsArgument,
@@ -70,6 +72,8 @@ class Ledger:
         self._snapshot: dict[str, object] | None = settings.public()
         """The settings, for the audit; None once they were sent."""
         self._unsent: list[Ended] = []
+        self._max_wait_seconds = settings.ai_admission_wait_seconds
+        self._max_waiting_per_key = settings.ai_max_waiting_per_key
         self._call_seconds: float | None = None
         """How long this environment's calls take, the last ones above all; None before the first."""
 
@@ -82,9 +86,12 @@ class Ledger:
         after: Settlement | None = None,
         downgrade: Downgrade | None = None,
         prices: PricesArgument | None = None,
+        waiting: Waiting | None = None,
     ) -> Reservation:
-        """Reserve the worst case of the first candidate that isn't cooling down, in one round trip.
+        """Reserve the worst case of the first candidate that isn't cooling down, in one round trip; in more where it
+        has to wait for room.
 
+        :param waiting: how long it may wait, and its place while it does; None to be refused at once
         :param after: the failed attempt before this one, ended in the same statement
         :param downgrade: who is asked instead while the company's or the key's budget is HALF_OPEN
         :param prices: which the bounds were computed with; None where no administrator's price was known
@@ -100,7 +107,8 @@ class Ledger:
             same `after`, which ends once
         :raises LedgerUnavailableError: whether it is reserved is unknown, so nothing may be sent
         """
-        entry_id = time_ordered_id()
+        waiting = Waiting() if waiting is None else waiting
+        entry_id = waiting.entry_id
         argument: ReserveArgument = {
             "settings": self._settings,
             "entry": {
@@ -120,25 +128,11 @@ class Ledger:
             argument["prices"] = prices
         if self._snapshot is not None:
             argument["settings_snapshot"] = self._snapshot
-        unsent: list[Ended] = []
+        ended: Ended | None = None
         if after is not None:
             ended = _ended(after)
-            unsent.append(ended)
             argument = {**argument, **ended}
-        try:
-            self._send_kept()
-            # Should the answer be lost, a reservation may stand that nothing will be sent on.
-            unsent.append({"settlement": {"id": str(entry_id), "mode": "release", "outcome": "not_sent"}})
-            result = self._database.call(RESERVE, argument)
-        except LedgerUnavailableError:
-            self._keep(*unsent)
-            raise
-        if "prices" in result:
-            announce(result)
-            raise StalePricesError(PriceTable.read(result["prices"]))
-        self._snapshot = None
-        _log_cooldown(argument.get("health_update"), result.get("cooldown_until"))
-        announce(result)
+        result = self._asked(argument, ended, waiting)
         downgraded = bool(result.get("downgraded"))
         if downgraded and downgrade is not None:
             call, candidates = replace(call, tier=downgrade.tier), downgrade.candidates
@@ -147,18 +141,64 @@ class Ledger:
         if (refused := result.get("refused")) == "allowance_raised":
             raise AllowanceRaisedError(result["provider"], result["model"], result["tokens"])
         if refused:
-            why = (result, budget, call.key_id, self._call_seconds)
+            why = (result, budget, call.key_id, self._call_seconds, waiting)
             raise AllCoolingError(skipped) if refused == "cooling_down" else refusal(*why)
+        place, cap = result["candidate"], result.get("cap")
         return Reservation(
             entry_id,
             call,
             attempt,
-            candidates[result["candidate"]],
+            candidates[place].fitted(cap),
             budget,
             skipped,
             KeyBudget.read(result["key"]),
             downgraded,
+            place,
+            cap,
+            waiting.waited_seconds,
         )
+
+    def _asked(self, argument: ReserveArgument, ended: Ended | None, waiting: Waiting) -> ReserveResult:
+        """Ask until there is room, or it may not be waited for any more.
+
+        :param ended: the failed attempt that is ended in the first ask
+        :raises StalePricesError, LedgerUnavailableError: as `reserve`
+        """
+        unsent = [] if ended is None else [ended]
+        try:
+            self._send_kept()
+        except LedgerUnavailableError:
+            self._keep(*unsent)
+            raise
+        # Should an answer be lost, a reservation may stand that nothing will be sent on.
+        unsent.append({"settlement": {"id": argument["entry"]["id"], "mode": "release", "outcome": "not_sent"}})
+        while True:
+            if (wait := waiting.argument()) is not None:
+                argument["wait"] = wait
+            try:
+                result = self._database.call(RESERVE, argument)
+            except LedgerUnavailableError:
+                self._keep(*unsent)
+                raise
+            if not result.get("waiting"):
+                announce(result)
+                if "prices" in result:
+                    raise StalePricesError(PriceTable.read(result["prices"]))
+                self._snapshot = None
+                _log_cooldown(argument.get("health_update"), result.get("cooldown_until"))
+                if "ticket" not in result:
+                    return result
+                self._seen(result["budget"])
+                argument, unsent = _without_what_is_done(argument), unsent[-1:]
+            waiting.pause()
+
+    def waiting(self, most_seconds: float, *, already: float = 0) -> Waiting:
+        """The wait of a reservation that is to be made now.
+
+        :param most_seconds: that the call has time for
+        :param already: seconds that it has waited for earlier attempts
+        """
+        return Waiting(min(self._max_wait_seconds - already, most_seconds), self._max_waiting_per_key)
 
     def prices(self) -> PriceTable:
         """Administrators' prices in force, for a caller who finds no price and so can't reserve.
@@ -196,9 +236,9 @@ class Ledger:
                 self._keep(ended)
             return Booked(settlement.booked, None if settlement.mode == "release" else settlement.mode, None)
 
-    def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal], DailySpend, Limits]:
-        """The open window, its spend in USD by provider and by `provider/model`, what a forecast is made of, and where
-        its limit comes from.
+    def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal], DailySpend, Limits, Line]:
+        """The open window, its spend in USD by provider and by `provider/model`, what a forecast is made of, where
+        its limit comes from, and who waits for room.
 
         Settles what has expired.
         """
@@ -212,6 +252,7 @@ class Ledger:
             {name: Decimal(cost) for name, cost in result["by_model"].items()},
             DailySpend.read(result["days"]),
             Limits.read(result["limits"]),
+            Line.read(result["waiting"]),
         )
 
     def reset(
@@ -327,7 +368,21 @@ def _argument(candidate: Candidate) -> CandidateArgument:
     }
     if candidate.allowance is not None:
         argument["allowance"] = candidate.allowance
+    if candidate.fit is not None:
+        argument["fit"] = candidate.fit.argument()
     return argument
+
+
+def _without_what_is_done(argument: ReserveArgument) -> ReserveArgument:
+    """A reservation that is asked for again: what the first ask did beside it was done once."""
+    return cast(
+        ReserveArgument,
+        {
+            name: value
+            for name, value in argument.items()
+            if name not in ("settlement", "health_update", "settings_snapshot")
+        },
+    )
 
 
 def _cooling(rows: Sequence[CoolingRow] | None, candidates: Sequence[Candidate]) -> tuple[Cooling, ...]:

@@ -171,6 +171,18 @@ class Price:
             rates.bound(input_tokens, output_tokens) for tier in served_in for rates in _possible(self._of(tier), at)
         )
 
+    def output_bound(
+        self, input_tokens: int, *, at: datetime | None = None, service_tier: ServiceTier | None = None
+    ) -> Decimal:
+        """The most in USD that one output token costs in such a call, by the rules of `bound`.
+
+        :raises KeyError: for a service tier without a price
+        """
+        served_in = {None, service_tier}
+        return max(
+            rates.output.dearest(input_tokens) for tier in served_in for rates in _possible(self._of(tier), at)
+        ).scaleb(-6)
+
     def in_force(self) -> Iterator[Rates]:
         """The sets of rates that count now, at some hour, or from a later day on."""
         now = _utc(None)

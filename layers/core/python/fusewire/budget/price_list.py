@@ -122,6 +122,12 @@ def listed(provider: str, model: str, place: str | None = None) -> Price | None:
     return price.times(_REGIONAL) if _is_dearer(provider, name, place) else price
 
 
+def entry_id(provider: str, model: str) -> str | None:
+    """The list's name for a model; None where it doesn't know it."""
+    entry = _entry_of(provider, name_of(provider, model))
+    return entry["id"] if entry is not None else None
+
+
 def bills(provider: str, model: str) -> frozenset[str]:
     """The kinds of token that the list bills apart and that a usage doesn't tell from text, in an override's words."""
     entry = _entry_of(provider, name_of(provider, model))

@@ -6,6 +6,7 @@ from math import ceil
 from typing import Final
 
 from fusewire import logs
+from fusewire.budget.admission import Waiting
 from fusewire.budget.breaker import Budget, KeyBudget, ratio
 from fusewire.budget.wire import ReserveResult
 from fusewire.errors import (
@@ -22,10 +23,13 @@ _MAX_WAIT_SECONDS: Final = 30
 """OpenAI's and Anthropic's SDKs obey a `Retry-After` of up to 60."""
 
 
-def refusal(result: ReserveResult, budget: Budget, key_id: str | None, call_seconds: float | None) -> FusewireError:
+def refusal(
+    result: ReserveResult, budget: Budget, key_id: str | None, call_seconds: float | None, waiting: Waiting
+) -> FusewireError:
     """The error for a refused reservation, after its log line. No message holds an amount of the company's.
 
     :param call_seconds: how long calls take, None where nobody knows
+    :param waiting: how long it waited before it was refused
     """
     error = _error(result, budget, call_seconds)
     error.recorded = True
@@ -44,6 +48,7 @@ def refusal(result: ReserveResult, budget: Budget, key_id: str | None, call_seco
             reason=f"budget {result['by']}",
             usage_ratio=ratio(window.spent, limit),
             window_id=window.id,
+            waited_ms=waiting.waited_ms,
         )
     return error
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
@@ -11,6 +11,7 @@ from uuid import UUID
 from fusewire.budget.breaker import Budget, KeyBudget
 from fusewire.budget.price import TokenCounts
 from fusewire.budget.wire import (
+    FitArgument,
     HealthEffect,
     HealthUpdateArgument,
     RefusalArgument,
@@ -19,6 +20,36 @@ from fusewire.budget.wire import (
 )
 
 Operation = Literal["chat", "embedding", "probe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How a candidate's worst case follows from its output cap, so that the ledger may reserve a smaller one.
+
+    bound = fixed + cap x per_token (USD), tokens = fixed_tokens + n x cap.
+    """
+
+    fixed: Decimal
+    per_token: Decimal
+    cap: int
+    """The caller's, in tokens of each of `n` answers."""
+    min_cap: int
+    """The smallest of use."""
+    first_cap: int
+    """What is sent while too few answers of the model are known."""
+    fixed_tokens: int
+    n: int = 1
+
+    def argument(self) -> FitArgument:
+        return {
+            "fixed": self.fixed,
+            "per_token": self.per_token,
+            "cap": self.cap,
+            "min_cap": self.min_cap,
+            "first_cap": self.first_cap,
+            "fixed_tokens": self.fixed_tokens,
+            "n": self.n,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +63,15 @@ class Candidate:
     """The same in tokens, for keys with a limit per minute."""
     allowance: int | None = None
     """The tokens within it for what the server adds; None: whatever was found to be needed isn't asked for."""
+    fit: Fit | None = None
+    """How it may be reserved with a smaller output cap; None: it may not."""
+
+    def fitted(self, cap: int | None) -> "Candidate":
+        """The same with this output cap; with its own for None."""
+        if cap is None or self.fit is None:
+            return self
+        bound = self.fit.fixed + cap * self.fit.per_token
+        return replace(self, bound=bound, tokens=self.fit.fixed_tokens + self.fit.n * cap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +92,7 @@ class Reservation:
     call: Call
     attempt: int
     candidate: Candidate
+    """As it is reserved."""
     budget: Budget
     skipped: tuple["Cooling", ...] = ()
     """The candidates before this one, which are cooling down."""
@@ -59,6 +100,12 @@ class Reservation:
     """The budget of the caller's key, if it has one."""
     downgraded: bool = False
     """Whether the candidate is one of those that take over from the alert threshold on."""
+    place: int = 0
+    """The candidate's index among those that were offered."""
+    cap: int | None = None
+    """The output cap that it is reserved with, where that is smaller than the one that was offered."""
+    waited_seconds: float = 0.0
+    """For which it waited until there was room."""
     made_at_seconds: float = field(default_factory=time.monotonic, compare=False)
     """By `time.monotonic()`."""
 
@@ -131,6 +178,8 @@ class Settlement:
     refusal: Refusal | None = None
     allowance: int | None = None
     """The tokens that its model must be allowed from now on, where its usage is more than the bound allowed for."""
+    size: int | None = None
+    """The tokens of an answer, one more than its cap where that cut it off; None where nobody knows."""
 
     @property
     def booked(self) -> Decimal:
@@ -156,6 +205,8 @@ class Settlement:
             argument["refusal"] = self.refusal.argument()
         if self.allowance is not None:
             argument["allowance"] = self.allowance
+        if self.size is not None:
+            argument["size"] = self.size
         return argument
 
 

@@ -106,6 +106,14 @@ class LimitsRow(TypedDict):
     audited: AuditedLimitRow | None
 
 
+class WaitingRow(TypedDict):
+    """`admission_json`: the calls that wait for room."""
+
+    calls: int
+    longest_seconds: Amount
+    """For which the first of them has waited."""
+
+
 class DailySpendRow(TypedDict):
     """`usage_days`."""
 
@@ -169,6 +177,21 @@ class EntryArgument(TypedDict):
     key_id: str | None
 
 
+class FitArgument(TypedDict):
+    """How a smaller output cap changes a candidate's worst case: by `per_token` USD and `n` tokens each."""
+
+    fixed: Decimal
+    """USD beside the output."""
+    per_token: Decimal
+    cap: int
+    min_cap: int
+    """The smallest of use."""
+    first_cap: int
+    """What is sent while nobody knows how long the model's answers are."""
+    fixed_tokens: int
+    n: int
+
+
 class CandidateArgument(TypedDict):
     """Who may serve a call, and its worst case there."""
 
@@ -178,6 +201,8 @@ class CandidateArgument(TypedDict):
     allowance: NotRequired[int]
     """Tokens within the bound for what the server adds."""
     tokens: int
+    fit: NotRequired[FitArgument]
+    """Missing where the cap has to stay as it is."""
 
 
 class DowngradeArgument(TypedDict):
@@ -211,6 +236,8 @@ class SettlementArgument(TypedDict):
     refusal: NotRequired[RefusalArgument]
     allowance: NotRequired[int]
     """Tokens that the entry's model must be allowed from now on."""
+    size: NotRequired[int]
+    """Tokens of an answer; one more than its cap where that cut it off."""
 
 
 class HealthUpdateArgument(TypedDict):
@@ -263,6 +290,18 @@ class PriceTableRow(PricesArgument):
     prices: Sequence[PriceInForceRow]
 
 
+class WaitArgument(TypedDict):
+    """That a call which only lacks room waits for it (`admission.sql`)."""
+
+    max_per_key: int
+    lease_seconds: float
+    """How long its place counts from now on."""
+    holds: NotRequired[bool]
+    """Whether it has a ticket."""
+    last: NotRequired[bool]
+    """Whether it won't ask again."""
+
+
 class ReserveArgument(TypedDict):
     """For `ledger_reserve`."""
 
@@ -276,6 +315,7 @@ class ReserveArgument(TypedDict):
     settlement: NotRequired[SettlementArgument]
     """Of the failed attempt before this one."""
     health_update: NotRequired[HealthUpdateArgument]
+    wait: NotRequired[WaitArgument]
 
 
 class CoolingRow(TypedDict):
@@ -294,6 +334,12 @@ class ReserveResult(Seen):
     key: KeyBudgetRow | None
     candidate: NotRequired[int]
     """Its index."""
+    cap: NotRequired[int | None]
+    """The output cap that it is reserved with, where that is smaller than the candidate's."""
+    ticket: NotRequired[int]
+    """It is refused for now, and has a place in the line."""
+    waiting: NotRequired[bool]
+    """It was seen without a lock that it is still to wait: there is no more in the result."""
     downgraded: NotRequired[bool]
     cooling: NotRequired[Sequence[CoolingRow] | None]
     cooldown_until: NotRequired[str | None]
@@ -366,6 +412,7 @@ class BudgetResult(Seen):
 
     budget: BudgetRow
     limits: LimitsRow
+    waiting: WaitingRow
     by_provider: dict[str, Amount]
     by_model: dict[str, Amount]
     days: DailySpendRow

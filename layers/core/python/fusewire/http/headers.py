@@ -87,6 +87,11 @@ CALL: Final[tuple[ResponseHeader[CallResult], ...]] = (
         lambda call: call.answer.downgraded_from,
     ),
     ResponseHeader(
+        "x-fusewire-output-cap",
+        "The output cap that was sent, in tokens, where it is smaller than the one that was asked for.",
+        lambda call: None if call.answer.output_cap is None else str(call.answer.output_cap),
+    ),
+    ResponseHeader(
         "x-fusewire-dropped", "The fields that were left out, separated by commas.", lambda call: call.dropped
     ),
     ResponseHeader("x-fusewire-cost-usd", "What the call cost, in USD. Not on streams.", lambda call: call.cost),
@@ -161,8 +166,12 @@ EXPOSED: Final = tuple(header.name for header in ALL)
 
 CLASSIFICATION: Final = "x-fusewire-classification"
 """The request header that says who may see the data: see `fusewire.ai.tiers`."""
+OUTPUT_CAP: Final = "x-fusewire-output-cap"
+"""The request header that says whether a smaller output cap may be sent; that of responses says that one was."""
+MAX_COST: Final = "x-fusewire-max-cost-usd"
+"""The request header that says what the call may cost at most."""
 ALLOWED: Final = (
-    "Content-Type", "Authorization", "x-api-key", "api-key", CLASSIFICATION, "Idempotency-Key",
+    "Content-Type", "Authorization", "x-api-key", "api-key", CLASSIFICATION, OUTPUT_CAP, MAX_COST, "Idempotency-Key",
     # OpenAI's and Anthropic's SDKs set these unasked, or when an organisation, a project or a beta is set.
     "User-Agent", "OpenAI-Organization", "OpenAI-Project", "OpenAI-Beta", "anthropic-version", "anthropic-beta",
     "anthropic-dangerous-direct-browser-access", "x-stainless-arch", "x-stainless-async", "x-stainless-helper",

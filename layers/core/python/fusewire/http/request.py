@@ -13,8 +13,9 @@ from fusewire.ai.router import Caller
 from fusewire.budget.keys import AuditContext
 from fusewire.config import Settings
 from fusewire.errors import InvalidRequestError, RequestTooLargeError
+from fusewire.http.call_limits import max_cost_of, wants_whole_cap
 from fusewire.http.errors import from_validation
-from fusewire.http.headers import CLASSIFICATION
+from fusewire.http.headers import CLASSIFICATION, MAX_COST, OUTPUT_CAP
 from fusewire.http.identity import Identity, identity_of, refuse_unknown_page
 from fusewire.http.invocation import LambdaContext, request_id_of
 from fusewire.http.route import MAX_VALUES
@@ -59,7 +60,7 @@ class Request:
         """The caller as the router knows it.
 
         :param dropped: the fields of the request's format that `ChatRequest` has no place for
-        :raises InvalidRequestError: for an unknown classification
+        :raises InvalidRequestError: for an unknown classification, or a limit that isn't one
         :raises PermissionDeniedError: for one that the caller's key may not use
         """
         identity = self.identity
@@ -70,6 +71,8 @@ class Request:
             key_id=identity.key_id,
             permissions=replace(identity.permissions, sees_settings=identity.is_admin),
             dropped=dropped,
+            wants_whole_cap=wants_whole_cap(self.header(OUTPUT_CAP)),
+            max_cost_usd=max_cost_of(self.header(MAX_COST)),
         )
 
     def refuse_unknown_page(self) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from fusewire.budget.adjustments import AdjustmentRow, Adjustments
+from fusewire.budget.admission import Line
 from fusewire.budget.breaker import Budget, Window
 from fusewire.budget.forecast import DailySpend, Forecast, forecast
 from fusewire.budget.keys import AuditContext
@@ -235,6 +236,8 @@ class BudgetResponse(ResponseModel):
     remaining_usd: Money
     usage_ratio: Annotated[Money, Field(json_schema_extra={"description": "Spent of the limit, to six digits"})]
     request_count: int
+    waiting: Annotated[int, Field(json_schema_extra={"description": "Calls that wait for room, in whichever budget"})]
+    longest_wait_seconds: Annotated[Money, Field(json_schema_extra={"description": "Of those that wait now"})]
     by_provider: Mapping[str, Money]
     by_model: Mapping[str, Money]
     window: WindowResponse
@@ -248,6 +251,7 @@ def budget_response(
     by_model: Mapping[str, Decimal],
     history: DailySpend,
     limits: Limits,
+    waiting: Line,
 ) -> BudgetResponse:
     """The company's budget, from what `Ledger.budget` returns."""
     window = budget.window
@@ -260,6 +264,8 @@ def budget_response(
         remaining_usd=budget.remaining,
         usage_ratio=budget.usage_ratio,
         request_count=window.request_count,
+        waiting=waiting.calls,
+        longest_wait_seconds=waiting.longest_seconds,
         by_provider=by_provider,
         by_model=by_model,
         window=WindowResponse.of(window),

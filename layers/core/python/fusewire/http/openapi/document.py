@@ -9,6 +9,7 @@ from pydantic import BaseModel, TypeAdapter
 from fusewire import VERSION
 from fusewire.ai.permissions import CLASSIFICATIONS
 from fusewire.http import headers
+from fusewire.http.call_limits import MAX_COST_PATTERN
 from fusewire.http.openapi.errors import errors_of
 from fusewire.http.route import Route, named
 from fusewire.http.routes import COUNT_TOKENS, RESPONSES, ROUTES
@@ -24,6 +25,20 @@ _CLASSIFICATION: Final = {
     "in": "header",
     "schema": {"enum": list(CLASSIFICATIONS), "default": "internal"},
 }
+_OWN_LIMITS: Final = (
+    {
+        "name": headers.OUTPUT_CAP,
+        "in": "header",
+        "description": "strict: no smaller output cap is sent than the one that was asked for.",
+        "schema": {"enum": ["fit", "strict"], "default": "fit"},
+    },
+    {
+        "name": headers.MAX_COST,
+        "in": "header",
+        "description": "USD that the call may cost at most, over all its attempts.",
+        "schema": {"type": "string", "pattern": MAX_COST_PATTERN},
+    },
+)
 _TEXTS: Final = {
     "text/event-stream": {"description": "Server-sent events, as the format's own API reference has them."},
     "text/csv": {"type": "string"},
@@ -122,7 +137,9 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
         model: type[BaseModel] = named(route.query)
         properties = model.model_json_schema()["properties"]
         parameters += [_in_query(name, schema) for name, schema in properties.items()]
-    return [*parameters, _CLASSIFICATION] if route.makes_calls or route is COUNT_TOKENS else parameters
+    if route.makes_calls:
+        return [*parameters, _CLASSIFICATION, *_OWN_LIMITS]
+    return [*parameters, _CLASSIFICATION] if route is COUNT_TOKENS else parameters
 
 
 def _in_query(name: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -131,7 +131,8 @@ DECLARE
     statement_id uuid := (p->'entry'->>'id')::uuid;
     candidates jsonb := p->'candidates';
     tier text := entry->>'tier';
-    is_first boolean := NOT p ? 'settlement';
+    is_first boolean := NOT p ? 'settlement' AND (p->'entry'->>'attempt')::integer = 1;
+    wait jsonb := p->'wait';
     result jsonb := '{}';
     limit_usd numeric;
     w budget_window;
@@ -144,8 +145,11 @@ DECLARE
     expired jsonb;
     threshold_events jsonb;
     choice record;
+    chosen jsonb; -- the candidate as it is reserved
     bound numeric;
     refusal jsonb;
+    rooms jsonb;
+    waiting jsonb;
 BEGIN
     IF p ? 'settlement' THEN
         -- Its window first, which may be older than the open one.
@@ -182,15 +186,16 @@ BEGIN
 
     -- Sent twice, because the first answer was lost with its connection: the reservation stands.
     IF EXISTS (SELECT FROM ledger WHERE id = (entry->>'id')::uuid) THEN
-        SELECT c.ordinality - 1 AS place, d.downgraded INTO step
+        SELECT c.ordinality - 1 AS place, c.value AS candidate, d.downgraded INTO step
         FROM ledger l, (VALUES (false, candidates), (true, p->'downgrade'->'candidates')) d (downgraded, candidates),
              jsonb_array_elements(d.candidates) WITH ORDINALITY c
         WHERE l.id = (entry->>'id')::uuid AND c.value->>'provider' = l.provider AND c.value->>'model' = l.model
               AND (NOT d.downgraded OR l.tier = p->'downgrade'->>'tier')
         ORDER BY d.downgraded DESC LIMIT 1;
         IF FOUND THEN
+            PERFORM admission_leave(wait, statement_id);
             RETURN result || jsonb_build_object(
-                'candidate', step.place, 'downgraded', step.downgraded, 'rolled_over', rolled_over,
+                'candidate', step.place, 'cap', ledger_fitted_cap(step.candidate, statement_id), 'downgraded', step.downgraded, 'rolled_over', rolled_over,
                 'key_rolled_over', key_rolled_over, 'threshold_events', threshold_events,
                 'budget', ledger_budget_json(w, limit_usd, settings),
                 'key', CASE WHEN k.id IS NOT NULL THEN ledger_key_json(kw, settings) END);
@@ -223,14 +228,18 @@ BEGIN
         result := result || jsonb_build_object('downgraded', true);
     END IF;
     SELECT * INTO choice FROM ledger_choose(candidates, entry->>'operation');
-    bound := (choice.chosen->>'bound')::numeric;
+    rooms := jsonb_build_object('global', limit_usd - w.spent - w.reserved);
+    IF k.id IS NOT NULL THEN rooms := rooms || jsonb_build_object(k.id, k.limit_usd - kw.spent - kw.reserved); END IF;
+    chosen := admission_fit(p, choice.chosen, rooms, least(limit_usd - w.spent, k.limit_usd - kw.spent),
+                            k.tokens_per_minute - kw.rate_tokens);
     refusal := CASE
         WHEN NOT key_is_active(k) THEN jsonb_build_object('refused', 'revoked')
         WHEN choice.chosen IS NULL THEN jsonb_build_object('refused', 'cooling_down')
         -- Not the next candidate instead: each vendor might be paid for refusing the same.
-        ELSE COALESCE(vendor_refusal_of(entry, choice.chosen),
-                      input_allowance_refusal(choice.chosen),
-                      ledger_refusal(w, kw, k, settings, choice.chosen, is_first))
+        ELSE COALESCE(vendor_refusal_of(entry, chosen),
+                      input_allowance_refusal(chosen),
+                      ledger_refusal(w, kw, k, settings, chosen, is_first),
+                      admission_refusal(chosen, statement_id, rooms))
     END;
     IF refusal->>'refused' = 'reserved' AND refusal->>'by' = k.id THEN
         -- A call that crashed before the company's last reset may hold the room: then it is spent, and waiting is no
@@ -239,20 +248,32 @@ BEGIN
         expired := step.expired; threshold_events := step.threshold_events;
         SELECT b.spent, b.reserved, b.request_count, b.state
         INTO kw.spent, kw.reserved, kw.request_count, kw.state FROM budget_window b WHERE b.id = kw.id;
-        refusal := ledger_refusal(w, kw, k, settings, choice.chosen, is_first);
+        rooms := rooms || jsonb_build_object(k.id, k.limit_usd - kw.spent - kw.reserved);
+        chosen := admission_fit(p, choice.chosen, rooms, least(limit_usd - w.spent, k.limit_usd - kw.spent),
+                                k.tokens_per_minute - kw.rate_tokens);
+        refusal := COALESCE(ledger_refusal(w, kw, k, settings, chosen, is_first),
+                            admission_refusal(chosen, statement_id, rooms));
     END IF;
+    bound := (chosen->>'bound')::numeric;
 
     IF refusal IS NULL THEN
         kw := ledger_insert_reservation(
-            entry, tier, choice.chosen, w.id, kw, NULL, NULL, settings, is_first,
+            entry, tier, chosen, w.id, kw, NULL, NULL, settings, is_first,
             w.expired_until + interval '1 microsecond'); -- later, even if the server's clock was set back
         IF bound > 0 THEN
             UPDATE budget_window SET reserved = reserved + bound WHERE id = w.id RETURNING * INTO w;
         END IF;
-        result := result || jsonb_build_object('candidate', choice.place, 'probing', choice.probing);
+        result := result || jsonb_build_object(
+            'candidate', choice.place, 'probing', choice.probing, 'cap', chosen->'cap');
     ELSE
         result := result || refusal || jsonb_build_object('bound', bound);
         choice.probing := false;
+    END IF;
+    IF refusal->>'refused' = 'reserved' THEN waiting := admission_take(wait, entry, refusal, bound); END IF;
+    IF waiting IS NULL THEN
+        PERFORM admission_leave(wait, statement_id);
+    ELSE
+        result := result || waiting;
     END IF;
 
     IF p ? 'settlement' THEN PERFORM input_allowance_raise(ended, p->'settlement'); END IF;
@@ -272,7 +293,7 @@ BEGIN
             'cooldown_until', provider_health_record(p->'health_update', ended.reserved_at));
     END IF;
     IF p ? 'settings_snapshot' THEN PERFORM settings_record(p->'settings_snapshot'); END IF;
-    IF ledger_refusal_code(refusal) IS NOT NULL THEN
+    IF waiting IS NULL AND ledger_refusal_code(refusal) IS NOT NULL THEN
         PERFORM refused_call_record(
             entry->>'key_id', ledger_refusal_code(refusal), entry->>'request_id', p ? 'resent');
     END IF;
@@ -286,8 +307,10 @@ END $$;
 -- Reserves the worst case of the first candidate that isn't cooling down, in the company's budget and in the key's.
 -- With "settlement", it ends the failed attempt before it in the same transaction.
 -- p: {settings, settlement?, health_update?, entry: {id, request_id, attempt, operation, tier, key_id},
--- candidates: [{provider, model, bound, tokens, allowance?}], downgrade?: {tier, candidates}, settings_snapshot?,
--- probe_seconds, prices?: {version, until}, with which the bounds were computed}
+-- candidates: [{provider, model, bound, tokens, allowance?, fit?}], downgrade?: {tier, candidates}, settings_snapshot?,
+-- probe_seconds, prices?: {version, until}, with which the bounds were computed, wait?}
+-- "fit" is in fitting.sql: with it the result has the "cap" of a smaller reservation than the candidate's. "wait" is in
+-- admission.sql: with it a call that only lacks room gets a "ticket", and asks again.
 -- Where other prices are in force, it does nothing: "refused" is stale_prices, and "prices" are those in force.
 -- Where there are slots and nothing but a reservation is asked for, it tries the session's slot first. What can't be
 -- done there gives up its locks before it goes on: the slot's may not be held while the window's is waited for.
@@ -296,8 +319,13 @@ LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
     result jsonb;
 BEGIN
+    IF p->'wait' ? 'holds' THEN
+        result := admission_look(p);
+        IF result IS NOT NULL THEN RETURN result; END IF;
+    END IF;
     IF COALESCE((p->'settings'->>'slots')::integer, 1) <= 1 THEN RETURN ledger_reserve_on_row(p); END IF;
-    IF NOT p ?| ARRAY['settlement', 'settings_snapshot', 'resent'] THEN
+    IF NOT p ?| ARRAY['settlement', 'settings_snapshot', 'resent'] AND (p->'wait' ? 'holds') IS NOT TRUE
+       AND (p->'entry'->>'attempt')::integer = 1 THEN
         BEGIN
             result := ledger_reserve_in_slot(p);
             IF result IS NULL THEN RAISE SQLSTATE 'FW001'; END IF;

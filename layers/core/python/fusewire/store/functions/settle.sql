@@ -1,7 +1,7 @@
 -- How a reservation ends, exactly once: settled at its cost, settled at its bound, or released.
 --
 -- settlement: {id, mode: actual|bound|release, cost, outcome, input_tokens, output_tokens, cached_input_tokens,
--- cache_write_tokens, reasoning_tokens, refusal?, allowance?}
+-- cache_write_tokens, reasoning_tokens, refusal?, allowance?, size?: tokens of one answer, for fitting.sql}
 
 -- What a settlement books of a bound, in USD; NULL for a release. At the bound, "cost" is the part of it that may be
 -- billed, where that is known: a prompt that was refused has no output, and of a partial usage only the rest is at its
@@ -168,7 +168,10 @@ BEGIN
         -- Nobody received the reservation's answer.
         threshold_events := ledger_add_threshold_events((p->'settlement'->>'id')::uuid, threshold_events);
     END IF;
-    IF e.id IS NOT NULL AND NOT step.repeated THEN PERFORM vendor_refusal_record(e, p->'settlement'); END IF;
+    IF e.id IS NOT NULL AND NOT step.repeated THEN
+        PERFORM output_size_record(e, p->'settlement');
+        PERFORM vendor_refusal_record(e, p->'settlement');
+    END IF;
     PERFORM input_allowance_raise(e, p->'settlement');
     IF p ? 'health_update' AND NOT step.repeated THEN
         cooldown_until := provider_health_record(p->'health_update', e.reserved_at);

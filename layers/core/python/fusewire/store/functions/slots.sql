@@ -72,7 +72,9 @@ BEGIN
     IF w.id IS NULL OR w.resets_at <= clock_timestamp() THEN RETURN NULL; END IF;
     SELECT * INTO choice FROM ledger_choose(p->'candidates', entry->>'operation');
     bound := (choice.chosen->>'bound')::numeric;
-    IF choice.chosen IS NULL OR choice.probing OR vendor_refusal_of(entry, choice.chosen) IS NOT NULL THEN
+    -- Where calls wait, a slot's part isn't for those who come later.
+    IF choice.chosen IS NULL OR choice.probing OR vendor_refusal_of(entry, choice.chosen) IS NOT NULL
+       OR (bound > 0 AND EXISTS (SELECT FROM admission_wait)) THEN
         RETURN NULL;
     END IF;
     -- Not in a slot that was reclaimed (the window may have been closed meanwhile), that is used up, or that was
@@ -83,6 +85,11 @@ BEGIN
       AND b.ceiling = ledger_alert_of(ledger_limit_in_force(w.limit_usd, settings), settings)
     RETURNING * INTO s;
     IF s.slot IS NULL OR price_is_stale(p) THEN RETURN NULL; END IF;
+    -- A cap is fitted under the window's lock alone. All slots together have about this one's room.
+    IF choice.chosen ? 'fit' AND bound > 0
+       AND bound * 10 >= (s.allocated - s.spent - s.reserved + bound) * (settings->>'slots')::integer THEN
+        RETURN NULL;
+    END IF;
     -- After the slot's lock: whoever raises an allowance takes every slot first.
     IF input_allowance_refusal(choice.chosen) IS NOT NULL THEN RETURN NULL; END IF;
     IF entry->>'key_id' IS NOT NULL THEN
@@ -96,6 +103,7 @@ BEGIN
             RETURN NULL;
         END IF;
         IF ledger_rate_window_ends_in(kw.rate_window_started_at) <= 0 THEN kw := ledger_begin_rate_window(kw); END IF;
+        IF choice.chosen ? 'fit' AND bound * 10 >= k.limit_usd - kw.spent - kw.reserved AND bound > 0 THEN RETURN NULL; END IF;
         -- It is known already that the call fits the company's budget.
         IF ledger_refusal(NULL, kw, k, settings, choice.chosen, true) IS NOT NULL THEN RETURN NULL; END IF;
     END IF;
@@ -143,6 +151,7 @@ BEGIN
             ledger_spare_tokens(e), e.reserved_at, NULL, e.id);
         kw := step.kw; threshold_events := step.threshold_events;
     END IF;
+    PERFORM output_size_record(e, p->'settlement', s.slot);
     PERFORM vendor_refusal_record(e, p->'settlement');
     IF p ? 'health_update' THEN cooldown_until := provider_health_record(p->'health_update', e.reserved_at); END IF;
     RETURN ledger_settled_json(e, w, kw, threshold_events, cooldown_until, settings);

@@ -9,8 +9,8 @@
 -- * PL/pgSQL is used rather than one large WITH, because each inner statement takes a snapshot of its own. What is read
 --   after the window's row lock was granted is current. In a single WITH the snapshot is older than the lock.
 -- * Locks are taken in this order: the company's windows by ascending id (the open one is the last), the slots of a
---   window by number, keys' windows, ledger rows and rollups (under the lock of their window or slot alone), one row
---   of vendor_refusal, one of input_allowance, provider_health by name; refused_call last of all. A statement that locks more than one key's
+--   window by number, keys' windows, ledger rows and rollups (under the lock of their window or slot alone), a call's
+--   own row of admission_wait, output_size (the key's row, then the model's), one row of vendor_refusal, one of input_allowance, provider_health by name; refused_call last of all. A statement that locks more than one key's
 --   window holds the company's open window, so two of them never run at once. audit_head is locked by these statements,
 --   by a reset, or by a statement that touches nothing of the above afterwards. Windows are locked FOR NO KEY UPDATE, so
 --   that an entry's foreign key doesn't wait
@@ -178,7 +178,7 @@ BEGIN
     IF p ? 'resent' THEN threshold_events := ledger_add_threshold_events(statement_id, NULL); END IF;
     RETURN jsonb_build_object(
         'budget', ledger_budget_json(w, limit_usd, settings), 'rolled_over', rolled_over, 'expired', expired,
-        'threshold_events', threshold_events, 'limits', ledger_limits_json(w, settings),
+        'threshold_events', threshold_events, 'limits', ledger_limits_json(w, settings), 'waiting', admission_json(),
         'by_provider', (SELECT COALESCE(jsonb_object_agg(provider, cost), '{}') FROM
             (SELECT provider, sum(cost) AS cost FROM usage_rollup WHERE window_id = w.id GROUP BY provider) s),
         'by_model', (SELECT COALESCE(jsonb_object_agg(name, cost), '{}') FROM

@@ -1,0 +1,78 @@
+"""How a call waits for room in its budgets: it asks again, and holds nothing in between (`functions/admission.sql`)."""
+
+import time
+from decimal import Decimal
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from fusewire.budget.wire import WaitArgument, WaitingRow
+from fusewire.ids import time_ordered_id
+
+LEASE_SECONDS: Final = 4
+"""How long a ticket counts whose call doesn't ask any more."""
+_FIRST_PAUSE_SECONDS: Final = 0.025
+_LONGEST_PAUSE_SECONDS: Final = 0.25
+_GROWTH: Final = 1.5
+
+
+class Line(NamedTuple):
+    """The calls that wait for room."""
+
+    calls: int
+    longest_seconds: Decimal
+    """For which the first of them has waited."""
+
+    @classmethod
+    def read(cls, row: WaitingRow) -> "Line":
+        """From `admission_json`."""
+        return cls(row["calls"], Decimal(row["longest_seconds"]))
+
+
+class Waiting:
+    """The wait of one reservation: for how long it may go on, and by which entry's id it keeps its place."""
+
+    def __init__(self, seconds: float = 0, max_per_key: int = 0) -> None:
+        """
+        :param seconds: that it may wait; 0 to be refused at once
+        :param max_per_key: how many calls of one key may wait
+        """
+        self.entry_id: UUID = time_ordered_id()
+        self._seconds = seconds
+        self._max_per_key = max_per_key
+        self._pause = _FIRST_PAUSE_SECONDS
+        self._since: float | None = None
+        self._asks_last = False
+        self.waited_seconds = 0.0
+        """How long it has waited."""
+
+    @property
+    def waited_ms(self) -> int | None:
+        """The same for the log; None where it didn't wait."""
+        return round(self.waited_seconds * 1000) if self.holds_ticket else None
+
+    @property
+    def holds_ticket(self) -> bool:
+        """Whether it has a place in the line."""
+        return self._since is not None
+
+    def argument(self) -> WaitArgument | None:
+        """What the next ask says of it; None where it doesn't wait."""
+        if self._seconds <= 0:
+            return None
+        argument: WaitArgument = {"max_per_key": self._max_per_key, "lease_seconds": LEASE_SECONDS}
+        if self._since is not None:
+            argument["holds"] = True
+        if self._asks_last:
+            argument["last"] = True
+        return argument
+
+    def pause(self) -> None:
+        """Wait until it is time to ask again. After the last pause it asks for the last time."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        left = self._seconds - (now - self._since)
+        time.sleep(max(0.0, min(self._pause, left)))
+        self._pause = min(self._pause * _GROWTH, _LONGEST_PAUSE_SECONDS)
+        self.waited_seconds = time.monotonic() - self._since
+        self._asks_last = self.waited_seconds >= self._seconds

@@ -1,0 +1,142 @@
+-- Calls that wait for room: they would fit their budgets' limits, and calls in flight hold the headroom.
+--
+-- A call that is refused so takes a ticket, and asks again, by the same entry id, until it is admitted or gives up. It
+-- holds no lock and no transaction in between. Tickets are drawn and looked at under the company's lock.
+--
+-- First come, first served, for each budget: a later call is admitted where there is room for it beside all that wait
+-- for that budget before it. So nobody's admission is delayed by a later one, and a call that waits for another
+-- budget (another team's) holds up nobody. One exception, so that a call of half a budget can't hold up everybody for
+-- as long as it waits: after 5 seconds, calls of less than an eighth of its bound may pass it.
+--
+-- Lock order: a row of admission_wait is changed by its own call alone; dead ones are deleted with SKIP LOCKED.
+
+-- USD that calls before this one wait for in a budget. entry_id: its own, which may have a ticket.
+CREATE OR REPLACE FUNCTION admission_claim(budget text, own_entry uuid, bound numeric) RETURNS numeric
+LANGUAGE sql VOLATILE AS $$
+    SELECT COALESCE(sum(t.bound), 0) FROM admission_wait t
+    WHERE t.blocked_by = budget AND t.alive_until > clock_timestamp()
+      AND t.ticket < COALESCE((SELECT o.ticket FROM admission_wait o WHERE o.entry_id = own_entry), 9223372036854775807)
+      AND NOT (t.bound > 8 * admission_claim.bound AND t.since < clock_timestamp() - interval '5 seconds')
+$$;
+
+-- The refusal of a call that the budgets would admit, since others wait before it; NULL where it may be admitted. A call
+-- that costs nothing waits for nobody.
+-- candidate: {bound, ...}; rooms: {budget: what its limit leaves beside what is spent and in flight, in USD}
+CREATE OR REPLACE FUNCTION admission_refusal(candidate jsonb, own_entry uuid, rooms jsonb) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+    bound numeric := (candidate->>'bound')::numeric;
+    budget text;
+    room numeric;
+BEGIN
+    IF bound = 0 OR NOT EXISTS (SELECT FROM admission_wait) THEN RETURN NULL; END IF;
+    FOR budget, room IN SELECT key, value::numeric FROM jsonb_each_text(rooms) WHERE value IS NOT NULL LOOP
+        IF bound > room - admission_claim(budget, own_entry, bound) THEN
+            RETURN jsonb_build_object('refused', 'reserved', 'by', budget);
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+
+-- A candidate as ledger_fit fits it into what calls in flight and those that wait before it leave. p: as ledger_reserve's
+-- left_usd: the least that the limits leave beside what is spent; tokens_left: of the key's minute.
+CREATE OR REPLACE FUNCTION admission_fit(p jsonb, candidate jsonb, rooms jsonb, left_usd numeric, tokens_left bigint)
+RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    own_entry uuid := (p->'entry'->>'id')::uuid;
+    waits boolean := EXISTS (SELECT FROM admission_wait);
+    room numeric;
+BEGIN
+    IF NOT candidate ? 'fit' THEN RETURN candidate; END IF;
+    SELECT min(r.value::numeric - CASE WHEN waits THEN admission_claim(r.key, own_entry, (candidate->>'bound')::numeric)
+                                  ELSE 0 END)
+    INTO room FROM jsonb_each_text(rooms) r;
+    RETURN ledger_fit(candidate, p->'entry'->>'key_id', room, left_usd, tokens_left,
+                      NOT p ? 'wait' OR p->'wait' ? 'last');
+END $$;
+
+-- Gives a refused call its ticket, or keeps the one that it has: {ticket}. NULL where it may not wait: it hasn't asked
+-- to, its time is over, or its key has as many waiting as it may.
+-- wait: {max_per_key, lease_seconds, holds?: true where it has a ticket, last?: true where it asks for the last time}
+CREATE OR REPLACE FUNCTION admission_take(wait jsonb, entry jsonb, refusal jsonb, bound numeric) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+    own_entry uuid := (entry->>'id')::uuid;
+    of_key text := COALESCE(entry->>'key_id', '');
+    alive timestamptz := clock_timestamp() + make_interval(secs => (wait->>'lease_seconds')::double precision);
+    drawn bigint;
+BEGIN
+    IF wait IS NULL OR wait ? 'last' THEN RETURN NULL; END IF;
+    UPDATE admission_wait t SET blocked_by = refusal->>'by', bound = admission_take.bound, asked_at = clock_timestamp(),
+                                alive_until = alive
+    WHERE t.entry_id = own_entry RETURNING t.ticket INTO drawn;
+    IF drawn IS NULL THEN
+        IF (SELECT count(*) FROM admission_wait t WHERE t.key_id = of_key AND t.alive_until > clock_timestamp())
+           >= (wait->>'max_per_key')::integer THEN
+            RETURN NULL;
+        END IF;
+        DELETE FROM admission_wait t WHERE t.entry_id IN (
+            SELECT o.entry_id FROM admission_wait o WHERE o.alive_until < clock_timestamp() - interval '1 minute'
+            LIMIT 100 FOR UPDATE SKIP LOCKED);
+        INSERT INTO admission_wait AS t (entry_id, key_id, blocked_by, bound, since, asked_at, alive_until)
+        VALUES (own_entry, of_key, refusal->>'by', bound, clock_timestamp(), clock_timestamp(), alive)
+        RETURNING t.ticket INTO drawn;
+    END IF;
+    RETURN jsonb_build_object('ticket', drawn);
+END $$;
+
+-- Ends a call's wait, where it has one.
+CREATE OR REPLACE FUNCTION admission_leave(wait jsonb, own_entry uuid) RETURNS void
+LANGUAGE sql AS $$
+    DELETE FROM admission_wait t WHERE t.entry_id = own_entry AND wait ? 'holds'
+$$;
+
+-- What a budget's limit leaves beside what is spent and in flight, in USD, as it is without a lock. NULL where it has no
+-- limit, or its window has to be looked at under the lock.
+CREATE OR REPLACE FUNCTION admission_room(name text, settings jsonb) RETURNS numeric
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    w budget_window;
+    held record;
+BEGIN
+    SELECT * INTO w FROM budget_window b WHERE b.budget = name AND b.closed_at IS NULL;
+    IF w.id IS NULL OR w.resets_at <= clock_timestamp() THEN RETURN NULL; END IF;
+    SELECT * INTO held FROM ledger_held_by_slots(w.id);
+    RETURN CASE name WHEN 'global' THEN ledger_limit_in_force(w.limit_usd, settings) ELSE ledger_limit(name, settings) END
+           - w.spent - w.reserved - held.spent - held.reserved;
+END $$;
+
+-- A waiting call's question whether it is worth asking under the lock: {refused, waiting} where it isn't, NULL where it
+-- is. It is where there seems to be room for the call and all before it, where it asks for the last time, and otherwise
+-- once a second, since an expired reservation is found under the lock alone.
+CREATE OR REPLACE FUNCTION admission_look(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+    own_entry uuid := (p->'entry'->>'id')::uuid;
+    lease interval := make_interval(secs => (p->'wait'->>'lease_seconds')::double precision);
+    t admission_wait;
+    room numeric;
+    claimed numeric;
+BEGIN
+    IF p->'wait' ? 'last' THEN RETURN NULL; END IF;
+    SELECT * INTO t FROM admission_wait o WHERE o.entry_id = own_entry;
+    IF t.entry_id IS NULL THEN RETURN NULL; END IF;
+    claimed := admission_claim(t.blocked_by, own_entry, t.bound);
+    IF claimed = 0 AND t.asked_at < clock_timestamp() - interval '1 second' THEN RETURN NULL; END IF;
+    room := admission_room(t.blocked_by, p->'settings');
+    IF room IS NULL OR t.bound + claimed <= room THEN RETURN NULL; END IF;
+    IF t.alive_until < clock_timestamp() + lease / 2 THEN
+        UPDATE admission_wait o SET alive_until = clock_timestamp() + lease WHERE o.entry_id = own_entry;
+    END IF;
+    RETURN jsonb_build_object('refused', 'reserved', 'waiting', true);
+END $$;
+
+-- How many calls wait and for how long the first of them has: {calls, longest_seconds}, of a budget or of all (NULL).
+CREATE OR REPLACE FUNCTION admission_json(budget text DEFAULT NULL) RETURNS jsonb
+LANGUAGE sql VOLATILE AS $$
+    SELECT jsonb_build_object(
+        'calls', count(*),
+        'longest_seconds', COALESCE(round(extract(epoch FROM clock_timestamp() - min(t.since)), 3), 0))
+    FROM admission_wait t
+    WHERE t.alive_until > clock_timestamp() AND (admission_json.budget IS NULL OR t.blocked_by = admission_json.budget)
+$$;

@@ -1,0 +1,154 @@
+-- The output cap that a call is reserved with: the caller's own, or a smaller one of which its answer won't notice.
+--
+-- A call holds its worst case until it ends. While that is a small part of the room, the caller's whole cap is reserved.
+-- Else the cap is twice the size that all but one in a thousand answers of the same key and model have had. What is
+-- known picks the cap, never the reservation: the cap that was picked is sent upstream, so the bound stays a bound.
+--
+-- Caps are picked from a coarse ladder of steps, 1, 2, 3, 4, 6, 8, 12, ..., so that they tell a caller nothing of the
+-- budgets above its own.
+
+-- Step n of the ladder, in tokens; n begins at 1.
+CREATE OR REPLACE FUNCTION output_step(n integer) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN n <= 1 THEN 1::bigint WHEN n % 2 = 0 THEN 1::bigint << (n / 2) ELSE 3::bigint << (n / 2 - 1) END
+$$;
+
+-- The number of the smallest step that so many tokens (1 or more) don't pass.
+CREATE OR REPLACE FUNCTION output_step_above(tokens bigint) RETURNS integer
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    doublings integer := length(ltrim(tokens::bit(64)::text, '0')) - 1;
+BEGIN
+    IF tokens <= 1 THEN RETURN 1; END IF;
+    IF tokens = 1::bigint << doublings THEN RETURN 2 * doublings; END IF;
+    RETURN 2 * doublings + CASE WHEN 2 * tokens <= 3::bigint << doublings THEN 1 ELSE 2 END;
+END $$;
+
+-- The largest cap of at most so many tokens that is the cap itself or a step, and not below the smallest; NULL: none.
+CREATE OR REPLACE FUNCTION output_cap_within(cap bigint, smallest bigint, most numeric) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    n integer;
+BEGIN
+    IF most IS NULL OR cap <= most THEN RETURN cap; END IF;
+    IF most < smallest THEN RETURN NULL; END IF;
+    n := output_step_above(most::bigint);
+    IF output_step(n) > most THEN n := n - 1; END IF;
+    RETURN greatest(output_step(n), smallest);
+END $$;
+
+-- The step, in tokens, that all but one in a thousand of this key's answers from a model don't pass; of all keys' where
+-- the key has fewer than 30; NULL where they have fewer, too.
+CREATE OR REPLACE FUNCTION output_usual(of_provider text, of_model text, of_key text) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    owner text;
+    total bigint;
+    found_step integer;
+BEGIN
+    FOREACH owner IN ARRAY ARRAY[COALESCE(of_key, ''), ''] LOOP
+        SELECT sum(s.calls) INTO total FROM output_size s
+        WHERE s.provider = of_provider AND s.model = of_model AND s.key_id = owner;
+        IF total >= 30 THEN
+            SELECT c.n INTO found_step FROM (
+                SELECT u.n, sum(sum(u.calls)) OVER (ORDER BY u.n) AS up_to
+                FROM output_size s, unnest(s.sizes) WITH ORDINALITY u (calls, n)
+                WHERE s.provider = of_provider AND s.model = of_model AND s.key_id = owner
+                GROUP BY u.n) c
+            WHERE c.up_to * 1000 >= total * 999 ORDER BY c.n LIMIT 1;
+            RETURN output_step(found_step);
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+
+-- Counts an answer of so many tokens ("size"; of one that its cap cut off, one more than the cap, since nobody knows
+-- how long it would have been). At 2,000 answers the counts are halved, so that they follow a change.
+CREATE OR REPLACE FUNCTION output_size_count(of_provider text, of_model text, owner text, in_slot smallint, size bigint,
+                                             OUT counted integer)
+LANGUAGE plpgsql AS $$
+DECLARE
+    step integer := least(output_step_above(size), 48);
+BEGIN
+    UPDATE output_size s SET calls = s.calls + 1, sizes[step] = s.sizes[step] + 1
+    WHERE s.provider = of_provider AND s.model = of_model AND s.key_id = owner AND s.slot = in_slot
+    RETURNING s.calls INTO counted;
+    IF NOT FOUND THEN
+        INSERT INTO output_size AS s (provider, model, key_id, slot, calls, sizes)
+        VALUES (of_provider, of_model, owner, in_slot, 1,
+                array_fill(0, ARRAY[step - 1]) || 1 || array_fill(0, ARRAY[48 - step]))
+        ON CONFLICT (provider, model, key_id, slot) DO UPDATE SET calls = s.calls + 1, sizes[step] = s.sizes[step] + 1
+        RETURNING s.calls INTO counted;
+    ELSIF counted >= 2000 THEN
+        UPDATE output_size s SET
+            sizes = ARRAY(SELECT u.calls / 2 FROM unnest(s.sizes) WITH ORDINALITY u (calls, n) ORDER BY u.n),
+            calls = (SELECT sum(u.calls / 2) FROM unnest(s.sizes) u (calls))
+        WHERE s.provider = of_provider AND s.model = of_model AND s.key_id = owner AND s.slot = in_slot;
+    END IF;
+END $$;
+
+-- Records how long a settled answer was, where the settlement says so. A key's first answers count for the model, too,
+-- so that a new key begins with what is known, and a busy one changes no row but its own.
+CREATE OR REPLACE FUNCTION output_size_record(e ledger, settlement jsonb, in_slot smallint DEFAULT 0::smallint)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    size bigint := (settlement->>'size')::bigint;
+BEGIN
+    IF size IS NULL OR e.operation <> 'chat' OR e.cost_basis IS DISTINCT FROM 'actual' THEN RETURN; END IF;
+    IF output_size_count(e.provider, e.model, COALESCE(e.key_id, ''), in_slot, size) <= 30
+       AND e.key_id IS NOT NULL THEN
+        PERFORM output_size_count(e.provider, e.model, '', in_slot, size);
+    END IF;
+END $$;
+
+-- A candidate with the cap, bound and tokens that it is reserved with. Without "fit" it stays as it is.
+-- candidate: {provider, model, bound, tokens, fit?: {fixed, per_token, cap, min_cap, first_cap, fixed_tokens, n}, ...}:
+-- bound = fixed + cap * per_token, tokens = fixed_tokens + n * cap; min_cap is the smallest cap of use, first_cap what
+-- is sent while too few answers are known.
+-- room: the least headroom of the budgets on the way, in USD; left_usd: the same with nothing in flight; tokens_left: of the key's
+-- minute. Each is NULL where there is no limit. is_last: nothing is waited for any more.
+-- 1. The whole cap, while its bound is less than a tenth of the room; else twice the usual size.
+-- 2. Where that never fits what is left of the window: the largest step that does, down to the usual size.
+-- 3. The same for what is left of the key's tokens; and, for a call that has waited long enough, for the room.
+CREATE OR REPLACE FUNCTION ledger_fit(candidate jsonb, key_id text, room numeric, left_usd numeric, tokens_left bigint,
+                                      is_last boolean) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    fit jsonb := candidate->'fit';
+    is_small boolean;
+    whole bigint;
+    fixed numeric;
+    per_token numeric;
+    smallest bigint;
+    usual bigint;
+    cap bigint;
+BEGIN
+    IF fit IS NULL THEN RETURN candidate; END IF;
+    is_small := (candidate->>'bound')::numeric = 0 OR room IS NULL OR (candidate->>'bound')::numeric * 10 < room;
+    IF is_small AND (tokens_left IS NULL OR (candidate->>'tokens')::bigint <= tokens_left) THEN RETURN candidate; END IF;
+    whole := (fit->>'cap')::bigint; fixed := (fit->>'fixed')::numeric; per_token := (fit->>'per_token')::numeric;
+    usual := output_usual(candidate->>'provider', candidate->>'model', key_id);
+    smallest := least(whole, greatest((fit->>'min_cap')::bigint, COALESCE(usual, least((fit->>'first_cap')::bigint / 2, 2048))));
+    cap := CASE WHEN is_small THEN whole
+           ELSE least(whole, greatest((fit->>'min_cap')::bigint, COALESCE(2 * usual, (fit->>'first_cap')::bigint))) END;
+    IF per_token > 0 THEN
+        cap := COALESCE(output_cap_within(cap, smallest, div(left_usd - fixed, per_token)), smallest);
+    END IF;
+    cap := COALESCE(output_cap_within(
+        cap, smallest, div((tokens_left - (fit->>'fixed_tokens')::bigint)::numeric, (fit->>'n')::numeric)), smallest);
+    IF is_last AND usual IS NOT NULL AND per_token > 0 THEN
+        cap := COALESCE(output_cap_within(cap, smallest, div(room - fixed, per_token)), cap);
+    END IF;
+    IF cap >= whole THEN RETURN candidate; END IF;
+    RETURN candidate || jsonb_build_object(
+        'cap', cap, 'bound', fixed + cap * per_token,
+        'tokens', (fit->>'fixed_tokens')::bigint + (fit->>'n')::bigint * cap);
+END $$;
+
+-- The cap of a reservation that stands, where it is smaller than the candidate's; NULL where it isn't.
+CREATE OR REPLACE FUNCTION ledger_fitted_cap(candidate jsonb, entry_id uuid) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    SELECT NULLIF((l.tokens_bound - (candidate->'fit'->>'fixed_tokens')::bigint) / (candidate->'fit'->>'n')::bigint,
+                  (candidate->'fit'->>'cap')::bigint)
+    FROM ledger l WHERE l.id = entry_id AND candidate ? 'fit'
+$$;
