@@ -1,5 +1,6 @@
-"""Which output cap a call is reserved with: the rule, what it knows of answers' sizes, and how that follows a change."""
+"""Which output cap a call is reserved with: the rule, and what it knows of the sizes of answers."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -201,14 +202,14 @@ def usual(database_url: str) -> int | None:
 
 
 @pytest.fixture(scope="module")
-def rule(postgres: str, template: str) -> Any:  # noqa: ANN401 - a connection
+def rule(postgres: str, template: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(postgres, dbname=template, autocommit=True) as connection:
         yield connection
 
 
 @given(tokens=st.integers(1, STEPS[-1]))
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_a_step_is_the_smallest_that_isnt_passed(rule: Any, tokens: int) -> None:  # noqa: ANN401
+def test_a_step_is_the_smallest_that_isnt_passed(rule: psycopg.Connection[Any], tokens: int) -> None:
     (step,) = rule.execute("SELECT output_step(output_step_above(%s))", (tokens,)).fetchone()
     assert step == min(each for each in STEPS if each >= tokens)
 
@@ -223,9 +224,9 @@ amounts = st.decimals(0, 20, places=4)
 )  # fmt: skip
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_the_rule(
-    rule: Any, cap: int, min_cap: int, first: int, n: int, fixed: Decimal, room: Decimal | None, spare: Decimal,
-    tokens_left: int | None, is_last: bool,
-) -> None:  # fmt: skip  # noqa: ANN401
+    rule: psycopg.Connection[Any], cap: int, min_cap: int, first: int, n: int, fixed: Decimal, room: Decimal | None,
+    spare: Decimal, tokens_left: int | None, is_last: bool,
+) -> None:  # fmt: skip
     """With nothing learned: the whole, a step, or the smallest of use; exact; and never beyond what it must fit."""
     smallest = min(cap, min_cap)
     offered = fitting(cap, fixed=str(fixed), n=n, min_cap=smallest, first_cap=first)

@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from fusewire.budget.admission import Waiting
+from fusewire.budget.keys import AuditContext
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.limits import AuditedLimits
-from fusewire.budget.keys import AuditContext
 from fusewire.budget.reservation import Call, Reservation
 from fusewire.errors import BudgetExceededError, BudgetReservedError, LedgerUnavailableError
 from fusewire.store.db import Database
@@ -333,7 +333,7 @@ def test_64_callers_under_two_ledgers_settings_all_get_their_turn(
             )
             time.sleep(0.02)
             ledger.settle(settled(held, "0.001"))
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test fails by it
             errors.append(error)
 
     threads = [threading.Thread(target=serve, args=(number,)) for number in range(64)]
@@ -361,6 +361,7 @@ def ticket(books: Books, *, blocked_by: str, bound: str, seconds_ago: float, lea
     with psycopg.connect(books.database_url, autocommit=True) as owner:
         owner.execute(
             "INSERT INTO admission_wait (entry_id, key_id, blocked_by, bound, since, asked_at, alive_until) VALUES "
-            "(gen_random_uuid(), '', %s, %s, now() - make_interval(secs => %s), now(), now() + make_interval(secs => %s))",
+            "(gen_random_uuid(), '', %s, %s, now() - make_interval(secs => %s), now(), "
+            "now() + make_interval(secs => %s))",
             (blocked_by, Decimal(bound), seconds_ago, lease),
         )

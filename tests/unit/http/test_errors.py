@@ -31,6 +31,7 @@ from fusewire.errors import (
     ProviderOutcome,
     RateLimitedError,
     RepeatedRefusalError,
+    RequestCostError,
     RequestTooLargeError,
     ResponseNotFoundError,
     SecretsUnavailableError,
@@ -73,6 +74,7 @@ ROWS: list[tuple[FusewireError, int, str, str, str | None, str | None]] = [
         "false",
         None,
     ),
+    (RequestCostError(Decimal("0.25")), 402, "max_cost_exceeded", "insufficient_quota", "false", None),
     (BudgetReservedError("?"), 429, "budget_reserved", "rate_limit_error", "true", "1"),
     (
         RateLimitedError("?", limit="requests", retry_after=42),

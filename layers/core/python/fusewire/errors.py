@@ -18,6 +18,7 @@
     ├── AuthenticationError             401
     ├── PermissionDeniedError           403
     ├── BudgetExceededError             402  stop: it can't fit what is left of the window
+    ├── RequestCostError                402  stop: it could cost more than the request itself allows
     ├── BudgetReservedError             429  wait: calls in flight hold the headroom
     ├── RateLimitedError                429  wait: the key's rate limit is used up
     ├── NoEligibleProviderError         503  classification or mode leaves nobody; never widened

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import anthropic
@@ -30,6 +31,7 @@ from fusewire.errors import (
     ProviderOutcome,
     RateLimitedError,
     RepeatedRefusalError,
+    RequestCostError,
     RequestTooLargeError,
     ResponseNotFoundError,
     SecretsUnavailableError,
@@ -57,6 +59,7 @@ ROWS: list[tuple[FusewireError, int, str, type[anthropic.APIStatusError], bool]]
         anthropic.PaymentRequiredError,
         False,
     ),
+    (RequestCostError(Decimal("0.25")), 402, "billing_error", anthropic.PaymentRequiredError, False),
     (PermissionDeniedError("?"), 403, "permission_error", anthropic.PermissionDeniedError, False),
     (CallNotFoundError("?"), 404, "not_found_error", anthropic.NotFoundError, False),
     (KeyNotFoundError("?"), 404, "not_found_error", anthropic.NotFoundError, False),

@@ -432,6 +432,6 @@ def _size(output: OutputCap | None, counts: TokenCounts | None, *, was_cut: bool
     """
     if output is None or counts is None:
         return None
-    if was_cut and 2 * counts.output_tokens >= output.tokens:
+    if counts.output_tokens >= output.tokens * output.n or (was_cut and 2 * counts.output_tokens >= output.tokens):
         return output.tokens + 1
     return max(1, -(-counts.output_tokens // output.n))

@@ -11,6 +11,7 @@ from fusewire.errors import (
     DeadlineExceededError,
     FusewireError,
     RateLimitedError,
+    RequestCostError,
     RequestTooLargeError,
 )
 from fusewire.http.errors import error_body
@@ -58,6 +59,7 @@ _CODES: Final[dict[tuple[str, str | None], str]] = {("unsupported_parameter", "t
 _TYPES: Final[tuple[tuple[type[FusewireError], str], ...]] = (
     (RequestTooLargeError, "request_too_large"),
     (BudgetExceededError, "billing_error"),
+    (RequestCostError, "billing_error"),
     (BudgetReservedError, "rate_limit_error"),
     (RateLimitedError, "rate_limit_error"),
     (DeadlineExceededError, "timeout_error"),

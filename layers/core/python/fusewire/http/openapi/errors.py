@@ -12,12 +12,14 @@ from fusewire.http.route import ErrorFormat, Route
 _DESCRIPTIONS: Final = {
     400: "The request can't be understood or honoured; `param` names the field, where it is one.",
     401: "No valid API key was given.",
-    402: "The budget is used up, or the call's worst case doesn't fit it. Stop; the body says when it resets.",
+    402: "The budget is used up, or the call's worst case doesn't fit it, or what the request allows itself. Stop; the "
+    "body says when a budget resets.",
     403: "The key doesn't have the scope, or may not use this model or classification. With `AUTH_MODE=open`: the "
     "request is an unknown web page's, or its `Host` isn't this machine.",
     408: "The request didn't arrive whole in time.",
     413: "The body is too large.",
-    429: "Calls in flight hold the rest of the budget, or the key's minute is used up. Wait for `Retry-After`.",
+    429: "Calls in flight have held the rest of the budget for as long as it may be waited for, or the key's minute is "
+    "used up. Wait for `Retry-After`.",
     431: "The request line and the headers hold more than 10,240 bytes.",
     500: "Something failed inside the gateway.",
     502: "The function crashed.",
