@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -35,7 +36,7 @@ FACTOR: Final = 4.0
 WAIT_SECONDS: Final = 20
 """AI_ADMISSION_WAIT_SECONDS, of the trace."""
 NEVER_REACHED: Final = Decimal(1000)
-LARGEST: Final = 32_768
+MAX_OUTPUT_TOKENS: Final = 32_768
 """Output tokens that the model may put out where nobody names a cap."""
 WORKERS: Final = 32
 """The most that `make run` has of each function."""
@@ -47,7 +48,12 @@ LITELLM: Final = "litellm"
 _MODEL: Final = "trace-model"
 """No tokenizer is known for it: its input is bounded by bytes."""
 _MODEL_OF_KNOWN_SIZE: Final = "gpt-4.1"
-"""For callers who name no cap: it is bounded by the largest output that is known of it, `LARGEST`."""
+"""For callers who name no cap: it is bounded by the largest output that is known of it, `MAX_OUTPUT_TOKENS`."""
+_PRICES: Final = {
+    "input_mtok": INPUT_USD_PER_MTOK,
+    "cached_input_mtok": INPUT_USD_PER_MTOK,
+    "output_mtok": OUTPUT_USD_PER_MTOK,
+}
 _CALLS_WHERE_NEVER_REACHED: Final = 800
 _OFFERED: Final = Decimal("1.05")
 """As many calls as cost this much of the budget: those after them are refused by everybody, rightly."""
@@ -125,15 +131,11 @@ def run(cell: Cell, work: Path, factor: float, litellm: Path | None = None) -> R
     """
     calls = cell.calls()
     vendor = Vendor({call.number: call for call in calls}, factor)
-    port = peers.free_port()
     folder = empty(work / "admission")
-    if cell.keeper == LITELLM:
-        if litellm is None:
-            raise BenchmarkError("LiteLLM isn't installed.")
-        server = _litellm(cell, port, folder, litellm)
-    else:
-        server = _fusewire(cell, port, folder, factor)
     with ExitStack() as stack:
+        # Bound from the beginning, so that nobody else is given its port before the first call.
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        server = _keeper(cell, listener.getsockname()[1], folder, factor, litellm)
         stack.callback(server.stop)
         server.start()
         if cell.keeper != LITELLM:
@@ -141,13 +143,13 @@ def run(cell: Cell, work: Path, factor: float, litellm: Path | None = None) -> R
             asyncio.run(overshoot.burst(server.target.url, "nobody/s-model"))
         began = time.monotonic()
         bystanders = machine.Bystanders(lambda: [*peers.own_processes(), *server.processes()])
-        outcomes = uvloop.run(_replayed(calls, cell, server, vendor, port, factor))
+        outcomes = uvloop.run(_replayed(calls, cell, server, vendor, listener, factor))
         others = bystanders.share()
         seconds = time.monotonic() - began
         _check_answers(outcomes, cell.keeper, server)
         counted = count(
             calls, outcomes, vendor.bills,
-            cap=cell.cap, largest=LARGEST, budget=cell.budget, factor=factor, change_at=cell.change_at or 0,
+            cap=cell.cap, largest=MAX_OUTPUT_TOKENS, budget=cell.budget, factor=factor, change_at=cell.change_at or 0,
             waits=[seconds * factor for seconds in _waits(server.log())],
         )  # fmt: skip
         if cell.keeper != LITELLM:
@@ -159,19 +161,27 @@ def run(cell: Cell, work: Path, factor: float, litellm: Path | None = None) -> R
 def on_paper(cell: Cell) -> Count:
     """What the rule alone would count, were a gateway without delay and without workers."""
     calls = cell.calls()
-    fits = cell.keeper == FIT
-    paper = Paper(calls, cell.cap or LARGEST, int(cell.budget * 1_000_000), wait=WAIT_SECONDS * fits, fits=fits)
+    fits, cap = cell.keeper == FIT, cell.cap or MAX_OUTPUT_TOKENS
+    paper = Paper(calls, cap, int(cell.budget * 1_000_000), wait=WAIT_SECONDS * fits, fits=fits)
     return count(
         calls, paper.outcomes, paper.bills,
-        cap=cell.cap, largest=LARGEST, budget=cell.budget, factor=1, change_at=cell.change_at or 0,
+        cap=cell.cap, largest=MAX_OUTPUT_TOKENS, budget=cell.budget, factor=1, change_at=cell.change_at or 0,
     )  # fmt: skip
 
 
 async def _replayed(
-    calls: list[Call], cell: Cell, server: Server, vendor: Vendor, port: int, factor: float
+    calls: list[Call], cell: Cell, server: Server, vendor: Vendor, listener: socket.socket, factor: float
 ) -> list[Outcome]:
-    async with serving(vendor, port):
+    async with serving(vendor, listener):
         return await replay(calls, cell.cap, server.target, factor)
+
+
+def _keeper(cell: Cell, vendor_port: int, folder: Path, factor: float, litellm: Path | None) -> Server:
+    if cell.keeper != LITELLM:
+        return _fusewire(cell, vendor_port, folder, factor)
+    if litellm is None:
+        raise BenchmarkError("LiteLLM isn't installed.")
+    return _litellm(cell, vendor_port, folder, litellm)
 
 
 def _fusewire(cell: Cell, vendor_port: int, folder: Path, factor: float) -> Server:
@@ -180,9 +190,7 @@ def _fusewire(cell: Cell, vendor_port: int, folder: Path, factor: float) -> Serv
         "LOCAL_CONCURRENCY": str(WORKERS),
         "OPENAI_SOTA_MODEL": model,
         "AI_MONTHLY_BUDGET_USD": f"{cell.budget:f}",
-        "AI_PRICE_OVERRIDES": json.dumps(
-            {f"openai/{model}": {"input_mtok": INPUT_USD_PER_MTOK, "output_mtok": OUTPUT_USD_PER_MTOK}}
-        ),
+        "AI_PRICE_OVERRIDES": json.dumps({f"openai/{model}": _PRICES}),
         "AI_ADMISSION_WAIT_SECONDS": f"{WAIT_SECONDS / factor:g}" if cell.keeper == FIT else "0",
         "AI_OUTPUT_CAP_POLICY": cell.keeper,
     }

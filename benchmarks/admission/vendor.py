@@ -5,6 +5,7 @@ It reads in the prompt which call it is, and ends an answer at the output cap th
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -103,9 +104,9 @@ class _Connection(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def serving(vendor: Vendor, port: int) -> AsyncIterator[None]:
-    """Serve it on a port of 127.0.0.1 for as long as the block."""
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(vendor), "127.0.0.1", port, backlog=256)
+async def serving(vendor: Vendor, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve it on a socket that is bound, for as long as the block."""
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(vendor), sock=listener, backlog=256)
     try:
         yield
     finally:

@@ -59,7 +59,11 @@ class Waiting:
         """What the next ask says of it; None where it doesn't wait."""
         if self._seconds <= 0:
             return None
-        argument: WaitArgument = {"max_per_key": self._max_per_key, "lease_seconds": LEASE_SECONDS}
+        argument: WaitArgument = {
+            "max_per_key": self._max_per_key,
+            "lease_seconds": LEASE_SECONDS,
+            "waited": round(min(self.waited_seconds / self._seconds, 1), 3),
+        }
         if self._since is not None:
             argument["holds"] = True
         if self._asks_last:

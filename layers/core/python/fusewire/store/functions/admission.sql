@@ -52,12 +52,13 @@ BEGIN
                                   ELSE 0 END)
     INTO room FROM jsonb_each_text(rooms) r;
     RETURN ledger_fit(candidate, p->'entry'->>'key_id', room, left_usd, tokens_left,
-                      NOT p ? 'wait' OR p->'wait' ? 'last');
+                      (p->'wait'->>'waited')::numeric);
 END $$;
 
 -- Gives a refused call its ticket, or keeps the one that it has: {ticket}. NULL where it may not wait: it hasn't asked
 -- to, its time is over, or its key has as many waiting as it may.
--- wait: {max_per_key, lease_seconds, holds?: true where it has a ticket, last?: true where it asks for the last time}
+-- wait: {max_per_key, lease_seconds, waited: how much of its time it has waited, 0 to 1, holds?: true where it has a
+-- ticket, last?: true where it asks for the last time}
 CREATE OR REPLACE FUNCTION admission_take(wait jsonb, entry jsonb, refusal jsonb, bound numeric) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
