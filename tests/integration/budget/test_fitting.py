@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
 from benchmarks.admission.rule import Outputs
+from fusewire.budget.admission import Waiting
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.price import TokenCounts
 from fusewire.budget.reservation import Candidate, Fit, Reservation
@@ -107,6 +108,18 @@ def test_the_longer_a_call_has_waited_the_smaller_its_cap(open_ledger: OpenLedge
     assert fitted_after(database_url, Decimal(1)) == 256
     # Who may not wait has not waited.
     assert fitted_after(database_url, None) == 16_384
+
+
+def test_a_call_that_has_waited_long_goes_out_with_a_cap_that_is_enough_for_most(open_ledger: OpenLedger) -> None:
+    ledger = open_ledger(AI_MONTHLY_BUDGET_USD="10")
+    learn(ledger, [300] * 95 + [3_000] * 5)  # 0.435 USD
+    reserve(ledger, Candidate("x", "x", Decimal("9.555")))  # leaves 1,000 tokens
+    try:
+        held = ledger.reserve(a_call(), [fitting(10**6)], waiting=Waiting(2, 100))
+    except BudgetReservedError:
+        pytest.fail("it is refused for a cap that few answers need")
+    # Until 60 % of its time are over it may be as long as the five are.
+    assert (held.cap, held.waited_seconds >= 1.2) == (384, True)
 
 
 def fitted_after(database_url: str, waited: Decimal | None) -> int:
