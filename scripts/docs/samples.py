@@ -31,6 +31,7 @@ def request_id(operation_id: str) -> str:
 
 
 _KEY: Final = {"id": "key_019ab2f40c5a7d4e9f3b2c1d0e8f7a6b"}
+_BUDGET: Final = {"id": "bud_019ab2f40c5a7d4e9f3b2c1d0e8f7a6b"}
 _PRICE: Final = {"id": "019ade00-0000-7000-8000-000000000001"}
 _RESPONSE: Final = {"id": f"resp_{request_id('responses').replace('-', '')}"}
 _QUESTION: Final = "What is the capital of France?"
@@ -47,6 +48,19 @@ SAMPLES: Final = {
     "setBudgetLimit": Sample({"monthly_limit_usd": 600, "until": "window", "reason": "launch week"}),
     "resetBudget": Sample({"reason": "new contract"}),
     "adjustBudget": Sample({"amount_usd": 12.5, "reason": "invoice of October"}),
+    "createBudget": Sample(
+        {
+            "name": "search team",
+            "limit_usd": 200,
+            "period": "month",
+            "alert_threshold": 0.7,
+            "models": ["sota", "openai/*"],
+        }
+    ),
+    "showBudgetNode": Sample(path=_BUDGET),
+    "updateBudget": Sample({"limit_usd": 250, "models": None}, path=_BUDGET),
+    "deleteBudget": Sample(path=_BUDGET),
+    "resetBudgetNode": Sample({"reason": "new contract"}, path=_BUDGET),
     "showProviders": Sample(query={"probe": "true"}),
     "showUsage": Sample(query={"group_by": "day,model"}),
     "listCalls": Sample(query={"status": "settled", "limit": "20"}),

@@ -196,7 +196,8 @@ class Books:
             """
             SELECT w.id, w.spent, coalesce(sum(l.cost), 0), w.reserved,
                    coalesce(sum(l.bound) FILTER (WHERE l.status = 'reserved'), 0)
-            FROM budget_window w LEFT JOIN ledger l ON w.id IN (l.window_id, l.key_window_id)
+            FROM budget_window w
+            LEFT JOIN ledger l ON w.id IN (l.window_id, l.key_window_id) OR w.id = ANY (l.path_window_ids)
             GROUP BY w.id
             HAVING w.spent <> coalesce(sum(l.cost), 0)
                 OR w.reserved <> coalesce(sum(l.bound) FILTER (WHERE l.status = 'reserved'), 0)

@@ -31,7 +31,7 @@ _WINDOWS = """
     LEFT JOIN (SELECT of_budget.id, COALESCE(sum(cost) FILTER (WHERE status = 'settled'), 0) AS spent,
                       COALESCE(sum(bound) FILTER (WHERE status = 'reserved'), 0) AS reserved,
                       count(*) FILTER (WHERE status = 'settled' AND operation <> 'adjustment') AS calls
-               FROM ledger, LATERAL (VALUES (window_id), (key_window_id)) of_budget (id)
+               FROM ledger, LATERAL unnest(ARRAY[window_id, key_window_id] || path_window_ids) of_budget (id)
                GROUP BY of_budget.id) l ON l.id = w.id
     LEFT JOIN (SELECT window_id, sum(spent) AS spent, sum(reserved) AS reserved, sum(request_count) AS calls
                FROM budget_slot GROUP BY window_id) s ON s.window_id = w.id
@@ -51,6 +51,7 @@ _ROLLED = """
         FROM budget_window b
         LEFT JOIN (SELECT window_id, sum(spent) AS spent, sum(request_count) AS calls
                    FROM budget_slot GROUP BY window_id) s ON s.window_id = b.id
+        WHERE budget !~ '^(bud_|user:)' -- the rollups are by key
         GROUP BY 1, 2) w USING (budget, window_id)
     WHERE (COALESCE(r.cost, 0), COALESCE(r.requests, 0)) <> (COALESCE(w.spent, 0), COALESCE(w.calls, 0))
 """
@@ -101,7 +102,7 @@ class Books:
         """Every window, the oldest first: its sums equal the ledger's and the rollups', and none passes its limit.
 
         :param limit: of the company's windows
-        :param keys: the limits of the keys' by their ids
+        :param keys: the limits of the keys', nodes' and users' by their budgets' names
         """
         with self.connection.transaction():
             windows = self.connection.execute(_WINDOWS).fetchall()
@@ -184,8 +185,15 @@ class Events(logging.Handler):
         return [fields for logged, fields in self.logged if logged == name]
 
 
-def a_call(request_id: str = "request-1", *, tier: str | None = "sota", key_id: str | None = None) -> Call:
-    return Call(request_id, "chat", tier, key_id)
+def a_call(
+    request_id: str = "request-1",
+    *,
+    tier: str | None = "sota",
+    key_id: str | None = None,
+    user: str | None = None,
+    sees_budgets: bool = False,
+) -> Call:
+    return Call(request_id, "chat", tier, key_id, user, sees_budgets=sees_budgets)
 
 
 def candidate(bound: str | Decimal, provider: str = "openai", model: str = "gpt", *, tokens: int = 0) -> Candidate:

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from fusewire import logs
 from fusewire.budget.ledger import Ledger
+from fusewire.budget.nodes import Nodes
 from fusewire.store.db import Database
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import Books, Clock, Events
@@ -65,6 +66,14 @@ def keys(database_url: str) -> Iterator[Keys]:
     made = Keys(database_url)
     yield made
     made.close()
+
+
+@pytest.fixture
+def nodes(core: CoreFactory) -> Iterator[Nodes]:
+    settings = core.settings(AI_MONTHLY_BUDGET_USD="1", DATABASE_URL=core.database_url)
+    database = Database(settings.database_url)
+    yield Nodes(database, settings)
+    database.close()
 
 
 @pytest.fixture

@@ -19,15 +19,18 @@ class Keys:
         budget: str | None = None,
         requests: int | None = None,
         tokens: int | None = None,
+        node: str | None = None,
+        per_user: str | None = None,
+        period: str = "month",
     ) -> str:
         """:return: the key's id"""
         self._connection.execute(
             """
-            INSERT INTO api_key (id, name, scopes, limit_usd, requests_per_minute, tokens_per_minute,
-                                 created_at, created_by)
-            VALUES (%s, %s, '{complete}', %s, %s, %s, now(), 'test')
+            INSERT INTO api_key (id, name, scopes, limit_usd, requests_per_minute, tokens_per_minute, budget_id,
+                                 per_user_limit_usd, period, created_at, created_by)
+            VALUES (%s, %s, '{complete}', %s, %s, %s, %s, %s, %s, now(), 'test')
             """,
-            (key_id, key_id, budget, requests, tokens),
+            (key_id, key_id, budget, requests, tokens, node, per_user, period),
         )
         return key_id
 

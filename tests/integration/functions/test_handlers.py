@@ -17,7 +17,7 @@ from tests.support.upstream import Upstream, status
 REST = sorted(file.stem for file in (ROOT / "events").glob("*.json") if '"isBase64Encoded"' in file.read_text())
 
 
-CREATE = ("admin_keys_create", "admin_budget_adjust", "admin_usage_prices_add")
+CREATE = ("admin_keys_create", "admin_budget_adjust", "admin_budgets_create", "admin_usage_prices_add")
 
 
 def stage_price(database_url: str, id: str) -> None:
@@ -35,6 +35,15 @@ def raise_allowance(database_url: str, id: str, tokens: int = 1300) -> None:
             "INSERT INTO input_allowance (provider, model, tokens, raised_at, entry_id) "
             "VALUES (%s, %s, %s, now(), gen_random_uuid())",
             (*id.split("/", 1), tokens),
+        )
+
+
+def make_node(database_url: str, id: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO budget_node (id, name, period, created_at, created_by) "
+            "VALUES (%s, 'team', 'month', now(), 'a')",
+            (id,),
         )
 
 
@@ -63,6 +72,8 @@ def test_a_handler_answers_its_sample(
         functions("complete", sample("complete_responses", {"model": "sota", "input": "Hello"}))
     elif named and name.startswith("admin_usage_allowances"):
         raise_allowance(database_url, named)
+    elif named and name.startswith("admin_budgets"):
+        make_node(database_url, named)
     elif named:
         make_key(database_url, id=named, tags=Jsonb({}))
     answer = functions(function_of(name), event, context)

@@ -315,7 +315,7 @@ MUTATIONS: Final = (
         "waiting_shrinks_no_cap",
         2,
         "a call that has waited long asks for as much room as one that has just come",
-        "admission_fit",
+        "admission_offer",
         (("(p->'wait'->>'waited')::numeric", "0::numeric"),),
         "integration/budget/test_fitting.py"
         "::test_a_call_that_has_waited_long_goes_out_with_a_cap_that_is_enough_for_most",
@@ -497,7 +497,12 @@ MUTATIONS: Final = (
         3,
         "a reservation that nothing was sent on is left to expire at its bound",
         "fusewire.budget.ledger",
-        (('unsent.append({"settlement": {"id": str(entry_id), "mode": "release", "outcome": "not_sent"}})', "pass"),),
+        (
+            (
+                'unsent.append({"settlement": {"id": entry_id, "mode": "release", "outcome": "not_sent"}})',
+                "pass",
+            ),
+        ),
         "integration/budget/test_exactly_once.py::TestOutage::test_a_reservation_that_nothing_was_sent_on_is_released",
     ),
     Mutation(

@@ -18,6 +18,7 @@ from fusewire.budget.audit import Audit
 from fusewire.budget.keys import Keys
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.limits import AuditedLimits
+from fusewire.budget.nodes import Nodes
 from fusewire.budget.price_history import PriceHistory
 from fusewire.budget.raised_allowances import RaisedAllowances
 from fusewire.budget.usage import Books
@@ -43,6 +44,7 @@ class Core:
         self.books = Books(self.database, settings)
         self.audit = Audit(self.database)
         self.keys = Keys(self.database, settings)
+        self.nodes = Nodes(self.database, settings)
         self.price_history = PriceHistory(self.database, settings)
         self.raised_allowances = RaisedAllowances(self.database, settings)
         self._given = self._settings = settings

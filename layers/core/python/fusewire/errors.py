@@ -10,6 +10,7 @@
     │   ├── ModelNotFoundError          404
     │   ├── CallNotFoundError           404  the ledger has no such call
     │   ├── KeyNotFoundError            404  there is no such key
+    │   ├── BudgetNotFoundError         404  the tree of budgets has no such node
     │   ├── PriceNotFoundError          404  no administrator set such a price
     │   ├── AllowanceNotFoundError      404  no usage has raised the allowance of such a model
     │   ├── ResponseNotFoundError       404  the key has no such response, or no such item of one
@@ -139,6 +140,11 @@ class KeyNotFoundError(InvalidRequestError):
     code = "key_not_found"
 
 
+class BudgetNotFoundError(InvalidRequestError):
+    status = 404
+    code = "budget_not_found"
+
+
 class PriceNotFoundError(InvalidRequestError):
     status = 404
     code = "price_not_found"
@@ -185,11 +191,12 @@ class BudgetExceededError(FusewireError):
     type = "insufficient_quota"
     should_retry = False
 
-    def __init__(self, message: str, *, budget: str, resets_at: datetime) -> None:
+    def __init__(self, message: str, *, budget: str, resets_at: datetime | None) -> None:
         super().__init__(message)
         self.budget = budget
-        """Which budget refused: `global`, or a key's id."""
+        """Which budget refused: `global`, or as `budget.wire.WindowRow` says."""
         self.resets_at = resets_at
+        """None where its period never ends."""
 
 
 class RequestCostError(FusewireError):

@@ -23,9 +23,9 @@ _ALWAYS: Final = ("timestamp", "level", "event", "request_id", "service")
 _FIELDS: Final = (
     "provider", "model", "tier", "cost_usd", "cost_basis", "input_tokens", "output_tokens", "latency_ms", "attempt",
     "key_id", "usage_ratio",
-    "waited_ms", "output_cap",
-    "kind", "status", "code", "message", "cooldown_until", "window_id", "dropped", "downgraded_from", "actor", "action",
-    "source_ip", "before", "after", "reason", "expires_on", "path", "error_type", "location",
+    "budget_id", "waited_ms", "output_cap",
+    "kind", "status", "code", "message", "cooldown_until", "window_id", "dropped", "downgraded_from",
+    "actor", "action", "source_ip", "before", "after", "reason", "expires_on", "path", "error_type", "location",
 )  # fmt: skip
 _KNOWN: Final = frozenset(_FIELDS) | {"request_id"}
 

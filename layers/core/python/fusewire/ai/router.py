@@ -37,7 +37,7 @@ from fusewire.budget.ledger import Ledger
 from fusewire.budget.price import Price
 from fusewire.budget.price_table import PriceTable
 from fusewire.budget.pricing import PriceBook
-from fusewire.budget.reservation import Booked, Call
+from fusewire.budget.reservation import Booked, Call, Operation
 from fusewire.config import Settings
 from fusewire.errors import FusewireError, ModelNotBoundedError, ModelNotPricedError
 from fusewire.price_overrides import ServiceTier
@@ -64,6 +64,10 @@ class Caller:
     """`x-fusewire-output-cap: strict`: no smaller output cap is sent than the one that was asked for."""
     max_cost_usd: Decimal | None = None
     """`x-fusewire-max-cost-usd`: the most that all attempts of the call together may cost."""
+
+    def call(self, operation: Operation, tier: str | None, user: str | None = None) -> Call:
+        """:param user: whom the request is for, as it names them"""
+        return Call(self.request_id, operation, tier, self.key_id, user, sees_budgets=self.permissions.sees_settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +180,7 @@ class Router:
             request = as_taken(request, route.targets)
         bound = embedding_input_bound(request)
         able, asked = able_targets(route.targets, request)
-        call = Call(caller.request_id, "embedding", route.tier, caller.key_id)
+        call = caller.call("embedding", route.tier, request.user)
         attempts = self._attempts(
             call, lambda: (self._bounded(able, bound, None, templates=False), None), route, caller
         )
@@ -205,7 +209,7 @@ class Router:
         try:
             bound = chat_input_bound(request, 0)
             route = Route((Target(provider, model),), None, confidential=False)
-            call = Call(caller.request_id, "probe", None, caller.key_id)
+            call = caller.call("probe", None)
             attempts = self._attempts(
                 call, lambda: (self._bounded(route.targets, bound, request, is_strict=True), None), route, caller
             )
@@ -225,7 +229,7 @@ class Router:
         route = self._tiers.chat(request.model, caller.classification, caller.permissions)
         able, asked = able_targets(route.targets, request)
         bound = chat_input_bound(asked.request, 0)
-        call = Call(caller.request_id, "chat", route.tier, caller.key_id)
+        call = caller.call("chat", route.tier, request.user or request.safety_identifier)
 
         def priced() -> BoundedTargets:
             bounded = self._bounded(able, bound, request, is_strict=caller.wants_whole_cap)

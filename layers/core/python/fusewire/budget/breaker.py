@@ -14,6 +14,10 @@ from fusewire import logs
 from fusewire.budget.wire import BudgetRow, KeyBudgetRow, RolloverRow, Seen, State, WindowRow
 from fusewire.rate_limit import RateLimitState
 
+NODE: Final = "bud_"
+"""What the ids of the tree's nodes begin with."""
+USER: Final = "user:"
+"""What the names of users' budgets begin with; the key's id follows, then the user's hash."""
 _EXACT: Final = Context(prec=1000, rounding=ROUND_HALF_UP)
 """Python's usual 28 digits would round a sum that Postgres keeps whole."""
 
@@ -25,13 +29,14 @@ class Window:
     id: int
     opened_at: datetime
     opened_by: str
-    resets_at: datetime
+    resets_at: datetime | None
+    """None where the budget's period never ends."""
     closed_at: datetime | None
     spent: Decimal
     reserved: Decimal
     request_count: int
     budget: str = "global"
-    """Whose: the company's, or a key's by its id."""
+    """Whose: `global`, or as `WindowRow` says."""
 
     @classmethod
     def read(cls, row: WindowRow) -> "Window":
@@ -40,7 +45,7 @@ class Window:
             id=row["id"],
             opened_at=datetime.fromisoformat(row["opened_at"]),
             opened_by=row["opened_by"],
-            resets_at=datetime.fromisoformat(row["resets_at"]),
+            resets_at=datetime.fromisoformat(row["resets_at"]) if row["resets_at"] else None,
             closed_at=datetime.fromisoformat(row["closed_at"]) if row["closed_at"] else None,
             spent=Decimal(row["spent"]),
             reserved=Decimal(row["reserved"]),
@@ -53,7 +58,7 @@ class Window:
         return {
             "id": self.id,
             "opened_at": self.opened_at.isoformat(),
-            "resets_at": self.resets_at.isoformat(),
+            "resets_at": self.resets_at.isoformat() if self.resets_at else None,
             "closed_at": self.closed_at.isoformat() if self.closed_at else None,
             "spent_usd": self.spent,
             "reserved_usd": self.reserved,
@@ -133,7 +138,8 @@ def ratio(spent: Decimal, limit: Decimal) -> Decimal:
 
 def announce(seen: Seen) -> None:
     """Log what a ledger statement saw first: a period's end, expired reservations, thresholds that were crossed."""
-    for rollover in filter(None, (seen.get("rolled_over"), seen.get("key_rolled_over"))):
+    others = seen.get("path_rolled_over") or ()
+    for rollover in filter(None, (seen.get("rolled_over"), seen.get("key_rolled_over"), *others)):
         announce_reset("circuit_breaker.monthly_reset", rollover)
     for entry in seen.get("expired") or ():
         logs.event(
@@ -156,12 +162,21 @@ def announce(seen: Seen) -> None:
             logging.ERROR if opened else logging.WARNING,
             window_id=event["window_id"],
             key_id=_key_of(event["budget"]),
+            budget_id=_between(event["budget"]),
             usage_ratio=ratio(Decimal(event["spent"]), Decimal(event["limit"])),
         )
 
 
 def _key_of(budget: str) -> str | None:
-    return None if budget == "global" else budget
+    """The key whose budget it is, or one of whose users'; None for the company's and a node's."""
+    if budget == "global" or budget.startswith(NODE):
+        return None
+    return budget.split(":")[1] if budget.startswith(USER) else budget
+
+
+def _between(budget: str) -> str | None:
+    """A budget between the company's and a key's, a user's by its hash; None for any other."""
+    return budget if budget.startswith((NODE, USER)) else None
 
 
 def announce_reset(
@@ -174,15 +189,17 @@ def announce_reset(
 ) -> None:
     """Log a reset and its audit line."""
     closed, opened = Window.read(rollover["closed"]), Window.read(rollover["opened"])
-    key_id = _key_of(opened.budget)
-    logs.event(event, window_id=opened.id, key_id=key_id, before=closed.public(), after=opened.public())
+    key_id, budget_id = _key_of(opened.budget), _between(opened.budget)
+    before, after = closed.public(), opened.public()
+    logs.event(event, window_id=opened.id, key_id=key_id, budget_id=budget_id, before=before, after=after)
     logs.event(
         "audit",
         action="budget.reset",
         key_id=key_id,
+        budget_id=budget_id,
         actor=actor,
         source_ip=source_ip,
         reason=reason,
-        before=closed.public(),
-        after=opened.public(),
+        before=before,
+        after=after,
     )

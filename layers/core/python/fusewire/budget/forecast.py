@@ -30,6 +30,8 @@ _MAX_DAYS: Final = 28
 _MIN_TREND: Final = Fraction(1, 2)
 _MAX_TREND: Final = Fraction(2)
 _TICK: Final = timedelta(microseconds=1)
+_HORIZON: Final = timedelta(days=366)
+"""How far a window that never ends is looked ahead."""
 _EXACT: Final = Context(prec=1000)
 
 
@@ -67,7 +69,7 @@ class Forecast:
     """Both None while there is too little data."""
 
     month_end_usd: Decimal | None
-    """Spent at the window's end, to six digits; the limit doesn't cut it off."""
+    """Spent at the window's end, to six digits; the limit doesn't cut it off. None where it never ends."""
     exhausted_at: datetime | None
     """When calls begin to be refused; None, too, when that isn't before the window's end."""
 
@@ -88,15 +90,18 @@ def forecast(
     whole = history.whole()
     if not whole:
         return NONE_YET
+    ends_at = window.resets_at or now + _HORIZON
     spent = Fraction(window.spent)
     room = None if limit is None else Fraction(limit) * Fraction(opens_at) - spent
     exhausted = None if room is None or room > 0 else now
-    for begins, ends, costs in _coming(whole, now.astimezone(UTC), window.resets_at.astimezone(UTC), ZoneInfo(zone)):
+    for begins, ends, costs in _coming(whole, now.astimezone(UTC), ends_at.astimezone(UTC), ZoneInfo(zone)):
         if room is not None and exhausted is None and costs >= room:
             exhausted = begins + _TICK * int((ends - begins) // _TICK * room / costs)
         room = None if room is None else room - costs
         spent += costs
-    return Forecast(_rounded(spent), exhausted if exhausted and exhausted < window.resets_at else None)
+    return Forecast(
+        None if window.resets_at is None else _rounded(spent), exhausted if exhausted and exhausted < ends_at else None
+    )
 
 
 def _coming(

@@ -14,11 +14,11 @@ from decimal import Decimal
 from typing import Final, Literal, NotRequired, TypedDict, TypeVar, cast
 
 from fusewire import logs
-from fusewire.budget.breaker import KeyBudget
+from fusewire.budget.breaker import KeyBudget, announce
 from fusewire.budget.forecast import DailySpend
 from fusewire.budget.refusals import rate_limited
 from fusewire.budget.refused_calls import CALL_REFUSED, CallRefusedArgument, RefusedCallArgument
-from fusewire.budget.wire import Amount, DailySpendRow, KeyBudgetRow, SettingsArgument, sql_settings
+from fusewire.budget.wire import Amount, DailySpendRow, KeyBudgetRow, RolloverRow, SettingsArgument, sql_settings
 from fusewire.config import Settings
 from fusewire.errors import InvalidRequestError, KeyNotFoundError
 from fusewire.ids import time_ordered_id
@@ -112,7 +112,8 @@ class ChangedRow(KeyBudgetsRow):
     """What the functions that change a key return; with `refused`, nothing else."""
 
     written: WrittenRow | None
-    refused: NotRequired[Literal["revoked"]]
+    rolled_over: NotRequired[RolloverRow | None]
+    refused: NotRequired[Literal["revoked", "no_budget"]]
 
 
 class AuthenticateArgument(TypedDict):
@@ -376,6 +377,11 @@ class Keys:
 
     def _change(self, action: str, statement: Change, argument: ChangeArgument, audit_context: AuditContext) -> Key:
         row = _found(self._database.call(statement, argument))
+        announce({"rolled_over": row.get("rolled_over")})
+        if row.get("refused") == "no_budget":
+            raise InvalidRequestError(
+                "There is no such budget. GET /api/v1/admin/budgets lists those that there are.", param="budget_id"
+            )
         if row.get("refused"):
             raise InvalidRequestError("This key is revoked, for good: make another with POST /api/v1/admin/keys.")
         if (written := row["written"]) is not None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, cast
+from uuid import UUID
 
 from fusewire import logs, metrics
 from fusewire.budget.admission import Line, Waiting
@@ -42,6 +43,7 @@ from fusewire.budget.wire import (
     CandidateArgument,
     CoolingRow,
     Ended,
+    EntryArgument,
     HealthUpdateArgument,
     PricesArgument,
     ReserveArgument,
@@ -96,10 +98,11 @@ class Ledger:
         :param downgrade: who is asked instead while the company's or the key's budget is HALF_OPEN
         :param prices: which the bounds were computed with; None where no administrator's price was known
         :raises StalePricesError: other prices are in force; nothing was done, the end of `after` included
-        :raises BudgetExceededError: it can't fit what is left of the window, the company's or the key's
+        :raises BudgetExceededError: it can't fit what is left of a window on its way: the company's, the key's, or one
+            between them
         :raises BudgetReservedError: it would fit, but calls in flight hold the headroom
         :raises RateLimitedError: the key's rate limit is used up
-        :raises InvalidRequestError: it is more than the key may use in any minute
+        :raises InvalidRequestError: it is more than the key may use in any minute, or lacks the user that the key needs
         :raises RepeatedRefusalError: the vendor refused the key's last calls to the model
         :raises AuthenticationError: the key was revoked or has expired since it was checked
         :raises AllCoolingError: every candidate is cooling down
@@ -111,14 +114,7 @@ class Ledger:
         entry_id = waiting.entry_id
         argument: ReserveArgument = {
             "settings": self._settings,
-            "entry": {
-                "id": str(entry_id),
-                "request_id": call.request_id,
-                "attempt": attempt,
-                "operation": call.operation,
-                "tier": call.tier,
-                "key_id": call.key_id,
-            },
+            "entry": _entry(entry_id, call, attempt),
             "candidates": _arguments(candidates),
             "probe_seconds": _PROBE_SECONDS,
         }
@@ -141,8 +137,11 @@ class Ledger:
         if (refused := result.get("refused")) == "allowance_raised":
             raise AllowanceRaisedError(result["provider"], result["model"], result["tokens"])
         if refused:
-            why = (result, budget, call.key_id, self._call_seconds, waiting)
-            raise AllCoolingError(skipped) if refused == "cooling_down" else refusal(*why)
+            raise (
+                AllCoolingError(skipped)
+                if refused == "cooling_down"
+                else refusal(result, budget, call, self._call_seconds, waiting)
+            )
         place, cap = result["candidate"], result.get("cap")
         return Reservation(
             entry_id,
@@ -171,7 +170,8 @@ class Ledger:
             self._keep(*unsent)
             raise
         # Should an answer be lost, a reservation may stand that nothing will be sent on.
-        unsent.append({"settlement": {"id": argument["entry"]["id"], "mode": "release", "outcome": "not_sent"}})
+        entry_id = argument["entry"]["id"]
+        unsent.append({"settlement": {"id": entry_id, "mode": "release", "outcome": "not_sent"}})
         while True:
             if (wait := waiting.argument()) is not None:
                 argument["wait"] = wait
@@ -260,7 +260,7 @@ class Ledger:
     ) -> tuple[Window, Window]:
         """Close the open window and open the next; audited in the same transaction.
 
-        :param budget: the company's, or a key's by its id
+        :param budget: the company's, or a key's or a node's by its id
         :return: the closed and the opened window
         """
         self._send_kept()
@@ -353,6 +353,20 @@ class Ledger:
             with suppress(StatementRefusedError):
                 self._settle(self._unsent[0], resent=True)
             del self._unsent[0]
+
+
+def _entry(id: UUID, call: Call, attempt: int) -> EntryArgument:
+    entry: EntryArgument = {
+        "id": str(id),
+        "request_id": call.request_id,
+        "attempt": attempt,
+        "operation": call.operation,
+        "tier": call.tier,
+        "key_id": call.key_id,
+    }
+    if (digest := call.user_digest) is not None:
+        entry["user"] = digest
+    return entry
 
 
 def _arguments(candidates: Sequence[Candidate]) -> list[CandidateArgument]:

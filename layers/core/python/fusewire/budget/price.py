@@ -178,9 +178,10 @@ class Price:
 
         :raises KeyError: for a service tier without a price
         """
-        served_in = {None, service_tier}
         return max(
-            rates.output.dearest(input_tokens) for tier in served_in for rates in _possible(self._of(tier), at)
+            rates.output.dearest(input_tokens)
+            for tier in {None, service_tier}
+            for rates in _possible(self._of(tier), at)
         ).scaleb(-6)
 
     def in_force(self) -> Iterator[Rates]:

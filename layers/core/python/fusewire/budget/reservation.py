@@ -1,5 +1,6 @@
 """What is reserved for an attempt at a provider, and how that ends."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -82,6 +83,19 @@ class Call:
     operation: Operation
     tier: str | None
     key_id: str | None = None
+    user: str | None = field(default=None, repr=False)
+    """Whom the key's request is for, as the caller names them; it goes no further than `user_digest`."""
+    sees_budgets: bool = False
+    """Whether a refusal may name a budget above the caller's key."""
+
+    @property
+    def user_digest(self) -> str | None:
+        """What the ledger gets of the user, in hex; None without a key or a user."""
+        if self.key_id is None or not self.user:
+            return None
+        # A caller's field may hold anything, half a surrogate pair included.
+        named = f"{self.key_id}\0{self.user}".encode(errors="surrogatepass")
+        return hashlib.sha256(named).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

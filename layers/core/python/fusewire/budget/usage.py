@@ -89,6 +89,7 @@ class CallRow(TypedDict):
     day: str | None
     window_id: int
     key_window_id: int | None
+    path_window_ids: list[int] | None
 
 
 class CallsResult(TypedDict):

@@ -16,6 +16,8 @@ SettlementMode = Literal["actual", "bound", "release"]
 """At its actual cost, at its bound (a part of it, where there is a cost too), or not at all."""
 HealthEffect = Literal["ok", "count", "now", "note"]
 Amount = Decimal | int
+Period = Literal["month", "week", "day", "none"]
+"""After which a budget's windows end."""
 
 
 class SettingsArgument(TypedDict):
@@ -54,10 +56,11 @@ class WindowRow(TypedDict):
 
     id: int
     budget: str
-    """`global`, or a key's id."""
+    """`global`, or the id of a key or a node; `user:<key>:<hash>` of a key's user."""
     opened_at: str
     opened_by: str
-    resets_at: str
+    resets_at: str | None
+    """None where the budget's period never ends."""
     closed_at: str | None
     spent: Amount
     reserved: Amount
@@ -69,7 +72,7 @@ class BudgetRow(WindowRow):
 
     state: State
     limit: Amount | None
-    """None for a key without a budget of its own."""
+    """None for a key or a node without a limit of its own."""
 
 
 class KeyBudgetRow(BudgetRow):
@@ -159,6 +162,8 @@ class Seen(TypedDict):
 
     rolled_over: NotRequired[RolloverRow | None]
     key_rolled_over: NotRequired[RolloverRow | None]
+    path_rolled_over: NotRequired[Sequence[RolloverRow] | None]
+    """Of budgets between the company's and the key's."""
     expired: NotRequired[Sequence[ExpiredRow] | None]
     threshold_events: NotRequired[Sequence[ThresholdEventRow] | None]
 
@@ -175,6 +180,8 @@ class EntryArgument(TypedDict):
     operation: str
     tier: str | None
     key_id: str | None
+    user: NotRequired[str]
+    """Of a key's request: SHA-256 of the key's id and the user, in hex."""
 
 
 class FitArgument(TypedDict):
@@ -329,6 +336,13 @@ class CoolingRow(TypedDict):
     kind: str | None
 
 
+class RefusingRow(BudgetRow):
+    """A budget that refused, from `ledger_path_refusal`."""
+
+    name: str | None
+    """The node's; None of a user's budget."""
+
+
 class ReserveResult(Seen):
     """What `ledger_reserve` returns; with `refused`, nothing was reserved."""
 
@@ -352,6 +366,7 @@ class ReserveResult(Seen):
             "rate_limited",
             "too_large",
             "revoked",
+            "no_user",
             "cooling_down",
             "repeated",
             "allowance_raised",
@@ -361,7 +376,9 @@ class ReserveResult(Seen):
     prices: NotRequired[PriceTableRow]
     """Those in force, where it was refused at stale ones."""
     by: NotRequired[str]
-    """Which budget refused: `global`, or the key's id."""
+    """Which budget refused: `global`, the key's id, or another as `WindowRow` names it."""
+    refused_by: NotRequired[RefusingRow]
+    """The budget that refused, where it is neither the company's nor the key's."""
     provider: NotRequired[str]
     """With `model`: whose refusals are repeated, or whose allowance was raised."""
     model: NotRequired[str]

@@ -68,7 +68,7 @@ class ErrorDetail(TypedDict):
     code: str | None
     param: str | None
     budget: NotRequired[str]
-    """Which budget refused: `global`, or a key's id."""
+    """Which budget refused: `global`, a key's or a node's id, `user`, or `above` where the caller may not know."""
     resets_at: NotRequired[str | int]
     """ISO 8601; for Codex seconds since 1970."""
     providers: NotRequired[list[FailedProvider]]
@@ -95,7 +95,8 @@ def error_body(error: FusewireError) -> Error:
     body = openai_error(error.message, type=error.type, code=error.code, param=error.param)
     if isinstance(error, BudgetExceededError):
         body["error"]["budget"] = error.budget
-        body["error"]["resets_at"] = error.resets_at.isoformat()
+        if error.resets_at is not None:
+            body["error"]["resets_at"] = error.resets_at.isoformat()
     elif isinstance(error, AllProvidersFailedError):
         body["error"]["providers"] = [
             {"provider": o.provider, "model": o.model, "kind": o.kind, "message": o.message} for o in error.outcomes

@@ -180,6 +180,71 @@ ADJUST_BUDGET: Final = Route(
     status=201,
     errors=(400, 413),
 )
+_NO_BUDGET: Final = "There is no such budget."
+LIST_BUDGETS: Final = Route(
+    "GET",
+    "/api/v1/admin/budgets",
+    "listBudgets",
+    "The budgets below the company's, the oldest first",
+    "admin",
+    query="http.admin.tree:NodesQuery",
+    response="http.admin.tree:NodePage",
+    errors=(400,),
+)
+CREATE_BUDGET: Final = Route(
+    "POST",
+    "/api/v1/admin/budgets",
+    "createBudget",
+    "A new budget below the company's or below another",
+    "admin",
+    body="http.admin.tree:CreateNodeRequest",
+    response="http.admin.tree:NodeResponse",
+    status=201,
+    errors=(400, 413),
+)
+SHOW_BUDGET_NODE: Final = Route(
+    "GET",
+    "/api/v1/admin/budgets/{id}",
+    "showBudgetNode",
+    "A budget below the company's, and its forecast",
+    "admin",
+    response="http.admin.tree:NodeResponse",
+    errors=(404,),
+    not_found=_NO_BUDGET,
+)
+UPDATE_BUDGET: Final = Route(
+    "PATCH",
+    "/api/v1/admin/budgets/{id}",
+    "updateBudget",
+    "Change the fields that are sent",
+    "admin",
+    body="http.admin.tree:UpdateNodeRequest",
+    response="http.admin.tree:NodeResponse",
+    errors=(400, 404, 413),
+    not_found=_NO_BUDGET,
+)
+DELETE_BUDGET: Final = Route(
+    "DELETE",
+    "/api/v1/admin/budgets/{id}",
+    "deleteBudget",
+    "End a budget that has neither budgets nor keys below it; the answer is what it was",
+    "admin",
+    response="http.admin.tree:NodeResponse",
+    errors=(400, 404),
+    not_found=_NO_BUDGET,
+)
+RESET_BUDGET_NODE: Final = Route(
+    "POST",
+    "/api/v1/admin/budgets/{id}/reset",
+    "resetBudgetNode",
+    "Close the budget's window and open the next",
+    "admin",
+    body="http.admin.budget:ResetRequest",
+    empty_body=True,
+    response="http.admin.budget:ResetResponse",
+    errors=(400, 404, 413),
+    not_found=_NO_BUDGET,
+)
 SHOW_PROVIDERS: Final = Route(
     "GET",
     "/api/v1/admin/providers",

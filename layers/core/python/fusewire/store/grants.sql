@@ -21,7 +21,7 @@ BEGIN
     GRANT USAGE ON SCHEMA public TO fusewire_app;
     GRANT SELECT ON ALL TABLES IN SCHEMA public TO fusewire_app;
     GRANT INSERT, UPDATE ON budget_window, budget_slot, ledger, usage_rollup, provider_health, api_key,
-        settings_snapshot, admin_refusal, price, budget_limit, output_size TO fusewire_app;
+        settings_snapshot, admin_refusal, price, budget_limit, budget_node, output_size TO fusewire_app;
     GRANT UPDATE ON price_version TO fusewire_app;
     GRANT INSERT ON budget_threshold_event, health_probe, budget_adjustment TO fusewire_app;
     GRANT INSERT, UPDATE, DELETE ON api_key_secret, vendor_refusal, kept_response, input_allowance, refused_call,

@@ -7,6 +7,28 @@ CREATE TABLE public.admin_refusal (
     last jsonb NOT NULL
 );
 
+CREATE TABLE public.admission_wait (
+    entry_id uuid NOT NULL,
+    ticket bigint NOT NULL,
+    key_id text NOT NULL,
+    blocked_by text NOT NULL,
+    bound numeric NOT NULL,
+    since timestamp with time zone NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    alive_until timestamp with time zone NOT NULL,
+    CONSTRAINT admission_wait_bound_check CHECK ((bound > (0)::numeric))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE public.admission_wait ALTER COLUMN ticket ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.admission_wait_ticket_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.api_key (
     id text NOT NULL,
     name text NOT NULL,
@@ -21,7 +43,12 @@ CREATE TABLE public.api_key (
     created_at timestamp with time zone NOT NULL,
     created_by text NOT NULL,
     revoked_at timestamp with time zone,
+    budget_id text,
+    period text DEFAULT 'month'::text NOT NULL,
+    per_user_limit_usd numeric,
     CONSTRAINT api_key_limit_usd_check CHECK ((limit_usd >= (0)::numeric)),
+    CONSTRAINT api_key_per_user_limit_usd_check CHECK ((per_user_limit_usd >= (0)::numeric)),
+    CONSTRAINT api_key_period_check CHECK ((period = ANY (ARRAY['month'::text, 'week'::text, 'day'::text, 'none'::text]))),
     CONSTRAINT api_key_requests_per_minute_check CHECK ((requests_per_minute > 0)),
     CONSTRAINT api_key_scopes_check CHECK ((scopes <@ ARRAY['complete'::text, 'admin'::text])),
     CONSTRAINT api_key_tokens_per_minute_check CHECK ((tokens_per_minute > 0))
@@ -88,6 +115,25 @@ CREATE TABLE public.budget_limit (
     CONSTRAINT budget_limit_amount_check CHECK ((amount >= (0)::numeric)),
     CONSTRAINT budget_limit_check CHECK (((amount IS NOT NULL) OR ((until IS NULL) AND (ended_at IS NOT NULL)))),
     CONSTRAINT budget_limit_until_check CHECK ((until = 'window'::text))
+);
+
+CREATE TABLE public.budget_node (
+    id text NOT NULL,
+    name text NOT NULL,
+    parent_id text,
+    limit_usd numeric,
+    period text NOT NULL,
+    alert_threshold numeric,
+    open_threshold numeric,
+    models text[],
+    created_at timestamp with time zone NOT NULL,
+    created_by text NOT NULL,
+    deleted_at timestamp with time zone,
+    CONSTRAINT budget_node_alert_threshold_check CHECK (((alert_threshold > (0)::numeric) AND (alert_threshold < (1)::numeric))),
+    CONSTRAINT budget_node_check CHECK ((alert_threshold < open_threshold)),
+    CONSTRAINT budget_node_limit_usd_check CHECK ((limit_usd >= (0)::numeric)),
+    CONSTRAINT budget_node_open_threshold_check CHECK (((open_threshold > (0)::numeric) AND (open_threshold <= (1)::numeric))),
+    CONSTRAINT budget_node_period_check CHECK ((period = ANY (ARRAY['month'::text, 'week'::text, 'day'::text, 'none'::text])))
 );
 
 CREATE TABLE public.budget_slot (
@@ -206,6 +252,7 @@ CREATE TABLE public.ledger (
     expires_at timestamp with time zone NOT NULL,
     ended_at timestamp with time zone,
     day date,
+    path_window_ids bigint[],
     CONSTRAINT ledger_attempt_check CHECK ((attempt >= 1)),
     CONSTRAINT ledger_bound_check CHECK ((bound >= (0)::numeric)),
     CONSTRAINT ledger_check CHECK (((cost >= (0)::numeric) OR (operation = 'adjustment'::text))),
@@ -216,6 +263,16 @@ CREATE TABLE public.ledger (
     CONSTRAINT ledger_operation_check CHECK ((operation = ANY (ARRAY['chat'::text, 'embedding'::text, 'probe'::text, 'adjustment'::text]))),
     CONSTRAINT ledger_status_check CHECK ((status = ANY (ARRAY['reserved'::text, 'settled'::text, 'released'::text])))
 );
+
+CREATE TABLE public.output_size (
+    provider text NOT NULL,
+    model text NOT NULL,
+    key_id text NOT NULL,
+    slot smallint DEFAULT 0 NOT NULL,
+    calls integer NOT NULL,
+    sizes integer[] NOT NULL
+)
+WITH (fillfactor='50');
 
 CREATE TABLE public.price (
     id uuid NOT NULL,
@@ -297,6 +354,12 @@ CREATE TABLE public.usage_rollup (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE public.user_hash_secret (
+    single boolean DEFAULT true NOT NULL,
+    secret bytea NOT NULL,
+    CONSTRAINT user_hash_secret_single_check CHECK (single)
+);
+
 CREATE TABLE public.vendor_refusal (
     key_id text NOT NULL,
     provider text NOT NULL,
@@ -310,6 +373,9 @@ WITH (fillfactor='50');
 
 ALTER TABLE ONLY public.admin_refusal
     ADD CONSTRAINT admin_refusal_pkey PRIMARY KEY (key_id);
+
+ALTER TABLE ONLY public.admission_wait
+    ADD CONSTRAINT admission_wait_pkey PRIMARY KEY (entry_id);
 
 ALTER TABLE ONLY public.api_key
     ADD CONSTRAINT api_key_pkey PRIMARY KEY (id);
@@ -332,6 +398,9 @@ ALTER TABLE ONLY public.budget_adjustment
 ALTER TABLE ONLY public.budget_limit
     ADD CONSTRAINT budget_limit_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.budget_node
+    ADD CONSTRAINT budget_node_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.budget_slot
     ADD CONSTRAINT budget_slot_pkey PRIMARY KEY (window_id, slot);
 
@@ -349,6 +418,9 @@ ALTER TABLE ONLY public.kept_response
 
 ALTER TABLE ONLY public.ledger
     ADD CONSTRAINT ledger_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.output_size
+    ADD CONSTRAINT output_size_pkey PRIMARY KEY (provider, model, key_id, slot);
 
 ALTER TABLE ONLY public.price
     ADD CONSTRAINT price_pkey PRIMARY KEY (id);
@@ -377,14 +449,21 @@ ALTER TABLE ONLY public.settings_snapshot
 ALTER TABLE ONLY public.usage_rollup
     ADD CONSTRAINT usage_rollup_pkey PRIMARY KEY (window_id, day, provider, model, tier, key_id, slot);
 
+ALTER TABLE ONLY public.user_hash_secret
+    ADD CONSTRAINT user_hash_secret_pkey PRIMARY KEY (single);
+
 ALTER TABLE ONLY public.vendor_refusal
     ADD CONSTRAINT vendor_refusal_pkey PRIMARY KEY (key_id, provider, model);
+
+CREATE INDEX api_key_budget ON public.api_key USING btree (budget_id) WHERE (budget_id IS NOT NULL);
 
 CREATE INDEX api_key_secret_key ON public.api_key_secret USING btree (key_id);
 
 CREATE INDEX audit_unknown ON public.audit USING btree (at) WHERE (actor = 'unknown'::text);
 
 CREATE UNIQUE INDEX budget_limit_standing ON public.budget_limit USING btree (COALESCE(until, 'for good'::text)) WHERE (ended_at IS NULL);
+
+CREATE UNIQUE INDEX budget_node_name ON public.budget_node USING btree (COALESCE(parent_id, ''::text), name) WHERE (deleted_at IS NULL);
 
 CREATE INDEX budget_threshold_event_statement ON public.budget_threshold_event USING btree (statement_id) WHERE (statement_id IS NOT NULL);
 
@@ -408,6 +487,9 @@ CREATE INDEX usage_rollup_key ON public.usage_rollup USING btree (key_id, day);
 
 CREATE INDEX vendor_refusal_refused_at ON public.vendor_refusal USING btree (refused_at);
 
+ALTER TABLE ONLY public.api_key
+    ADD CONSTRAINT api_key_budget_id_fkey FOREIGN KEY (budget_id) REFERENCES public.budget_node(id);
+
 ALTER TABLE ONLY public.api_key_secret
     ADD CONSTRAINT api_key_secret_key_id_fkey FOREIGN KEY (key_id) REFERENCES public.api_key(id);
 
@@ -416,6 +498,9 @@ ALTER TABLE ONLY public.budget_adjustment
 
 ALTER TABLE ONLY public.budget_limit
     ADD CONSTRAINT budget_limit_window_id_fkey FOREIGN KEY (window_id) REFERENCES public.budget_window(id);
+
+ALTER TABLE ONLY public.budget_node
+    ADD CONSTRAINT budget_node_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.budget_node(id);
 
 ALTER TABLE ONLY public.budget_slot
     ADD CONSTRAINT budget_slot_window_id_fkey FOREIGN KEY (window_id) REFERENCES public.budget_window(id);

@@ -114,11 +114,11 @@ class WindowResponse(ResponseModel):
 
     id: int
     opened_at: Time
-    resets_at: Time
+    resets_at: Annotated[Time | None, Field(json_schema_extra={"description": "Null where the period never ends"})]
 
     @classmethod
     def of(cls, window: Window) -> "WindowResponse":
-        return cls(id=window.id, opened_at=window.opened_at.isoformat(), resets_at=window.resets_at.isoformat())
+        return cls(id=window.id, opened_at=window.opened_at.isoformat(), resets_at=_time(window.resets_at))
 
 
 class WindowTotals(WindowResponse):
@@ -134,8 +134,8 @@ class WindowTotals(WindowResponse):
         return cls(
             id=window.id,
             opened_at=window.opened_at.isoformat(),
-            resets_at=window.resets_at.isoformat(),
-            closed_at=window.closed_at.isoformat() if window.closed_at else None,
+            resets_at=_time(window.resets_at),
+            closed_at=_time(window.closed_at),
             spent_usd=window.spent,
             reserved_usd=window.reserved,
             request_count=window.request_count,
@@ -292,7 +292,7 @@ def reset_response(
 ) -> ResetResponse:
     """Close a budget's open window and open the next.
 
-    :param budget: the company's, or a key's by its id
+    :param budget: the company's, or a key's or a node's by its id
     """
     closed, opened = ledger.reset(
         actor=audit_context.actor,
@@ -323,13 +323,23 @@ def adjustment_page(adjustments: Adjustments, query: AdjustmentsQuery) -> Adjust
     return AdjustmentPage(rows=shown, next_cursor=shown[-1].id if len(rows) > query.limit else None)
 
 
-def forecast_of(settings: Settings, window: Window, limit: Decimal | None, history: DailySpend) -> Forecast:
-    """The forecast of the company's budget, or of a key's (`limit` None: it has none of its own), as of now."""
+def forecast_of(
+    settings: Settings, window: Window, limit: Decimal | None, history: DailySpend, opens_at: Decimal | None = None
+) -> Forecast:
+    """The forecast of a budget as of now.
+
+    :param limit: USD; None for a key or a node without a limit of its own
+    :param opens_at: the budget's own threshold; None for the settings'
+    """
     return forecast(
         window,
         limit,
         history,
-        opens_at=settings.ai_circuit_breaker_threshold,
+        opens_at=settings.ai_circuit_breaker_threshold if opens_at is None else opens_at,
         zone=settings.ai_budget_timezone,
         now=datetime.now(UTC),
     )
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

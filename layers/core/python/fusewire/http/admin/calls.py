@@ -71,6 +71,8 @@ class AttemptResponse(ResponseModel):
     day: Day | None
     window_id: int
     key_window_id: int | None
+    path_window_ids: list[int] | None
+    """Of its user's budget and of the tree's, from the key up; null where there is none."""
 
 
 class RefusedCallsResponse(ResponseModel):

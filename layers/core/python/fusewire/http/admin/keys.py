@@ -10,7 +10,7 @@ from fusewire.ai.permissions import Classification
 from fusewire.ai.schema import Items
 from fusewire.budget.forecast import NONE_YET
 from fusewire.budget.keys import Key, Keys
-from fusewire.budget.wire import State
+from fusewire.budget.wire import Period, State
 from fusewire.config import Settings
 from fusewire.http.admin.budget import ForecastResponse, WindowResponse, forecast_of
 from fusewire.http.admin.query import Page
@@ -49,6 +49,7 @@ Budget = Annotated[
     Field(ge=0, le=10**9, decimal_places=6),
     WithJsonSchema({"type": "number", "description": "USD, exact"}, mode="serialization"),
 ]
+BudgetId = Annotated[str, Field(pattern="^bud_[0-9a-f]{32}$")]
 Requests = Annotated[int, Field(ge=1, le=10**9)]
 Tokens = Annotated[int, Field(ge=1, le=10**15)]
 Models = Annotated[list[Name], Field(min_length=1, max_length=200), AfterValidator(_distinct)]
@@ -69,6 +70,12 @@ class KeyAttributes(BaseModel):
     name: Name
     scopes: Scopes
     monthly_budget_usd: Budget | None = None
+    """USD a `period`."""
+    period: Period = "month"
+    budget_id: BudgetId | None = None
+    """The node of the tree of budgets that the key is under; null: the company's budget."""
+    per_user_limit_usd: Budget | None = None
+    """USD that each `user` of its requests may spend in a period; each then has to name one."""
     requests_per_minute: Requests | None = None
     tokens_per_minute: Tokens | None = None
     allowed_models: Models | None = None
@@ -130,7 +137,7 @@ class _KeyId(ResponseModel):
 
 
 class KeyResponse(KeyAttributes, _KeyId):
-    """A key, and how its budget stands. `window` and `minute` are null before its first call of the month."""
+    """A key, and how its budget stands. `window` and `minute` are null before its first call of the period."""
 
     expires_at: Time | None  # type: ignore[assignment] # as Postgres writes it
     secrets: list[KeySecret]
@@ -173,7 +180,7 @@ class KeyPage(ResponseModel):
 
 
 def key_forecast(key: Key, settings: Settings) -> ForecastResponse:
-    """Where the key's spending leads; nulls before its first call of the month."""
+    """Where the key's spending leads; nulls before its first call of the period."""
     if key.budget is None or key.history is None:
         return ForecastResponse.of(NONE_YET)
     return ForecastResponse.of(forecast_of(settings, key.budget.window, key.limit, key.history))

@@ -21,5 +21,6 @@ def usage_limit(error: BudgetExceededError, request_id: str) -> tuple[int, Error
     """A used-up budget as Codex knows it: status, body and headers."""
     body, _ = render_error(error, request_id)
     body["error"]["type"] = "usage_limit_reached"
-    body["error"]["resets_at"] = int(error.resets_at.timestamp())
+    if error.resets_at is not None:
+        body["error"]["resets_at"] = int(error.resets_at.timestamp())
     return 429, body, codex_headers(error)

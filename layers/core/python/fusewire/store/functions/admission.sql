@@ -19,40 +19,57 @@ LANGUAGE sql VOLATILE AS $$
       AND NOT (t.bound > 8 * admission_claim.bound AND t.since < clock_timestamp() - interval '5 seconds')
 $$;
 
--- The refusal of a call that the budgets would admit, since others wait before it; NULL where it may be admitted. A call
--- that costs nothing waits for nobody.
--- candidate: {bound, ...}; rooms: {budget: what its limit leaves beside what is spent and in flight, in USD}
-CREATE OR REPLACE FUNCTION admission_refusal(candidate jsonb, own_entry uuid, rooms jsonb) RETURNS jsonb
+-- What the budgets on a call's way leave for it, and the candidate as ledger_fit fits it into that.
+-- p: as ledger_reserve's. names and rooms: of each budget with a limit, from the key up, what its limit leaves beside
+-- what is spent and in flight, in USD.
+CREATE OR REPLACE FUNCTION admission_offer(p jsonb, INOUT candidate jsonb, w budget_window, kw budget_window, k api_key,
+                                           path jsonb, path_windows budget_window[], OUT names text[],
+                                           OUT rooms numeric[])
+LANGUAGE plpgsql AS $$
+DECLARE
+    limits numeric[] := ARRAY[ledger_limit_in_force(w.limit_usd, p->'settings')];
+    windows budget_window[] := ARRAY[w];
+    own_entry uuid := (p->'entry'->>'id')::uuid;
+    bound numeric := (candidate->>'bound')::numeric;
+    waits boolean;
+    room numeric;
+    left_usd numeric;
+BEGIN
+    IF bound > 0 OR candidate ? 'fit' THEN
+        FOR place IN REVERSE COALESCE(cardinality(path_windows), 0)..1 LOOP
+            limits := (path->(place - 1)->>'limit')::numeric || limits; windows := path_windows[place] || windows;
+        END LOOP;
+        limits := k.limit_usd || limits; windows := kw || windows;
+        waits := EXISTS (SELECT FROM admission_wait);
+        FOR place IN 1..cardinality(limits) LOOP
+            CONTINUE WHEN limits[place] IS NULL;
+            names := names || (windows[place]).budget;
+            rooms := rooms || (limits[place] - (windows[place]).spent - (windows[place]).reserved);
+            left_usd := least(left_usd, limits[place] - (windows[place]).spent);
+            room := least(room, rooms[cardinality(rooms)] - CASE
+                WHEN waits THEN admission_claim((windows[place]).budget, own_entry, bound) ELSE 0 END);
+        END LOOP;
+    END IF;
+    candidate := ledger_fit(candidate, k.id, room, left_usd, k.tokens_per_minute - kw.rate_tokens,
+                            (p->'wait'->>'waited')::numeric);
+END $$;
+
+-- The refusal, as ledger_refusal's, of a call that the budgets would admit, since others wait before it; NULL where it
+-- may be admitted. A call that costs nothing waits for nobody.
+CREATE OR REPLACE FUNCTION admission_refusal(candidate jsonb, own_entry uuid, names text[], rooms numeric[], path jsonb,
+                                             path_windows budget_window[]) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
     bound numeric := (candidate->>'bound')::numeric;
-    budget text;
-    room numeric;
 BEGIN
-    IF bound = 0 OR NOT EXISTS (SELECT FROM admission_wait) THEN RETURN NULL; END IF;
-    FOR budget, room IN SELECT key, value::numeric FROM jsonb_each_text(rooms) WHERE value IS NOT NULL LOOP
-        IF bound > room - admission_claim(budget, own_entry, bound) THEN
-            RETURN jsonb_build_object('refused', 'reserved', 'by', budget);
+    IF bound = 0 OR names IS NULL OR NOT EXISTS (SELECT FROM admission_wait) THEN RETURN NULL; END IF;
+    FOR place IN 1..cardinality(names) LOOP
+        IF bound > rooms[place] - admission_claim(names[place], own_entry, bound) THEN
+            RETURN jsonb_build_object('refused', 'reserved', 'by', names[place])
+                   || ledger_path_budget_json(names[place], path, path_windows);
         END IF;
     END LOOP;
     RETURN NULL;
-END $$;
-
--- A candidate as ledger_fit fits it into what calls in flight and those that wait before it leave. p: as ledger_reserve's
--- left_usd: the least that the limits leave beside what is spent; tokens_left: of the key's minute.
-CREATE OR REPLACE FUNCTION admission_fit(p jsonb, candidate jsonb, rooms jsonb, left_usd numeric, tokens_left bigint)
-RETURNS jsonb LANGUAGE plpgsql AS $$
-DECLARE
-    own_entry uuid := (p->'entry'->>'id')::uuid;
-    waits boolean := EXISTS (SELECT FROM admission_wait);
-    room numeric;
-BEGIN
-    IF NOT candidate ? 'fit' THEN RETURN candidate; END IF;
-    SELECT min(r.value::numeric - CASE WHEN waits THEN admission_claim(r.key, own_entry, (candidate->>'bound')::numeric)
-                                  ELSE 0 END)
-    INTO room FROM jsonb_each_text(rooms) r;
-    RETURN ledger_fit(candidate, p->'entry'->>'key_id', room, left_usd, tokens_left,
-                      (p->'wait'->>'waited')::numeric);
 END $$;
 
 -- Gives a refused call its ticket, or keeps the one that it has: {ticket}. NULL where it may not wait: it hasn't asked
@@ -132,12 +149,17 @@ BEGIN
     RETURN jsonb_build_object('refused', 'reserved', 'waiting', true);
 END $$;
 
--- How many calls wait and for how long the first of them has: {calls, longest_seconds}, of a budget or of all (NULL).
-CREATE OR REPLACE FUNCTION admission_json(budget text DEFAULT NULL) RETURNS jsonb
+-- How many calls wait, for whichever budget, and for how long the first of them has: {calls, longest_seconds}.
+CREATE OR REPLACE FUNCTION admission_json() RETURNS jsonb
 LANGUAGE sql VOLATILE AS $$
     SELECT jsonb_build_object(
         'calls', count(*),
         'longest_seconds', COALESCE(round(extract(epoch FROM clock_timestamp() - min(t.since)), 3), 0))
-    FROM admission_wait t
-    WHERE t.alive_until > clock_timestamp() AND (admission_json.budget IS NULL OR t.blocked_by = admission_json.budget)
+    FROM admission_wait t WHERE t.alive_until > clock_timestamp()
+$$;
+
+-- How many calls wait for this budget.
+CREATE OR REPLACE FUNCTION ledger_waiting(of_budget text) RETURNS bigint
+LANGUAGE sql VOLATILE AS $$
+    SELECT count(*) FROM admission_wait t WHERE t.blocked_by = of_budget AND t.alive_until > clock_timestamp()
 $$;

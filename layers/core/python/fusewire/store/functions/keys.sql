@@ -2,7 +2,8 @@
 -- one round trip, and may be sent twice. audit_context is {actor, source_ip, request_id}: who does it, from where, in
 -- which request. secret is {hash, prefix}, the hash in hex: a secret itself never comes here.
 --
--- Lock order: the key's row, then audit_head. The ledger's statements read keys and never lock them.
+-- Lock order: the company's window where a period is changed, the key's row, the row of the node that it is put under, the key's window, audit_head. The ledger's
+-- statements read keys and never lock them.
 
 -- Whether a key may call: it was not revoked and has not expired. True without a key (the bootstrap key has no row).
 CREATE OR REPLACE FUNCTION key_is_active(k api_key) RETURNS boolean
@@ -145,6 +146,7 @@ DECLARE
     k api_key := jsonb_populate_record(NULL::api_key, key_columns(p->'fields'));
     written jsonb;
 BEGIN
+    IF NOT key_node_is_there(k.budget_id) THEN RETURN jsonb_build_object('refused', 'no_budget'); END IF;
     -- What may not stay empty, and what isn't an attribute; key_write adds the others. The id is the caller's: sent
     -- twice, made once.
     INSERT INTO api_key (id, name, scopes, created_at, created_by)
@@ -159,14 +161,21 @@ BEGIN
     RETURN key_show(p) || jsonb_build_object('written', written);
 END $$;
 
--- Changes the fields that are named, and no others. NULL: no such key. p: {settings, id, changes, audit_context}
+-- Changes the fields that are named, and no others. A limit, a period and another node mean what they do for a node
+-- (nodes.sql). NULL: no such key. "refused" is revoked, or no_budget (there is no such node).
+-- p: {settings, id, changes, audit_context}
 CREATE OR REPLACE FUNCTION key_update(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
     was api_key;
     k api_key;
+    rolled_over jsonb;
     written jsonb;
 BEGIN
+    IF p->'changes' ? 'period' THEN
+        -- Its users' windows end by another period, too, and nobody else may hold any of them.
+        rolled_over := (ledger_lock_window('global', p->'settings', NULL)).rolled_over;
+    END IF;
     SELECT * INTO was FROM api_key WHERE id = p->>'id' FOR UPDATE;
     IF NOT FOUND THEN RETURN NULL; END IF;
     -- Sent twice, and somebody else's change may have come between: the second time changes nothing.
@@ -178,11 +187,13 @@ BEGIN
     END IF;
     IF was.revoked_at IS NOT NULL THEN RETURN jsonb_build_object('refused', 'revoked'); END IF;
     k := jsonb_populate_record(was, key_columns(p->'changes'));
+    IF NOT key_node_is_there(k.budget_id) THEN RETURN jsonb_build_object('refused', 'no_budget'); END IF;
     IF k IS DISTINCT FROM was THEN
         k := key_write(was.id, p->'changes');
+        IF k.period <> was.period THEN PERFORM ledger_change_period(k.id, k.period, p->'settings'->>'timezone'); END IF;
         written := audit_write(p, 'key.updated', key_json(was), key_json(k));
     END IF;
-    RETURN key_show(p) || jsonb_build_object('written', written);
+    RETURN key_show(p) || jsonb_build_object('written', written, 'rolled_over', rolled_over);
 END $$;
 
 -- Ends a key for good. Its row and what it spent stay. NULL: no such key. p: {settings, id, audit_context}

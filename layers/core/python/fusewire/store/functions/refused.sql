@@ -36,6 +36,7 @@ LANGUAGE sql IMMUTABLE AS $$
         WHEN 'too_large' THEN 'invalid_request_error'
         WHEN 'repeated' THEN 'repeated_refusal'
         WHEN 'revoked' THEN 'invalid_api_key'
+        WHEN 'no_user' THEN 'invalid_request_error'
     END
 $$;
 

@@ -1,5 +1,5 @@
--- No call without a reservation: the first provider that isn't cooling down, its worst case in both budgets, and the
--- end of the failed attempt before it.
+-- No call without a reservation: the first provider that isn't cooling down, its worst case in every budget on the
+-- call's way, and the end of the failed attempt before it.
 
 -- The first candidate that isn't cooling down, and those before it that are. place is its index, from 0.
 CREATE OR REPLACE FUNCTION ledger_choose(candidates jsonb, operation text, OUT place integer, OUT chosen jsonb,
@@ -54,16 +54,19 @@ LANGUAGE sql VOLATILE AS $$
     WHERE k.id = kw.budget
 $$;
 
--- Why a call may not be reserved, NULL when it may: {refused, by, ...}; by is 'global' or the key's id.
+-- Why a call may not be reserved, NULL when it may: {refused, by, refused_by?, ...}; by is 'global', the key's id, or a
+-- budget of the path, whose ledger_budget_json with its name is refused_by. The first that says no is named, from the key
+-- up; without a path the company's before the key's.
 --   exceeded      nothing changes until the window resets or an operator acts
 --   rate_limited  the key's rate limit is used up, as far as this call is concerned
 --   too_large     its worst case is more than the key may use in any minute
 --   reserved      it would fit, but calls in flight hold the room
 -- candidate: {bound, tokens, ...}; is_first: whether this is the call's first attempt, which alone counts as a request.
 CREATE OR REPLACE FUNCTION ledger_refusal(w budget_window, kw budget_window, k api_key, settings jsonb, candidate jsonb,
-                                          is_first boolean) RETURNS jsonb
+                                          is_first boolean, path jsonb, path_windows budget_window[]) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
+    refusal jsonb;
     limit_usd numeric := ledger_limit_in_force(w.limit_usd, settings);
     bound numeric := (candidate->>'bound')::numeric;
     tokens bigint := COALESCE((candidate->>'tokens')::bigint, 0);
@@ -72,9 +75,15 @@ BEGIN
     -- What costs nothing can't overrun anything: a budget never holds up a free local model.
     IF bound > 0 THEN
         IF ledger_state(w.spent, limit_usd, settings) = 'OPEN' OR w.spent + bound > limit_usd THEN
-            RETURN jsonb_build_object('refused', 'exceeded', 'by', 'global');
+            refusal := jsonb_build_object('refused', 'exceeded', 'by', 'global');
+        END IF;
+        IF refusal IS NOT NULL AND path IS NULL THEN
+            RETURN refusal;
         ELSIF ledger_state(kw.spent, k.limit_usd, settings) = 'OPEN' OR kw.spent + bound > k.limit_usd THEN
             RETURN jsonb_build_object('refused', 'exceeded', 'by', k.id);
+        ELSIF path IS NOT NULL THEN
+            refusal := COALESCE(ledger_path_refusal(path, path_windows, bound, 'exceeded'), refusal);
+            IF refusal IS NOT NULL THEN RETURN refusal; END IF;
         END IF;
     END IF;
     rate_limited := jsonb_build_object('refused', 'rate_limited', 'by', k.id, 'retry_after',
@@ -88,28 +97,39 @@ BEGIN
     END IF;
     IF bound > 0 THEN
         IF w.spent + w.reserved + bound > limit_usd THEN
-            RETURN jsonb_build_object('refused', 'reserved', 'by', 'global');
+            refusal := jsonb_build_object('refused', 'reserved', 'by', 'global');
+        END IF;
+        IF refusal IS NOT NULL AND path IS NULL THEN
+            RETURN refusal;
         ELSIF kw.spent + kw.reserved + bound > k.limit_usd THEN
             RETURN jsonb_build_object('refused', 'reserved', 'by', k.id);
+        ELSIF path IS NOT NULL THEN
+            RETURN COALESCE(ledger_path_refusal(path, path_windows, bound, 'reserved'), refusal);
         END IF;
     END IF;
     RETURN NULL;
 END $$;
 
--- Writes a reservation that is admitted: its entry, and what it takes of its key's window, which is returned. The
--- caller books what it takes of the company's budget: in the window, or in the slot (NULL where it is in none).
+-- Writes a reservation that is admitted: its entry, and what it takes of its key's window, which is returned, and of its
+-- path's. The caller books what it takes of the company's budget: in the window, or in the slot (NULL where it is in none).
 -- expires_after: the earliest time at which it may expire.
 CREATE OR REPLACE FUNCTION ledger_insert_reservation(entry jsonb, tier text, candidate jsonb, in_window bigint,
-                                                     INOUT kw budget_window, in_slot smallint, in_epoch bigint,
+                                                     INOUT kw budget_window, path_windows budget_window[],
+                                                     in_slot smallint, in_epoch bigint,
                                                      settings jsonb, is_first boolean, expires_after timestamptz)
 LANGUAGE plpgsql AS $$
 DECLARE
     bound numeric := (candidate->>'bound')::numeric;
     tokens bigint := COALESCE((candidate->>'tokens')::bigint, 0);
+    path_ids bigint[]; -- NULL without a path
 BEGIN
-    INSERT INTO ledger (id, window_id, key_window_id, slot, slot_epoch, request_id, attempt, operation, provider, model,
-                        tier, key_id, status, bound, tokens_bound, reserved_at, expires_at)
-    VALUES ((entry->>'id')::uuid, in_window, kw.id, in_slot, in_epoch, entry->>'request_id',
+    IF cardinality(path_windows) > 0 THEN
+        path_ids := ARRAY(SELECT w.id FROM unnest(path_windows) WITH ORDINALITY w ORDER BY w.ordinality);
+        UPDATE budget_window b SET reserved = b.reserved + bound WHERE b.id = ANY (path_ids) AND bound > 0;
+    END IF;
+    INSERT INTO ledger (id, window_id, key_window_id, path_window_ids, slot, slot_epoch, request_id, attempt, operation,
+                        provider, model, tier, key_id, status, bound, tokens_bound, reserved_at, expires_at)
+    VALUES ((entry->>'id')::uuid, in_window, kw.id, path_ids, in_slot, in_epoch, entry->>'request_id',
             (entry->>'attempt')::integer, entry->>'operation', candidate->>'provider', candidate->>'model', tier, entry->>'key_id',
             'reserved', bound, tokens, clock_timestamp(), greatest(expires_after,
                 clock_timestamp() + make_interval(secs => (settings->>'ttl_seconds')::double precision)));
@@ -138,6 +158,9 @@ DECLARE
     w budget_window;
     kw budget_window;
     k api_key;
+    path jsonb; -- NULL where the key has none
+    path_windows budget_window[];
+    path_rolled_over jsonb;
     ended ledger;
     health_pending boolean := false; -- whether "health_update" is still to be recorded
     rolled_over jsonb;
@@ -145,10 +168,9 @@ DECLARE
     expired jsonb;
     threshold_events jsonb;
     choice record;
-    chosen jsonb; -- the candidate as it is reserved
+    offer record; -- the candidate as it may be reserved, and the room for it
     bound numeric;
     refusal jsonb;
-    rooms jsonb;
     waiting jsonb;
 BEGIN
     IF p ? 'settlement' THEN
@@ -228,43 +250,61 @@ BEGIN
         result := result || jsonb_build_object('downgraded', true);
     END IF;
     SELECT * INTO choice FROM ledger_choose(candidates, entry->>'operation');
-    rooms := jsonb_build_object('global', limit_usd - w.spent - w.reserved);
-    IF k.id IS NOT NULL THEN rooms := rooms || jsonb_build_object(k.id, k.limit_usd - kw.spent - kw.reserved); END IF;
-    chosen := admission_fit(p, choice.chosen, rooms, least(limit_usd - w.spent, k.limit_usd - kw.spent),
-                            k.tokens_per_minute - kw.rate_tokens);
+    IF key_has_path(k) AND choice.chosen IS NOT NULL AND NOT ledger_lacks_user(k, entry) THEN
+        path := ledger_path(k, entry, tier, choice.chosen, settings);
+        SELECT * INTO step FROM ledger_lock_path(path, settings, statement_id, path_rolled_over, threshold_events);
+        path_windows := step.windows; path_rolled_over := step.rolled_over; threshold_events := step.threshold_events;
+        IF p ? 'downgrade' AND NOT result ? 'downgraded' AND ledger_path_has_state(path_windows, 'HALF_OPEN') THEN
+            candidates := p->'downgrade'->'candidates';
+            tier := p->'downgrade'->>'tier';
+            result := result || jsonb_build_object('downgraded', true);
+            SELECT * INTO choice FROM ledger_choose(candidates, entry->>'operation');
+            -- Another model, which other budgets may count.
+            path := ledger_path(k, entry, tier, choice.chosen, settings);
+            SELECT * INTO step FROM ledger_lock_path(path, settings, statement_id, path_rolled_over, threshold_events);
+            path_windows := step.windows; path_rolled_over := step.rolled_over;
+            threshold_events := step.threshold_events;
+        END IF;
+    END IF;
+    SELECT * INTO offer FROM admission_offer(p, choice.chosen, w, kw, k, path, path_windows);
     refusal := CASE
         WHEN NOT key_is_active(k) THEN jsonb_build_object('refused', 'revoked')
+        WHEN ledger_lacks_user(k, entry) THEN jsonb_build_object('refused', 'no_user')
         WHEN choice.chosen IS NULL THEN jsonb_build_object('refused', 'cooling_down')
         -- Not the next candidate instead: each vendor might be paid for refusing the same.
-        ELSE COALESCE(vendor_refusal_of(entry, chosen),
-                      input_allowance_refusal(chosen),
-                      ledger_refusal(w, kw, k, settings, chosen, is_first),
-                      admission_refusal(chosen, statement_id, rooms))
+        ELSE COALESCE(vendor_refusal_of(entry, choice.chosen),
+                      input_allowance_refusal(choice.chosen),
+                      ledger_refusal(w, kw, k, settings, offer.candidate, is_first, path, path_windows),
+                      admission_refusal(offer.candidate, statement_id, offer.names, offer.rooms, path, path_windows))
     END;
-    IF refusal->>'refused' = 'reserved' AND refusal->>'by' = k.id THEN
+    IF refusal->>'refused' = 'reserved' AND refusal->>'by' <> 'global' THEN
         -- A call that crashed before the company's last reset may hold the room: then it is spent, and waiting is no
         -- use.
         SELECT * INTO step FROM ledger_expire_closed(settings, statement_id, expired, threshold_events);
         expired := step.expired; threshold_events := step.threshold_events;
         SELECT b.spent, b.reserved, b.request_count, b.state
         INTO kw.spent, kw.reserved, kw.request_count, kw.state FROM budget_window b WHERE b.id = kw.id;
-        rooms := rooms || jsonb_build_object(k.id, k.limit_usd - kw.spent - kw.reserved);
-        chosen := admission_fit(p, choice.chosen, rooms, least(limit_usd - w.spent, k.limit_usd - kw.spent),
-                                k.tokens_per_minute - kw.rate_tokens);
-        refusal := COALESCE(ledger_refusal(w, kw, k, settings, chosen, is_first),
-                            admission_refusal(chosen, statement_id, rooms));
+        IF path IS NOT NULL THEN
+            SELECT * INTO step FROM ledger_lock_path(path, settings, statement_id, path_rolled_over, threshold_events);
+            path_windows := step.windows; path_rolled_over := step.rolled_over;
+            threshold_events := step.threshold_events;
+        END IF;
+        SELECT * INTO offer FROM admission_offer(p, choice.chosen, w, kw, k, path, path_windows);
+        refusal := COALESCE(
+            ledger_refusal(w, kw, k, settings, offer.candidate, is_first, path, path_windows),
+            admission_refusal(offer.candidate, statement_id, offer.names, offer.rooms, path, path_windows));
     END IF;
-    bound := (chosen->>'bound')::numeric;
+    bound := (offer.candidate->>'bound')::numeric;
 
     IF refusal IS NULL THEN
         kw := ledger_insert_reservation(
-            entry, tier, chosen, w.id, kw, NULL, NULL, settings, is_first,
+            entry, tier, offer.candidate, w.id, kw, path_windows, NULL, NULL, settings, is_first,
             w.expired_until + interval '1 microsecond'); -- later, even if the server's clock was set back
         IF bound > 0 THEN
             UPDATE budget_window SET reserved = reserved + bound WHERE id = w.id RETURNING * INTO w;
         END IF;
         result := result || jsonb_build_object(
-            'candidate', choice.place, 'probing', choice.probing, 'cap', chosen->'cap');
+            'candidate', choice.place, 'probing', choice.probing, 'cap', offer.candidate->'cap');
     ELSE
         result := result || refusal || jsonb_build_object('bound', bound);
         choice.probing := false;
@@ -299,14 +339,16 @@ BEGIN
     END IF;
 
     RETURN result || jsonb_build_object(
-        'cooling', choice.cooling, 'rolled_over', rolled_over, 'key_rolled_over', key_rolled_over, 'expired', expired,
-        'threshold_events', threshold_events, 'budget', ledger_budget_json(w, limit_usd, settings),
+        'cooling', choice.cooling, 'rolled_over', rolled_over, 'key_rolled_over', key_rolled_over,
+        'path_rolled_over', path_rolled_over, 'expired', expired, 'threshold_events', threshold_events, 'budget', ledger_budget_json(w, limit_usd, settings),
         'key', CASE WHEN k.id IS NOT NULL THEN ledger_key_json(kw, settings) END);
 END $$;
 
--- Reserves the worst case of the first candidate that isn't cooling down, in the company's budget and in the key's.
+-- Reserves the worst case of the first candidate that isn't cooling down, in the company's budget, in the key's and in
+-- those of the path.
 -- With "settlement", it ends the failed attempt before it in the same transaction.
--- p: {settings, settlement?, health_update?, entry: {id, request_id, attempt, operation, tier, key_id},
+-- p: {settings, settlement?, health_update?, entry: {id, request_id, attempt, operation, tier, key_id,
+-- user?},
 -- candidates: [{provider, model, bound, tokens, allowance?, fit?}], downgrade?: {tier, candidates}, settings_snapshot?,
 -- probe_seconds, prices?: {version, until}, with which the bounds were computed, wait?}
 -- "fit" is in fitting.sql: with it the result has the "cap" of a smaller reservation than the candidate's. "wait" is in

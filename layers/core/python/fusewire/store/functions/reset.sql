@@ -23,7 +23,8 @@ BEGIN
     UPDATE budget_window SET closed_at = at WHERE id = old.id RETURNING * INTO old;
     INSERT INTO budget_window (budget, opened_at, opened_by, resets_at, reset_id, rate_window_started_at, rate_requests,
                                rate_tokens, limit_usd)
-    VALUES (old.budget, clock_timestamp(), opened_by, ledger_period_end(clock_timestamp(), settings->>'timezone'),
+    VALUES (old.budget, clock_timestamp(), opened_by,
+            ledger_period_end(ledger_period_of(old.budget), clock_timestamp(), settings->>'timezone'),
             (audit_entry->>'id')::uuid, old.rate_window_started_at, old.rate_requests, old.rate_tokens,
             next_limit)
     RETURNING * INTO fresh;
@@ -36,7 +37,7 @@ END $$;
 
 -- Closes a budget's open window and opens the next. Sent twice under one id, it does so once. "closed" is NULL when
 -- there was nothing to do.
--- p: {settings, id, opened_by: admin|schedule, budget?: a key's id, at?, actor, source_ip?, request_id, reason?}
+-- p: {settings, id, opened_by: admin|schedule, budget?: a key's or a node's id, at?, actor, source_ip?, request_id, reason?}
 -- The schedule's run is idempotent. It leaves a window alone that was opened at or after the time at which the run was
 -- due (a call had met the period's end already), and one that the schedule itself opened within the minute (it was
 -- delivered twice).

@@ -98,6 +98,7 @@ BEGIN
     SELECT * INTO was FROM ledger WHERE id = (settlement->>'id')::uuid;
     IF NOT FOUND THEN RETURN; END IF; -- another database than the one it was reserved in: the result's status is NULL
     SELECT * INTO w FROM budget_window WHERE id = was.window_id FOR NO KEY UPDATE;
+    IF w.closed_at IS NOT NULL AND was.path_window_ids IS NOT NULL THEN PERFORM ledger_lock_out_paths(); END IF;
     -- A settlement at no more than the bound leaves the room that is allocated to slots as it is. One that raises an
     -- allowance takes it back, so that no reservation is made in a slot meanwhile.
     IF (settlement->>'cost')::numeric > was.bound OR settlement ? 'allowance' OR EXISTS (
@@ -109,12 +110,13 @@ BEGIN
     IF was.key_window_id IS NOT NULL THEN
         SELECT * INTO kw FROM budget_window WHERE id = was.key_window_id FOR NO KEY UPDATE;
     END IF;
+    IF was.path_window_ids IS NOT NULL THEN PERFORM ledger_lock_stored_path(was); END IF;
     SELECT * INTO was FROM ledger WHERE id = was.id FOR UPDATE; -- again: the lock may have been waited for
     IF was.status <> 'reserved' AND (was.outcome IS DISTINCT FROM 'expired'
                                      OR w.spent < was.cost - COALESCE(ledger_cost(settlement, was.bound), 0)) THEN
         SELECT jsonb_agg(ledger_threshold_event_json(t) ORDER BY t.window_id, t.state)
         INTO threshold_events FROM budget_threshold_event t
-        WHERE t.window_id IN (w.id, kw.id) AND t.entry_id = was.id;
+        WHERE (t.window_id IN (w.id, kw.id) OR t.window_id = ANY (was.path_window_ids)) AND t.entry_id = was.id;
         e := was;
         repeated := true;
         RETURN;
@@ -137,6 +139,22 @@ BEGIN
                                                 e.reserved_at, threshold_events, e.id);
         kw := step.kw; threshold_events := step.threshold_events;
     END IF;
+    IF e.path_window_ids IS NOT NULL THEN
+        threshold_events := ledger_book_path(e.path_window_ids, settings, spends, frees, calls, threshold_events, e.id);
+    END IF;
+END $$;
+
+-- Keeps everybody else from the windows of paths, for a caller who holds a closed window of the company's: whoever locks
+-- several of them holds the open one.
+CREATE OR REPLACE FUNCTION ledger_lock_out_paths() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    LOOP
+        PERFORM 1 FROM budget_window WHERE budget = 'global' AND closed_at IS NULL FOR NO KEY UPDATE;
+        EXIT WHEN FOUND;
+        -- The one that was waited for was closed meanwhile: it has a successor, if there ever is one.
+        EXIT WHEN NOT EXISTS (SELECT FROM budget_window WHERE budget = 'global' AND closed_at IS NULL);
+    END LOOP;
 END $$;
 
 -- What the caller of ledger_settle gets. kw is NULL for an entry without a key.

@@ -65,6 +65,8 @@ DECLARE
     s budget_slot;
     k api_key;
     kw budget_window;
+    path jsonb;
+    path_windows budget_window[];
     choice record;
     bound numeric;
 BEGIN
@@ -103,12 +105,26 @@ BEGIN
             RETURN NULL;
         END IF;
         IF ledger_rate_window_ends_in(kw.rate_window_started_at) <= 0 THEN kw := ledger_begin_rate_window(kw); END IF;
-        IF choice.chosen ? 'fit' AND bound * 10 >= k.limit_usd - kw.spent - kw.reserved AND bound > 0 THEN RETURN NULL; END IF;
+        IF key_has_path(k) THEN
+            IF ledger_lacks_user(k, entry) THEN RETURN NULL; END IF;
+            path := ledger_path(k, entry, entry->>'tier', choice.chosen, settings);
+            path_windows := ledger_lock_open_path(path);
+            IF NOT ledger_path_is_settled(path, path_windows)
+               OR (p ? 'downgrade' AND ledger_path_has_state(path_windows, 'HALF_OPEN')) THEN
+                RETURN NULL;
+            END IF;
+        END IF;
+        IF choice.chosen ? 'fit' AND bound > 0
+           AND bound * 10 >= least(k.limit_usd - kw.spent - kw.reserved, ledger_path_room(path, path_windows)) THEN
+            RETURN NULL;
+        END IF;
         -- It is known already that the call fits the company's budget.
-        IF ledger_refusal(NULL, kw, k, settings, choice.chosen, true) IS NOT NULL THEN RETURN NULL; END IF;
+        IF ledger_refusal(NULL, kw, k, settings, choice.chosen, true, path, path_windows) IS NOT NULL THEN
+            RETURN NULL;
+        END IF;
     END IF;
     kw := ledger_insert_reservation(
-        entry, entry->>'tier', choice.chosen, w.id, kw, s.slot, s.epoch, settings, true,
+        entry, entry->>'tier', choice.chosen, w.id, kw, path_windows, s.slot, s.epoch, settings, true,
         -- The window's expired reservations may be looked for as we are at work: what the search has passed must not
         -- expire before its end.
         w.expired_until + interval '1 minute');
@@ -150,6 +166,11 @@ BEGIN
             e.key_window_id, settings, COALESCE(e.cost, 0), e.bound, (e.status = 'settled')::int,
             ledger_spare_tokens(e), e.reserved_at, NULL, e.id);
         kw := step.kw; threshold_events := step.threshold_events;
+    END IF;
+    IF e.path_window_ids IS NOT NULL THEN
+        PERFORM ledger_lock_stored_path(e);
+        threshold_events := ledger_book_path(e.path_window_ids, settings, COALESCE(e.cost, 0), e.bound,
+                                             (e.status = 'settled')::int, threshold_events, e.id);
     END IF;
     PERFORM output_size_record(e, p->'settlement', s.slot);
     PERFORM vendor_refusal_record(e, p->'settlement');

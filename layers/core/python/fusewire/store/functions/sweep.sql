@@ -24,6 +24,10 @@ BEGIN
                 e.key_window_id, settings, e.bound, e.bound, 1, 0, e.reserved_at, threshold_events, NULL, statement_id);
             threshold_events := step.threshold_events;
         END IF;
+        IF e.path_window_ids IS NOT NULL THEN
+            threshold_events := ledger_book_path(
+                e.path_window_ids, settings, e.bound, e.bound, 1, threshold_events, NULL, statement_id);
+        END IF;
         sum_of_bounds := sum_of_bounds + e.bound;
         calls := calls + 1;
         expired := COALESCE(expired, '[]') || jsonb_build_array(jsonb_build_object(

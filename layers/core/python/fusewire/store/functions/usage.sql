@@ -108,7 +108,7 @@ LANGUAGE sql STABLE AS $$
         'cached_input_tokens', e.cached_input_tokens, 'cache_write_tokens', e.cache_write_tokens,
         'reasoning_tokens', e.reasoning_tokens,
         'reserved_at', e.reserved_at, 'expires_at', e.expires_at, 'ended_at', e.ended_at, 'day', e.day,
-        'window_id', e.window_id, 'key_window_id', e.key_window_id)
+        'window_id', e.window_id, 'key_window_id', e.key_window_id, 'path_window_ids', e.path_window_ids)
 $$;
 
 -- Whether an entry passes the filters.

@@ -2,19 +2,25 @@
 --
 -- These rules are for all files of this folder:
 --
--- * There are two budgets in one statement: the company's ('global') and that of the caller's key.
+-- * In one statement are the company's budget ('global'), that of the caller's key, and those of the call's path
+--   (paths.sql).
 -- * A public function takes and returns one jsonb object. It is one round trip and one transaction. It waits for a lock
 --   for 5 seconds at most (its lock_timeout): an operator's forgotten transaction costs each call a 503, not the rest
 --   of its Lambda's time.
 -- * PL/pgSQL is used rather than one large WITH, because each inner statement takes a snapshot of its own. What is read
 --   after the window's row lock was granted is current. In a single WITH the snapshot is older than the lock.
 -- * Locks are taken in this order: the company's windows by ascending id (the open one is the last), the slots of a
---   window by number, keys' windows, ledger rows and rollups (under the lock of their window or slot alone), a call's
---   own row of admission_wait, output_size (the key's row, then the model's), one row of vendor_refusal, one of input_allowance, provider_health by name; refused_call last of all. A statement that locks more than one key's
---   window holds the company's open window, so two of them never run at once. audit_head is locked by these statements,
---   by a reset, or by a statement that touches nothing of the above afterwards. Windows are locked FOR NO KEY UPDATE, so
---   that an entry's foreign key doesn't wait
---   for its window.
+--   window by number, one key's window, the windows of one path (users' and nodes') by ascending id in one statement,
+--   ledger rows and rollups (under the lock of their window or slot alone), a call's own row of admission_wait,
+--   output_size (the key's row, then the model's), one row of vendor_refusal, one of input_allowance, provider_health by
+--   name; refused_call last of all. A statement that locks more than one key's window or more than one path's, or that
+--   opens or rolls over a window of a path, holds the company's open window and has reclaimed its slots: then nobody else
+--   has locked any of a path. So a settlement in a closed window of the company's locks the open one, too, where the
+--   entry has a path. audit_head is locked by these statements, by a reset, or by a
+--   statement that touches nothing of the above afterwards. Windows are locked FOR NO KEY UPDATE, so that an entry's
+--   foreign key doesn't wait for its window.
+-- * What these statements read of the tree stays as it is until their end: it is changed by who holds the company's open
+--   window and has reclaimed its slots (nodes.sql). A key that is moved meanwhile counts as moved afterwards.
 -- * budget_limit is changed under the company's open window alone.
 -- * price_version and prices are locked after the company's window and its slots, before audit_head.
 -- * An argument with "resent" was sent before, and its answer was lost. Its result and its threshold events are
@@ -23,9 +29,11 @@
 -- * settings is {limit, alert, open, timezone, ttl_seconds, slots, max_limit?}. Amounts are JSON numbers and stay
 --   numeric throughout. limit is the caller's setting; limits.sql says which limit is in force.
 
-CREATE OR REPLACE FUNCTION ledger_period_end(at timestamptz, tz text) RETURNS timestamptz
+-- When the period is over that a time falls in: month, week (from Monday) or day, in the budget's zone; none never is.
+CREATE OR REPLACE FUNCTION ledger_period_end(period text, at timestamptz, tz text) RETURNS timestamptz
 LANGUAGE sql STABLE AS $$
-    SELECT (date_trunc('month', at AT TIME ZONE tz) + interval '1 month') AT TIME ZONE tz
+    SELECT CASE period WHEN 'none' THEN 'infinity'
+           ELSE (date_trunc(period, at AT TIME ZONE tz) + ('1 ' || period)::interval) AT TIME ZONE tz END
 $$;
 
 -- The day on which a settlement in this window is counted, in the budget's zone. A settlement after the period's end is
@@ -45,19 +53,23 @@ LANGUAGE sql IMMUTABLE AS $$
     END
 $$;
 
--- The limit in force of a key's budget, in USD, as it is now. The company's is ledger_limit_in_force; that of the
--- settings is for the functions of the release before.
+-- The limit in force of a budget below the company's, in USD, as it is now. The company's is ledger_limit_in_force; that
+-- of the settings is for the functions of the release before.
 CREATE OR REPLACE FUNCTION ledger_limit(budget text, settings jsonb) RETURNS numeric
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
     IF budget = 'global' THEN RETURN (settings->>'limit')::numeric; END IF;
+    IF starts_with(budget, 'bud_') THEN RETURN (SELECT n.limit_usd FROM budget_node n WHERE n.id = budget); END IF;
+    IF starts_with(budget, 'user:') THEN
+        RETURN (SELECT k.per_user_limit_usd FROM api_key k WHERE k.id = ledger_key_of(budget));
+    END IF;
     RETURN (SELECT k.limit_usd FROM api_key k WHERE k.id = budget);
 END $$;
 
 CREATE OR REPLACE FUNCTION ledger_window_json(w budget_window) RETURNS jsonb
 LANGUAGE sql STABLE AS $$
     SELECT jsonb_build_object(
-        'id', w.id, 'budget', w.budget, 'opened_at', w.opened_at, 'opened_by', w.opened_by, 'resets_at', w.resets_at,
+        'id', w.id, 'budget', w.budget, 'opened_at', w.opened_at, 'opened_by', w.opened_by, 'resets_at', NULLIF(w.resets_at, 'infinity'),
         'closed_at', w.closed_at, 'spent', w.spent, 'reserved', w.reserved, 'request_count', w.request_count)
 $$;
 
@@ -96,7 +108,8 @@ BEGIN
         EXIT WHEN FOUND;
         -- There is no window yet, or the one that was waited for was closed meanwhile: make one, or find its successor.
         INSERT INTO budget_window (budget, opened_at, opened_by, resets_at)
-        VALUES (name, clock_timestamp(), 'use', ledger_period_end(clock_timestamp(), settings->>'timezone'))
+        VALUES (name, clock_timestamp(), 'use',
+                ledger_period_end(ledger_period_of(name), clock_timestamp(), settings->>'timezone'))
         ON CONFLICT (budget) WHERE closed_at IS NULL DO NOTHING;
     END LOOP;
     w := ledger_reclaim_slots(w);

@@ -1,0 +1,242 @@
+-- The nodes of the tree of budgets as the admin API sees them. As in keys.sql, a public function takes one jsonb object,
+-- is one round trip, and may be sent twice. audit_context is {actor, source_ip, request_id}.
+--
+-- Whoever changes a node holds the company's open window with its slots reclaimed: no reservation is under way, and no
+-- other change. Lock order: that window, rows of budget_node, the node's window, audit_head. Who puts a key under a node
+-- locks the node's row (key_node_is_there), so that it isn't deleted meanwhile.
+--
+-- What a change means:
+-- * A limit counts from the next reservation on, and for the open window. What is spent and reserved stays. Lowered below
+--   what is spent, it opens the breaker.
+-- * With another period, the open window ends when a window of that period ends that was opened when this one was; now,
+--   where that is past. Its successor opens at the next use.
+-- * Under another parent, the node's own window goes on. What was spent stays where it was booked, and calls in flight
+--   are settled there. It is likewise with a key that is put under another node.
+-- * Other models count from the next reservation on.
+-- * A node that has children or keys isn't deleted. A deleted node's window is closed; calls in flight are settled in it.
+
+-- The most nodes that are on a way from a key to the company.
+CREATE OR REPLACE FUNCTION budget_node_max_depth() RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT 8
+$$;
+
+CREATE OR REPLACE FUNCTION budget_node_json(n budget_node) RETURNS jsonb
+LANGUAGE sql STABLE AS $$
+    SELECT to_jsonb(n)
+$$;
+
+-- A node, with the window that its spending is in, NULL where it has none that is current, and how many calls wait.
+CREATE OR REPLACE FUNCTION budget_node_budget_json(n budget_node, settings jsonb) RETURNS jsonb
+LANGUAGE sql VOLATILE AS $$
+    SELECT budget_node_json(n) || jsonb_build_object('waiting', ledger_waiting(n.id), 'budget', (
+        SELECT ledger_budget_json(w, n.limit_usd, ledger_thresholds_of(n.id, settings)) FROM budget_window w
+        WHERE w.budget = n.id AND w.closed_at IS NULL AND w.resets_at > clock_timestamp()))
+$$;
+
+-- The nodes of the subtree that has this node at its top, itself first; with each, how many steps it is below it.
+CREATE OR REPLACE FUNCTION budget_node_subtree(top text) RETURNS TABLE (id text, steps integer)
+LANGUAGE sql STABLE AS $$
+    WITH RECURSIVE below (id, steps) AS (
+        SELECT top, 0
+        UNION ALL
+        SELECT n.id, b.steps + 1 FROM below b JOIN budget_node n ON n.parent_id = b.id
+        WHERE n.deleted_at IS NULL AND b.steps < budget_node_max_depth())
+    SELECT b.id, b.steps FROM below b
+$$;
+
+-- The ids from a node up to the one directly below the company's budget, in this order.
+CREATE OR REPLACE FUNCTION budget_node_way_up(of_node text) RETURNS text[]
+LANGUAGE sql STABLE AS $$
+    WITH RECURSIVE up (id, parent_id, steps) AS (
+        SELECT n.id, n.parent_id, 1 FROM budget_node n WHERE n.id = of_node
+        UNION ALL
+        SELECT n.id, n.parent_id, u.steps + 1 FROM up u JOIN budget_node n ON n.id = u.parent_id
+        WHERE u.steps <= budget_node_max_depth())
+    SELECT COALESCE(array_agg(u.id ORDER BY u.steps), '{}') FROM up u
+$$;
+
+-- What a node's forecast is made of, as usage_days: the days of the keys that are below it now, of the models that it
+-- counts.
+CREATE OR REPLACE FUNCTION budget_node_days(n budget_node, tz text) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    today date := (clock_timestamp() AT TIME ZONE tz)::date;
+    since date;
+    sums jsonb;
+BEGIN
+    SELECT min(d.day), jsonb_object_agg(d.day, d.cost) FILTER (WHERE d.day >= today - 28) INTO since, sums FROM (
+        SELECT r.day, sum(r.cost) AS cost
+        FROM usage_rollup r
+        WHERE r.key_id IN (SELECT k.id FROM api_key k JOIN budget_node_subtree(n.id) s ON s.id = k.budget_id)
+              AND budget_node_counts(n.models, r.tier, r.provider, r.model)
+        GROUP BY r.day) d;
+    RETURN jsonb_build_object('today', today, 'since', since, 'days', COALESCE(sums, '{}'));
+END $$;
+
+-- Whether a node with these models counts a call to this one, which is served in this tier: as a key's allowed_models
+-- are read. A call that is downgraded counts in the tier that serves it.
+CREATE OR REPLACE FUNCTION budget_node_counts(models text[], tier text, provider text, model text) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT models IS NULL OR models && ARRAY[tier, model, provider || '/' || model, provider || '/*']
+$$;
+
+-- One node with what its forecast is made of; NULL: there is none. p: {settings, id}
+CREATE OR REPLACE FUNCTION budget_node_show(p jsonb) RETURNS jsonb
+LANGUAGE sql VOLATILE AS $$
+    SELECT budget_node_budget_json(n, p->'settings')
+           || jsonb_build_object('days', budget_node_days(n, p->'settings'->>'timezone'))
+    FROM budget_node n WHERE n.id = p->>'id' AND n.deleted_at IS NULL
+$$;
+
+-- The nodes after the one that the page before ended with, the oldest first. p: {settings, after?, limit}
+CREATE OR REPLACE FUNCTION budget_node_list(p jsonb) RETURNS jsonb
+LANGUAGE sql VOLATILE AS $$
+    SELECT COALESCE(jsonb_agg(budget_node_budget_json(page.n, p->'settings')
+                              || jsonb_build_object('days', budget_node_days(page.n, p->'settings'->>'timezone'))
+                              ORDER BY (page.n).id), '[]')
+    FROM (SELECT n FROM budget_node n
+          WHERE n.deleted_at IS NULL AND (p->>'after' IS NULL OR n.id > p->>'after')
+          ORDER BY n.id LIMIT (p->>'limit')::integer) page
+$$;
+
+-- Why a node may not be as n is, NULL when it may: no_parent, cycle, depth, name, thresholds. The caller holds the
+-- company's open window.
+CREATE OR REPLACE FUNCTION budget_node_refusal(n budget_node, settings jsonb) RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    above text[] := budget_node_way_up(n.parent_id);
+    thresholds jsonb := settings || jsonb_strip_nulls(
+        jsonb_build_object('alert', n.alert_threshold, 'open', n.open_threshold));
+BEGIN
+    RETURN CASE
+        WHEN n.parent_id IS NOT NULL AND NOT EXISTS (
+            SELECT FROM budget_node o WHERE o.id = n.parent_id AND o.deleted_at IS NULL) THEN 'no_parent'
+        WHEN n.id = ANY (above) THEN 'cycle'
+        WHEN cardinality(above) + 1 + (SELECT max(s.steps) FROM budget_node_subtree(n.id) s)
+             > budget_node_max_depth() THEN 'depth'
+        WHEN EXISTS (
+            SELECT FROM budget_node o WHERE o.name = n.name AND o.deleted_at IS NULL AND o.id <> n.id
+            AND o.parent_id IS NOT DISTINCT FROM n.parent_id) THEN 'name'
+        WHEN (thresholds->>'alert')::numeric >= (thresholds->>'open')::numeric THEN 'thresholds'
+    END;
+END $$;
+
+-- The functions that change a node return it with "written": the audit's before and after, NULL when nothing changed;
+-- with "refused", nothing was done. rolled_over is the company's window, as in windows.sql.
+
+-- p: {settings, id, fields, audit_context}
+CREATE OR REPLACE FUNCTION budget_node_create(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+DECLARE
+    step record;
+    n budget_node := jsonb_populate_record(NULL::budget_node, p->'fields');
+    refusal text;
+    written jsonb;
+BEGIN
+    SELECT * INTO step FROM ledger_lock_window('global', p->'settings', NULL);
+    IF NOT EXISTS (SELECT FROM budget_node o WHERE o.id = p->>'id') THEN
+        n.id := p->>'id'; n.created_at := clock_timestamp(); n.created_by := p->'audit_context'->>'actor';
+        n.deleted_at := NULL;
+        refusal := budget_node_refusal(n, p->'settings');
+        IF refusal IS NOT NULL THEN
+            RETURN jsonb_build_object('refused', refusal, 'rolled_over', step.rolled_over);
+        END IF;
+        INSERT INTO budget_node (id, name, parent_id, limit_usd, period, alert_threshold, open_threshold, models,
+                                 created_at, created_by)
+        VALUES (n.id, n.name, n.parent_id, n.limit_usd, n.period, n.alert_threshold, n.open_threshold, n.models,
+                n.created_at, n.created_by);
+        written := audit_write(p, 'budget.created', NULL, budget_node_json(n));
+    END IF;
+    RETURN budget_node_show(p) || jsonb_build_object('written', written, 'rolled_over', step.rolled_over);
+END $$;
+
+-- Changes the fields that are named, and no others. NULL: no such node. p: {settings, id, changes, audit_context}
+CREATE OR REPLACE FUNCTION budget_node_update(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+DECLARE
+    step record;
+    was budget_node;
+    n budget_node;
+    refusal text;
+    written jsonb;
+BEGIN
+    SELECT * INTO step FROM ledger_lock_window('global', p->'settings', NULL);
+    SELECT * INTO was FROM budget_node o WHERE o.id = p->>'id' AND o.deleted_at IS NULL FOR UPDATE;
+    IF NOT FOUND THEN RETURN NULL; END IF;
+    -- Sent twice, and somebody else's change may have come between: the second time changes nothing.
+    IF NOT (p ? 'resent' AND EXISTS (
+        SELECT FROM audit a WHERE a.n > (SELECT h.n FROM audit_head h) - 1000 AND a.action = 'budget.updated'
+            AND a.request_id = p->'audit_context'->>'request_id' AND a.after->>'id' = was.id
+    )) THEN
+        n := jsonb_populate_record(was, (p->'changes') - '{id,created_at,created_by,deleted_at}'::text[]);
+        refusal := budget_node_refusal(n, p->'settings');
+        IF refusal IS NOT NULL THEN
+            RETURN jsonb_build_object('refused', refusal, 'rolled_over', step.rolled_over);
+        END IF;
+        IF n IS DISTINCT FROM was THEN
+            UPDATE budget_node o SET name = n.name, parent_id = n.parent_id, limit_usd = n.limit_usd, period = n.period,
+                                     alert_threshold = n.alert_threshold, open_threshold = n.open_threshold,
+                                     models = n.models
+            WHERE o.id = was.id;
+            IF n.period <> was.period THEN
+                PERFORM ledger_change_period(was.id, n.period, p->'settings'->>'timezone');
+            END IF;
+            written := audit_write(p, 'budget.updated', budget_node_json(was), budget_node_json(n));
+        END IF;
+    END IF;
+    RETURN budget_node_show(p) || jsonb_build_object('written', written, 'rolled_over', step.rolled_over);
+END $$;
+
+-- Has a budget's open window end by another period, and those of a key's users with the key's. A window whose new end is
+-- past ends now: it rolls over at its next use.
+CREATE OR REPLACE FUNCTION ledger_change_period(of_budget text, to_period text, tz text) RETURNS void
+LANGUAGE sql VOLATILE AS $$
+    UPDATE budget_window w
+    SET resets_at = greatest(ledger_period_end(to_period, w.opened_at, tz), clock_timestamp())
+    WHERE (w.budget = of_budget OR starts_with(w.budget, 'user:' || of_budget || ':'))
+          AND w.closed_at IS NULL AND w.resets_at > clock_timestamp()
+$$;
+
+-- Ends a node for good, as it was then is returned. Its row and what it spent stay. NULL: no such node.
+-- p: {settings, id, audit_context}
+-- "refused" is children or keys: it has some.
+CREATE OR REPLACE FUNCTION budget_node_delete(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+DECLARE
+    step record;
+    was budget_node;
+    n budget_node;
+    shown jsonb;
+    refusal text;
+    written jsonb;
+BEGIN
+    SELECT * INTO step FROM ledger_lock_window('global', p->'settings', NULL);
+    SELECT * INTO was FROM budget_node o WHERE o.id = p->>'id' FOR UPDATE;
+    IF NOT FOUND OR (was.deleted_at IS NOT NULL AND NOT p ? 'resent') THEN RETURN NULL; END IF;
+    shown := budget_node_budget_json(was, p->'settings')
+             || jsonb_build_object('days', budget_node_days(was, p->'settings'->>'timezone'));
+    IF was.deleted_at IS NULL THEN
+        refusal := CASE
+            WHEN EXISTS (SELECT FROM budget_node o WHERE o.parent_id = was.id AND o.deleted_at IS NULL) THEN 'children'
+            WHEN EXISTS (SELECT FROM api_key k WHERE k.budget_id = was.id AND k.revoked_at IS NULL) THEN 'keys'
+        END;
+        IF refusal IS NOT NULL THEN
+            RETURN jsonb_build_object('refused', refusal, 'rolled_over', step.rolled_over);
+        END IF;
+        UPDATE budget_node o SET deleted_at = clock_timestamp() WHERE o.id = was.id RETURNING * INTO n;
+        UPDATE budget_window w SET closed_at = least(clock_timestamp(), w.resets_at)
+        WHERE w.budget = was.id AND w.closed_at IS NULL;
+        written := audit_write(p, 'budget.deleted', budget_node_json(was), budget_node_json(n));
+    END IF;
+    RETURN shown || jsonb_build_object('written', written, 'rolled_over', step.rolled_over);
+END $$;
+
+-- Whether a key may be put under this node; NULL is the company's budget. It locks the node's row, so that the node isn't
+-- deleted before the caller's commit.
+CREATE OR REPLACE FUNCTION key_node_is_there(of_node text) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM budget_node n WHERE n.id = of_node AND n.deleted_at IS NULL FOR SHARE;
+    RETURN FOUND OR of_node IS NULL;
+END $$;
