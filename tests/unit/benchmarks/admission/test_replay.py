@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import socket
 import time
 
 import pytest
 
-from benchmarks import BenchmarkError, peers
+from benchmarks import BenchmarkError
 from benchmarks.admission.replay import Outcome, replay
 from benchmarks.admission.trace import Call
 from benchmarks.admission.vendor import Vendor, serving
@@ -15,13 +16,15 @@ from benchmarks.load import Target
 
 def _replayed(calls: list[Call], cap: int | None, factor: float) -> tuple[list[Outcome], Vendor]:
     """Straight to the vendor."""
-    vendor, port = Vendor({call.number: call for call in calls}, factor), peers.free_port()
+    vendor = Vendor({call.number: call for call in calls}, factor)
 
-    async def run() -> list[Outcome]:
-        async with serving(vendor, port):
-            return await replay(calls, cap, Target(f"http://127.0.0.1:{port}/v1/chat/completions", "k", "m"), factor)
+    async def run(listener: socket.socket) -> list[Outcome]:
+        target = Target(f"http://127.0.0.1:{listener.getsockname()[1]}/v1/chat/completions", "k", "m")
+        async with serving(vendor, listener):
+            return await replay(calls, cap, target, factor)
 
-    return asyncio.run(run()), vendor
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return asyncio.run(run(listener)), vendor
 
 
 def test_calls_come_when_the_trace_says_and_take_as_long() -> None:
