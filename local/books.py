@@ -28,6 +28,7 @@ _SUMS: Final[dict[LiteralString, LiteralString]] = {
     "sum(bound) FILTER (WHERE status = 'reserved') AS reserved",
     "budget_adjustment": "sum(amount) AS adjusted",
     "budget_limit": "",
+    "budget_node": "",
     "price": "",
     "usage_rollup": "sum(cost) AS booked",
     "api_key": "",
@@ -42,7 +43,8 @@ _ALIKE: Final = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'; SET LO
 _ROWS: Final = sql.SQL('COPY (SELECT t::text FROM {} t ORDER BY t::text COLLATE "C") TO STDOUT')
 
 # A window of the company against the usage that is rolled up from it, and against its attempts until they are archived;
-# then each key's windows together against its usage.
+# then each key's windows together against its usage, and each window of a node or a user against the attempts that were
+# booked in it, unless some of them may be archived.
 _DISAGREEING: Final = """
     WITH w AS (
         SELECT id, budget, archived_at IS NULL AS has_attempts, spent + COALESCE(s.slots_spent, 0) AS spent,
@@ -62,6 +64,15 @@ _DISAGREEING: Final = """
     FROM (SELECT api_key.id, sum(w.spent) AS spent FROM api_key LEFT JOIN w ON w.budget = api_key.id GROUP BY 1) k
     LEFT JOIN (SELECT key_id, sum(cost) AS cost FROM usage_rollup GROUP BY 1) u ON u.key_id = k.id
     WHERE COALESCE(k.spent, 0) <> COALESCE(u.cost, 0)
+    UNION ALL
+    SELECT 'window ' || b.id, b.spent, 0, COALESCE(e.cost, 0), b.reserved, COALESCE(e.held, 0)
+    FROM budget_window b LEFT JOIN (
+        SELECT p.id, COALESCE(sum(cost) FILTER (WHERE status = 'settled'), 0) AS cost,
+               COALESCE(sum(bound) FILTER (WHERE status = 'reserved'), 0) AS held
+        FROM ledger, unnest(path_window_ids) p (id) GROUP BY 1) e ON e.id = b.id
+    WHERE (starts_with(b.budget, 'bud_') OR starts_with(b.budget, 'user:'))
+          AND NOT EXISTS (SELECT FROM budget_window a WHERE a.archived_at > b.opened_at)
+          AND (b.spent, b.reserved) <> (COALESCE(e.cost, 0), COALESCE(e.held, 0))
     ORDER BY 1
 """
 

@@ -110,7 +110,7 @@ _WITHIN_MESSAGES: Final = (
         "max_completion_tokens",
         {**_messages(_QUESTION), "max_completion_tokens": CAP},
         _messages(_QUESTION),
-        note=", or `max_tokens`, or else the model's largest output",
+        note=", or `max_tokens`, or else the largest that it can have",
         always_sent=True,
     ),
     _within("messages.role: system", _messages({"role": "system", "content": "Be brief."}, _QUESTION)),

@@ -39,6 +39,9 @@ FIELDS: dict[str, Any] = {
     "allowed_classifications": None,
     "expires_at": None,
     "tags": {"team": "search"},
+    "budget_id": None,
+    "period": "month",
+    "per_user_limit_usd": None,
 }
 
 

@@ -208,8 +208,8 @@ MUTATIONS: Final = (
         "ledger_reserve_in_slot",
         (
             (
-                "IF ledger_refusal(NULL, kw, k, settings, choice.chosen, true) IS NOT NULL THEN RETURN NULL; END IF;",
-                "",
+                "IF ledger_refusal(NULL, kw, k, settings, choice.chosen, true, path, path_windows) IS NOT NULL THEN",
+                "IF false THEN",
             ),
         ),
         "integration/budget/test_slots.py::test_a_key_is_held_to_its_budget_in_every_slot",
@@ -325,7 +325,12 @@ MUTATIONS: Final = (
         2,
         "a call that comes later takes the room that an earlier one waits for",
         "admission_refusal",
-        (("IF bound > room - admission_claim(budget, own_entry, bound) THEN", "IF bound > room THEN"),),
+        (
+            (
+                "IF bound > rooms[place] - admission_claim(names[place], own_entry, bound) THEN",
+                "IF bound > rooms[place] THEN",
+            ),
+        ),
         "integration/budget/test_waiting.py::test_a_small_call_doesnt_pass_a_large_one_that_came_before_it",
     ),
     Mutation(
@@ -380,6 +385,140 @@ MUTATIONS: Final = (
         "fusewire.ai.attempts",
         (("self._booked_usd += after.booked", "self._booked_usd += 0"),),
         "integration/ai/test_output_caps.py::test_the_requests_own_limit_counts_all_attempts",
+    ),
+    Mutation(
+        "node_not_asked",
+        2,
+        "a budget of the tree isn't asked whether a call fits",
+        "ledger_path_refusal",
+        (
+            (
+                "w.spent + bound > limit_usd))",
+                "false))",
+            ),
+            (
+                "w.spent + w.reserved + bound > limit_usd)",
+                "false)",
+            ),
+        ),
+        "integration/budget/test_tree.py::test_a_node_is_passed_by_nobody_below_it[team-on the row]",
+    ),
+    Mutation(
+        "upper_nodes_not_asked",
+        2,
+        "the path ends with the node that the key is under",
+        "ledger_path",
+        (
+            (
+                "next_id := n.parent_id;",
+                "next_id := NULL;",
+            ),
+        ),
+        "integration/budget/test_tree.py::test_a_node_is_passed_by_nobody_below_it[division-on the row]",
+    ),
+    Mutation(
+        "node_not_booked",
+        2,
+        "what is reserved isn't added to the windows of its path",
+        "ledger_insert_reservation",
+        (
+            (
+                "WHERE b.id = ANY (path_ids) AND bound > 0;",
+                "WHERE false;",
+            ),
+        ),
+        "integration/budget/test_tree.py::test_a_call_is_booked_in_every_budget_on_its_way[on the row]",
+    ),
+    Mutation(
+        "node_not_asked_in_slots",
+        2,
+        "what is reserved in a slot has no path",
+        "ledger_reserve_in_slot",
+        (
+            (
+                "IF key_has_path(k) THEN",
+                "IF false THEN",
+            ),
+        ),
+        "integration/budget/test_tree.py::test_a_node_is_passed_by_nobody_below_it[team-in slots]",
+    ),
+    Mutation(
+        "users_not_told_apart",
+        2,
+        "every user of a key has the same budget",
+        "ledger_user_budget",
+        (
+            (
+                "decode(digest, 'hex')",
+                "''::bytea",
+            ),
+        ),
+        "integration/budget/test_tree.py::test_a_users_budget_is_named_by_a_keyed_hash",
+    ),
+    Mutation(
+        "user_may_be_left_out",
+        2,
+        "a key that has a budget for each user takes a request without one",
+        "ledger_lacks_user",
+        (
+            (
+                "k.per_user_limit_usd IS NOT NULL AND ",
+                "false AND ",
+            ),
+        ),
+        "integration/budget/test_tree.py::test_without_a_user_nothing_is_reserved_on_such_a_key[on the row]",
+    ),
+    Mutation(
+        "models_of_a_node_ignored",
+        2,
+        "a node with models counts and limits every call",
+        "budget_node_counts",
+        (
+            (
+                "models IS NULL OR ",
+                "true OR ",
+            ),
+        ),
+        "integration/budget/test_tree.py::test_a_node_with_models_counts_calls_of_these_alone[on the row]",
+    ),
+    Mutation(
+        "path_read_without_lock",
+        2,
+        "the windows of a path are read without their lock",
+        "ledger_lock_open_path",
+        (
+            (
+                "\n        ORDER BY b.id FOR NO KEY UPDATE",
+                "\n        ORDER BY b.id",
+            ),
+        ),
+        "integration/budget/test_tree_concurrency.py::test_a_reservation_in_a_slot_waits_for_its_path_and_counts_it",
+    ),
+    Mutation(
+        "path_locked_in_any_order",
+        2,
+        "the windows of a path are locked from the key up",
+        "ledger_lock_open_path",
+        (
+            (
+                "ORDER BY b.id FOR NO KEY UPDATE",
+                "ORDER BY array_position(names, b.budget) FOR NO KEY UPDATE",
+            ),
+        ),
+        "integration/budget/test_tree_concurrency.py::test_two_paths_are_locked_in_one_order",
+    ),
+    Mutation(
+        "closed_window_alone",
+        2,
+        "a settlement in a closed window locks its path beside whoever holds the open one",
+        "ledger_settle_entry",
+        (
+            (
+                "THEN PERFORM ledger_lock_out_paths(); END IF;",
+                "THEN NULL; END IF;",
+            ),
+        ),
+        "integration/budget/test_tree_concurrency.py::test_a_settlement_in_a_closed_window_waits_for_who_holds_the_open_one",
     ),
     # --- 3. Every reservation ends exactly once ---
     Mutation(
@@ -659,7 +798,7 @@ MUTATIONS: Final = (
         3,
         "a key that repeats what a vendor refused is reserved for again",
         "ledger_reserve_on_row",
-        (("COALESCE(vendor_refusal_of(entry, chosen),", "COALESCE(NULL::jsonb,"),),
+        (("COALESCE(vendor_refusal_of(entry, choice.chosen),", "COALESCE(NULL::jsonb,"),),
         "integration/budget/test_vendor_refusals.py::test_the_third_in_a_row_keeps_the_key_away[on the row]",
     ),
     Mutation(
@@ -690,6 +829,59 @@ MUTATIONS: Final = (
             ),
         ),
         "integration/ai/test_not_sent.py::test_what_fails_after_it_is_at_the_bound[openai-whole]",
+    ),
+    Mutation(
+        "settled_on_todays_path",
+        3,
+        "a settlement is booked in the open windows of the path that the key has now",
+        "ledger_settle_entry",
+        (
+            (
+                "ledger_book_path(e.path_window_ids, settings, spends",
+                "ledger_book_path(ARRAY(SELECT o.id FROM budget_window o, api_key k WHERE k.id = e.key_id"
+                " AND o.closed_at IS NULL AND o.budget = ANY (budget_node_way_up(k.budget_id))), settings, spends",
+            ),
+        ),
+        "integration/budget/test_tree.py::test_it_settles_on_the_path_in_which_it_was_reserved[on the row]",
+    ),
+    Mutation(
+        "path_not_settled",
+        3,
+        "a settlement leaves the windows of its path as they were",
+        "ledger_book_path",
+        (
+            (
+                "spent = b.spent + spends, reserved = b.reserved - frees",
+                "spent = b.spent, reserved = b.reserved",
+            ),
+        ),
+        "integration/budget/test_tree.py::test_a_call_is_booked_in_every_budget_on_its_way[on the row]",
+    ),
+    Mutation(
+        "path_not_settled_in_slots",
+        3,
+        "a settlement in a slot leaves out the windows of its path",
+        "ledger_settle_in_slot",
+        (
+            (
+                "IF e.path_window_ids IS NOT NULL THEN",
+                "IF false THEN",
+            ),
+        ),
+        "integration/budget/test_tree.py::test_a_call_is_booked_in_every_budget_on_its_way[in slots]",
+    ),
+    Mutation(
+        "expired_past_the_path",
+        3,
+        "what expires isn't booked in the windows of its path",
+        "ledger_expire",
+        (
+            (
+                "IF e.path_window_ids IS NOT NULL THEN",
+                "IF false THEN",
+            ),
+        ),
+        "integration/budget/test_tree.py::test_what_expires_is_booked_on_its_path_and_corrected_there[on the row]",
     ),
     # --- 4. A failed attempt's successor ---
     Mutation(
@@ -785,6 +977,32 @@ MUTATIONS: Final = (
         ),
         "integration/budget/test_threshold_events.py::test_a_raised_limit_lowers_the_state_and_crossing_again_is_a_new_event",
     ),
+    Mutation(
+        "node_told_again",
+        5,
+        "a node's threshold event is told with each settlement",
+        "ledger_book_path",
+        (
+            (
+                "SELECT * INTO step FROM ledger_record_state(\n",
+                "w.state := 'CLOSED'; SELECT * INTO step FROM ledger_record_state(\n",
+            ),
+        ),
+        "integration/budget/test_tree.py::test_thresholds_of_its_own_are_crossed_once",
+    ),
+    Mutation(
+        "node_with_the_settings_thresholds",
+        5,
+        "a node's own thresholds don't count",
+        "ledger_thresholds_of",
+        (
+            (
+                "IF NOT starts_with(of_budget, 'bud_') THEN",
+                "IF true THEN",
+            ),
+        ),
+        "integration/budget/test_tree.py::test_thresholds_of_its_own_are_crossed_once",
+    ),
     # --- 6. Windows ---
     Mutation(
         "reset_loses_reservations",
@@ -865,6 +1083,32 @@ MUTATIONS: Final = (
         "ledger_reset",
         (("ELSIF p->>'opened_by' = 'schedule' AND (", "ELSIF false AND ("),),
         "integration/budget/test_windows.py::TestSchedule::test_twice_in_a_minute_resets_once",
+    ),
+    Mutation(
+        "every_period_a_month",
+        6,
+        "every window ends with the month",
+        "ledger_period_of",
+        (
+            (
+                "RETURN (SELECT n.period FROM budget_node n WHERE n.id = of_budget);",
+                "RETURN 'month';",
+            ),
+        ),
+        "integration/budget/test_tree.py::test_a_window_ends_with_its_own_period[day-ends2]",
+    ),
+    Mutation(
+        "old_period_goes_on",
+        6,
+        "another period counts from the next window on",
+        "ledger_change_period",
+        (
+            (
+                "AND w.closed_at IS NULL",
+                "AND false",
+            ),
+        ),
+        "integration/budget/test_tree.py::test_another_period_in_mid_window",
     ),
     # --- 7. No ledger, no call ---
     Mutation(

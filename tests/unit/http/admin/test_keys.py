@@ -60,7 +60,7 @@ def test_a_time_is_kept_with_its_offset() -> None:
 def test_a_new_key_has_every_field_and_a_changed_one_those_that_were_sent() -> None:
     unset = KeyAttributes.model_fields.keys() - MINIMAL.keys()
     assert unset >= {"monthly_budget_usd", "requests_per_minute", "expires_at", "tags"}
-    assert created() == MINIMAL | dict.fromkeys(unset) | {"tags": {}}
+    assert created() == MINIMAL | dict.fromkeys(unset) | {"tags": {}, "period": "month"}
     changes: list[dict[str, object]] = [{}, {"monthly_budget_usd": None}, {"tags": {}}, {"scopes": ["admin"]}]
     for sent in changes:
         assert UpdateKeyRequest.model_validate_json(dumps(sent)).attributes() == sent

@@ -10,9 +10,8 @@ from fusewire.ids import time_ordered_id
 
 LEASE_SECONDS: Final = 4
 """How long a ticket counts whose call doesn't ask any more."""
-_FIRST_PAUSE_SECONDS: Final = 0.025
-_LONGEST_PAUSE_SECONDS: Final = 0.25
-_GROWTH: Final = 1.5
+_FIRST_PAUSE_MS: Final = 25
+_LONGEST_PAUSE_MS: Final = 250
 
 
 class Line(NamedTuple):
@@ -39,10 +38,10 @@ class Waiting:
         self.entry_id: UUID = time_ordered_id()
         self._seconds = seconds
         self._max_per_key = max_per_key
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._pause_ms = _FIRST_PAUSE_MS
         self._since: float | None = None
         self._asks_last = False
-        self.waited_seconds = 0.0
+        self.waited_seconds: float = 0
         """How long it has waited."""
 
     @property
@@ -76,7 +75,7 @@ class Waiting:
         if self._since is None:
             self._since = now
         left = self._seconds - (now - self._since)
-        time.sleep(max(0.0, min(self._pause, left)))
-        self._pause = min(self._pause * _GROWTH, _LONGEST_PAUSE_SECONDS)
+        time.sleep(max(0, min(self._pause_ms / 1000, left)))
+        self._pause_ms = min(self._pause_ms * 3 // 2, _LONGEST_PAUSE_MS)
         self.waited_seconds = time.monotonic() - self._since
         self._asks_last = self.waited_seconds >= self._seconds

@@ -118,7 +118,7 @@ class Reservation:
     """The candidate's index among those that were offered."""
     cap: int | None = None
     """The output cap that it is reserved with, where that is smaller than the one that was offered."""
-    waited_seconds: float = 0.0
+    waited_seconds: float = 0
     """For which it waited until there was room."""
     made_at_seconds: float = field(default_factory=time.monotonic, compare=False)
     """By `time.monotonic()`."""

@@ -2,9 +2,9 @@
 `NodeAttributes`."""
 
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from fusewire.budget.forecast import NONE_YET
 from fusewire.budget.nodes import Node, Nodes
@@ -15,7 +15,9 @@ from fusewire.http.admin.keys import Budget, BudgetId, Models, Name
 from fusewire.http.admin.query import Page
 from fusewire.http.schema import Money, RequestModel, ResponseModel, Time
 
-Threshold = Annotated[Decimal, Field(gt=0, le=1, decimal_places=6)]
+_SHARE: Final = WithJsonSchema({"type": "number", "description": "A share of the limit, exact"}, mode="serialization")
+Threshold = Annotated[Decimal, Field(gt=0, le=1, decimal_places=6), _SHARE]
+AlertThreshold = Annotated[Decimal, Field(gt=0, lt=1, decimal_places=6), _SHARE]
 
 
 class NodeAttributes(BaseModel):
@@ -29,7 +31,7 @@ class NodeAttributes(BaseModel):
     limit_usd: Budget | None = None
     """USD a `period`."""
     period: Period = "month"
-    alert_threshold: Annotated[Threshold, Field(lt=1)] | None = None
+    alert_threshold: AlertThreshold | None = None
     """The share of the limit from which on it is HALF_OPEN."""
     open_threshold: Threshold | None = None
     """The share of the limit from which on it is OPEN."""

@@ -20,38 +20,39 @@ LANGUAGE sql VOLATILE AS $$
 $$;
 
 -- What the budgets on a call's way leave for it, and the candidate as ledger_fit fits it into that.
--- p: as ledger_reserve's. names and rooms: of each budget with a limit, from the key up, what its limit leaves beside
--- what is spent and in flight, in USD.
+-- p: as ledger_reserve's. names and rooms: where calls wait, of each budget with a limit, from the key up, what its limit
+-- leaves beside what is spent and in flight, in USD.
 CREATE OR REPLACE FUNCTION admission_offer(p jsonb, INOUT candidate jsonb, w budget_window, kw budget_window, k api_key,
                                            path jsonb, path_windows budget_window[], OUT names text[],
                                            OUT rooms numeric[])
 LANGUAGE plpgsql AS $$
 DECLARE
-    limits numeric[] := ARRAY[ledger_limit_in_force(w.limit_usd, p->'settings')];
-    windows budget_window[] := ARRAY[w];
-    own_entry uuid := (p->'entry'->>'id')::uuid;
     bound numeric := (candidate->>'bound')::numeric;
-    waits boolean;
-    room numeric;
-    left_usd numeric;
+    waits boolean := bound > 0 AND EXISTS (SELECT FROM admission_wait);
+    limit_usd numeric := ledger_limit_in_force(w.limit_usd, p->'settings');
+    left_usd numeric := least(limit_usd - w.spent, k.limit_usd - kw.spent);
+    room numeric := least(limit_usd - w.spent - w.reserved, k.limit_usd - kw.spent - kw.reserved);
 BEGIN
-    IF bound > 0 OR candidate ? 'fit' THEN
-        FOR place IN REVERSE COALESCE(cardinality(path_windows), 0)..1 LOOP
-            limits := (path->(place - 1)->>'limit')::numeric || limits; windows := path_windows[place] || windows;
-        END LOOP;
-        limits := k.limit_usd || limits; windows := kw || windows;
-        waits := EXISTS (SELECT FROM admission_wait);
-        FOR place IN 1..cardinality(limits) LOOP
-            CONTINUE WHEN limits[place] IS NULL;
-            names := names || (windows[place]).budget;
-            rooms := rooms || (limits[place] - (windows[place]).spent - (windows[place]).reserved);
-            left_usd := least(left_usd, limits[place] - (windows[place]).spent);
-            room := least(room, rooms[cardinality(rooms)] - CASE
-                WHEN waits THEN admission_claim((windows[place]).budget, own_entry, bound) ELSE 0 END);
-        END LOOP;
+    IF NOT waits AND NOT candidate ? 'fit' THEN RETURN; END IF;
+    IF k.limit_usd IS NOT NULL THEN
+        names := ARRAY[k.id]; rooms := ARRAY[k.limit_usd - kw.spent - kw.reserved];
+    END IF;
+    FOR place IN 1..COALESCE(cardinality(path_windows), 0) LOOP
+        CONTINUE WHEN path->(place - 1)->>'limit' IS NULL;
+        left_usd := least(left_usd, (path->(place - 1)->>'limit')::numeric - (path_windows[place]).spent);
+        names := names || (path_windows[place]).budget;
+        rooms := rooms || ((path->(place - 1)->>'limit')::numeric
+                           - (path_windows[place]).spent - (path_windows[place]).reserved);
+        room := least(room, rooms[cardinality(rooms)]);
+    END LOOP;
+    IF waits THEN
+        names := names || w.budget; rooms := rooms || (limit_usd - w.spent - w.reserved);
+        SELECT least(room, min(b.has - admission_claim(b.name, (p->'entry'->>'id')::uuid, bound)))
+        INTO room FROM unnest(names, rooms) b (name, has);
     END IF;
     candidate := ledger_fit(candidate, k.id, room, left_usd, k.tokens_per_minute - kw.rate_tokens,
                             (p->'wait'->>'waited')::numeric);
+    IF NOT waits THEN names := NULL; END IF;
 END $$;
 
 -- The refusal, as ledger_refusal's, of a call that the budgets would admit, since others wait before it; NULL where it
@@ -62,7 +63,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     bound numeric := (candidate->>'bound')::numeric;
 BEGIN
-    IF bound = 0 OR names IS NULL OR NOT EXISTS (SELECT FROM admission_wait) THEN RETURN NULL; END IF;
+    IF names IS NULL THEN RETURN NULL; END IF;
     FOR place IN 1..cardinality(names) LOOP
         IF bound > rooms[place] - admission_claim(names[place], own_entry, bound) THEN
             RETURN jsonb_build_object('refused', 'reserved', 'by', names[place])
