@@ -16,6 +16,7 @@ import httptools
 
 from benchmarks.admission.trace import Call, number_in
 
+_NOT_FOUND: Final = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
 _CAPS: Final = ("max_completion_tokens", "max_tokens")
 
 
@@ -80,7 +81,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, vendor: Vendor) -> None:
         self._vendor = vendor
-        self._body = b""
+        self._path = self._body = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are of no asyncio class.
@@ -90,11 +91,18 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
+    def on_url(self, url: bytes) -> None:
+        self._path += url
+
     def on_body(self, body: bytes) -> None:
         self._body += body
 
     def on_message_complete(self) -> None:
-        body, self._body = self._body, b""
+        path, body = self._path, self._body
+        self._path = self._body = b""
+        if not path.endswith(b"/chat/completions"):  # LiteLLM's proxy asks for the vendor's models
+            self._transport.write(_NOT_FOUND)
+            return
         bill, seconds, answer = self._vendor.take(json.loads(body))
         asyncio.get_running_loop().call_later(seconds, self._send, bill, answer)
 

@@ -49,6 +49,19 @@ def test_the_vendor_ends_an_answer_at_the_cap_that_it_is_sent() -> None:
         assert body["usage"] == {"prompt_tokens": 100, "completion_tokens": written, "total_tokens": 100 + written}
 
 
+def test_what_is_no_call_is_not_billed() -> None:
+    vendor = Vendor({0: Call(0, 0.0, 100, 50)}, 1.0)
+
+    async def run(listener: socket.socket) -> list[Outcome]:
+        target = Target(f"http://127.0.0.1:{listener.getsockname()[1]}/v1/models", "k", "m")
+        async with serving(vendor, listener):
+            return await replay([Call(0, 0.0, 100, 50)], None, target, 1.0)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert [outcome.status for outcome in asyncio.run(run(listener))] == [404]
+    assert vendor.bills == []
+
+
 def _answered(answer: bytes) -> Outcome:
     async def run() -> list[Outcome]:
         async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
