@@ -12,6 +12,7 @@ from benchmarks.peers import ROOT
 
 PAGE: Final = ROOT / "docs" / "admission.md"
 MARK: Final = "<!-- figures: written by `python -m benchmarks.admission`, down to their end -->"
+_QUIET_PERCENT: Final = 10.0
 _SMALL_BUDGET: Final = 2.5
 _AIM_PERCENT: Final = 0.5
 _AIM_PERCENT_SMALL: Final = 2.0
@@ -59,11 +60,12 @@ def _about(run: Mapping[str, Any], source: str) -> str:
     others = [cell["others_percent"] for cell in cells]
     used = f"{min(others):.0f} to {max(others):.0f} %"
     loads = [cell["load"] for cell in cells]
+    busy = " That held up calls, workers and Postgres, and made waits longer." if max(others) > _QUIET_PERCENT else ""
     return (
         f"{run['date']}, commit {run['commit']}, [every figure](../benchmarks/results/{source}). {machine['cores']} "
         f"cores ({machine['processor']}), {machine['memory_gb']} GB, {machine['system']}. Times went "
         f"{run['factor']:g} times faster than the trace's. Others used {used} of the processors while a cell ran; the "
-        f"load after it was {min(loads):g} to {max(loads):g}."
+        f"load after it was {min(loads):g} to {max(loads):g}.{busy}"
     )
 
 
@@ -174,7 +176,7 @@ def _lost(cells: Sequence[Mapping[str, Any]]) -> str:
         if cell["keeper"] != FIT or not (count["needless"] or count["cut"]):
             continue
         codes = [f"{number} times {code}" for code, number in count["needless"].items()]
-        what = "; ".join([*codes, *([f"{count['cut']} answers cut"] if count["cut"] else [])])
+        what = "; ".join([*codes, *([f"{count['cut']} cut"] if count["cut"] else [])])
         lines.append(f"- {_cap(cell)}, {_budget(cell)} USD{_since(cell)}: {what}. On paper: {_paper(cell)}.")
     return "\n".join(lines) or "Nothing was refused or cut needlessly in a cell with waiting and fitting."
 

@@ -43,7 +43,7 @@ def test_every_cell_is_shown_with_the_load_that_it_was_taken_under() -> None:
         "[every figure](../benchmarks/results/some.json)",
         "4 times faster than the trace's",
         "Others used 3 to 80 % of the processors",
-        "the load after it was 1 to 2.5",
+        "the load after it was 1 to 2.5. That held up calls",
         "**Somebody took no part.**",
         "| 32,000, 10 | 1604 | 1440 | 0 | 0 | 9 | 0.62 | 95.0 % | 0.00 | 0.66 | 2.51 | 0.66 | 0, 0 |",
         "| 32,000, 10 | 1604 | 1105 | 0 | 499 | 0 | 45.16 | 8.8 % | 0.00 | 0.00 | 0.00 | 0.00 | 499, 0 |",
@@ -70,8 +70,8 @@ def test_what_a_change_cut_is_shown_by_hundreds_of_calls() -> None:
 
 def test_where_the_rest_is_lost_names_each_cell_that_lost() -> None:
     lost = admission_page.figures(_run(), "some.json").partition("## Where the rest is lost")[2]
-    assert "- 32,000, 10 USD: 9 answers cut. On paper: 0, 0." in lost
-    assert "ten times as long from call 700 on: 2 answers cut." in lost
+    assert "- 32,000, 10 USD: 9 cut. On paper: 0, 0." in lost
+    assert "ten times as long from call 700 on: 2 cut." in lost
 
 
 def test_the_page_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
