@@ -151,6 +151,7 @@ def token_prices(model: str, source: ModelPrice) -> dict[str, Json] | None:
 def model_entry(source: ModelInfo) -> dict[str, Json]:
     """A model; without `prices` when it has none: it stays listed, lest its name match a later model.
 
+    `window` is the context window, in tokens, rounded as vendors round it.
     `bills` are then the kinds of token that it bills apart, in the words of `AI_PRICE_OVERRIDES` where that has some.
     """
     entry: dict[str, Json] = {"id": source.id, "match": clause(source.match)}
@@ -163,6 +164,8 @@ def model_entry(source: ModelInfo) -> dict[str, Json]:
             apart &= OTHER_MEDIA - NEVER_CHEAPER
             return {**entry, "bills": sorted(apart)} if apart else entry
         prices.append({**condition(each.constraint), **amounts})
+    if source.context_window is not None:
+        entry["window"] = source.context_window
     return {**entry, "prices": prices} if prices else entry
 
 

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from tests.support.clients import ANSWER, DEAR, RIGHT, TASK, by_turns, needs_clients, refused, says
-from tests.support.command_lines import Run, run_aider, run_cline, run_llm, run_opencode, run_pi
+from tests.support.command_lines import (
+    OPENCODE_WITHOUT_TITLES,
+    Run,
+    run_aider,
+    run_cline,
+    run_llm,
+    run_opencode,
+    run_pi,
+)
 from tests.support.formats import Setting, calls
 from tests.support.upstream import Reply
 
@@ -53,7 +61,7 @@ _OF_PI = (
 AGENTS = {
     "llm": Agent(run_llm, *_OF_LLM),
     "llm over Responses": Agent(partial(run_llm, more=", responses: true"), *_OF_LLM),
-    # It asks for a title at the same time.
+    # It asks for a title at the same time, whatever becomes of the other request.
     "opencode": Agent(run_opencode, *_OF_OPENCODE, refused=2),
     "opencode over Responses": Agent(partial(run_opencode, sdk="openai"), *_OF_OPENCODE, refused=2),
     "opencode over Messages": Agent(partial(run_opencode, sdk="anthropic"), *_OF_OPENCODE, refused=2),
@@ -88,6 +96,16 @@ def test_a_used_up_budget_ends_it_at_once(setting: Setting, folder: Path, agent:
     assert not setting.upstream.requests
 
 
+@pytest.mark.parametrize(
+    "run", [partial(run_opencode, more=OPENCODE_WITHOUT_TITLES), partial(run_opencode, arguments=("--title", "Fix"))],
+    ids=["by its settings", "by its argument"],
+)  # fmt: skip
+def test_opencode_without_titles_asks_once(setting: Setting, folder: Path, run: Run) -> None:
+    before = refused(setting)
+    assert "The month's budget can't take this call" in run(TASK, folder, setting, DEAR, 1)
+    assert refused(setting) == before + 1
+
+
 def _block(old: str) -> Reply:
     return says("calc.py\n```python\n<<<<<<< SEARCH\n", f"    {old}\n=======\n    {_NEW}\n>>>>>>> REPLACE\n```\n")
 
@@ -101,10 +119,10 @@ def test_aider_edits_a_file_at_its_second_try(setting: Setting, folder: Path) ->
     assert "failed to match" in setting.upstream.requests[-1]["messages"][-1]["content"]
 
 
-def test_aider_is_told_of_a_used_up_budget(setting: Setting, folder: Path) -> None:
+def test_a_used_up_budget_ends_aider_at_once(setting: Setting, folder: Path) -> None:
     before = refused(setting)
     printed = " ".join(run_aider(TASK, folder, setting, DEAR).split())
     assert "The month's budget can't take this call" in printed
-    # It tries whatever LiteLLM has no name for again, for a minute.
-    assert refused(setting) == before + printed.count("Retrying in") + 1
+    assert "Retrying in" not in printed
+    assert refused(setting) == before + 1
     assert not setting.upstream.requests

@@ -1,8 +1,9 @@
 """Agents on the command line, as docs/clients.md configures them: each is asked for one thing, and says what it did."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import pytest
@@ -22,6 +23,7 @@ OPENCODE_SETTINGS: Final = (
     f'"options": {{"baseURL": "{GATEWAY}", "apiKey": "{{env:FUSEWIRE_KEY}}"}}, "models": {{"sota": {{}}}}}}}}}}',
     "opencode --model fusewire/sota",
 )
+OPENCODE_WITHOUT_TITLES: Final = {"agent": {"title": {"disable": True}}}
 CLINE_SETTINGS: Final = (
     f"cline auth --provider openai-compatible --apikey fw_... --modelid sota --baseurl {GATEWAY}",
     "cline",
@@ -72,13 +74,21 @@ def run_aider(prompt: str, folder: Path, setting: Setting, model: str, status: i
 
 
 def run_opencode(
-    prompt: str, folder: Path, setting: Setting, model: str, status: int = 0, *, sdk: str = "openai-compatible"
+    prompt: str,
+    folder: Path,
+    setting: Setting,
+    model: str,
+    status: int = 0,
+    *,
+    sdk: str = "openai-compatible",
+    arguments: Sequence[str] = (),
+    more: Mapping[str, object] = MappingProxyType({}),
 ) -> str:
-    """`opencode run`, over one of the AI SDK's providers."""
+    """`opencode run`, over one of the AI SDK's providers; `more` settings of `opencode.json`."""
     settings = _of(setting, model, *OPENCODE_SETTINGS[:2]).replace("openai-compatible", sdk)
-    (folder / "opencode.json").write_text(settings)
+    (folder / "opencode.json").write_text(json.dumps(json.loads(settings) | {**more}))
     quiet = {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"}
-    command = [str(_bin() / "opencode"), "run", "--auto", "--model", f"fusewire/{model}", prompt]
+    command = [str(_bin() / "opencode"), "run", "--auto", *arguments, "--model", f"fusewire/{model}", prompt]
     return run(command, folder, _KEY | quiet, status=status)
 
 

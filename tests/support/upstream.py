@@ -1,9 +1,10 @@
 """OpenAI's protocol over real HTTP: a vendor that bills for what it serves and fails when a test or benchmark says so.
 
-It counts tokens as bytes of UTF-8 text, which is the most that any tokenizer makes of them.
+It counts tokens as bytes of UTF-8 text, which is the most that any tokenizer makes of them, and an image as a thousand.
 """
 
 import json
+import re
 import sys
 import threading
 import time
@@ -19,6 +20,8 @@ from tests.support.patience import PATIENCE_SECONDS
 Reply = Callable[["Handler", dict[str, Any]], None]
 
 _MAX_WAIT_SECONDS = PATIENCE_SECONDS
+_IMAGE_DATA = re.compile(r"data:image/[^'\"]*")
+_IMAGE_TOKENS = 1000
 
 
 @dataclass
@@ -120,7 +123,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _usage(upstream: Upstream, body: dict[str, Any]) -> dict[str, int]:
-    prompt = sum(len(str(message.get("content") or "").encode()) for message in body["messages"])
+    texts = (str(message.get("content") or "") for message in body["messages"])
+    prompt = sum(len(_IMAGE_DATA.sub("x" * _IMAGE_TOKENS, text).encode()) for text in texts)
     cap = body.get("max_completion_tokens") or body.get("max_tokens") or 10**9
     made = min(len(upstream.words), cap) * (body.get("n") or 1)
     return {"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made}

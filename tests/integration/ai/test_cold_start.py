@@ -21,6 +21,7 @@ SDKS = {name: {"openai"} for name in _PROVIDER_FACTORIES} | {
     "aws": {"boto3"},
 }
 """OpenAI's, but where a vendor has its own."""
+WITH_THE_SDK = {"deadline", "http_client", "time_limit", "vertex.tokens"}
 SCRIPT = """
 import json, runpy, sys
 
@@ -32,9 +33,11 @@ class Context:
 app, event, sdks = sys.argv[1], json.loads(sys.argv[2]), set(sys.argv[3:])
 handler = runpy.run_path(app)["handler"]
 before = sorted(sdks & sys.modules.keys())
+known = set(sys.modules)
 answer = handler(event, Context())
 after = sorted(sdks & sys.modules.keys())
-print("\\n" + json.dumps([before, answer["statusCode"], json.loads(answer["body"]), after]))
+ours = sorted(name for name in sys.modules.keys() - known if name.startswith("fusewire"))
+print("\\n" + json.dumps([before, answer["statusCode"], json.loads(answer["body"]), after, ours]))
 """
 
 
@@ -69,8 +72,11 @@ def test_only_the_sdk_that_answers_is_imported(row: Row, database_url: str) -> N
             timeout=PATIENCE_SECONDS,
         )
     assert output.stderr == ""
-    before, status, answer, after = json.loads(output.stdout.splitlines()[-1])
+    before, status, answer, after, ours = json.loads(output.stdout.splitlines()[-1])
     assert before == []
     assert status == 200, answer
     assert answer["choices"][0]["message"]["content"] == "Paris."
     assert set(after) == SDKS[row.provider]
+    # Of our own modules INIT has every one that a call needs, but those that are imported, and put into a snapshot,
+    # with the SDK.
+    assert {name.removeprefix("fusewire.ai.providers.") for name in ours} <= WITH_THE_SDK

@@ -63,7 +63,7 @@ MONTH_ENDS = [
 
 def test_the_month_ends_in_the_budgets_time_zone(books: Books) -> None:
     for zone, now, end in MONTH_ENDS:
-        [row] = books.rows("SELECT ledger_period_end(%s, %s) AS at", utc(now), zone)
+        [row] = books.rows("SELECT ledger_period_end('month', %s, %s) AS at", utc(now), zone)
         assert row["at"] == utc(end), zone
         local = utc(end).astimezone(ZoneInfo(zone))
         assert (local.day, local.minute) == (1, 0), zone

@@ -115,6 +115,15 @@ def test_without_uv_it_says_what_to_do(tmp_path: Path) -> None:
     assert "pip install uv" in output.stderr
 
 
+def test_what_no_call_reaches_is_left_out(layer: Path) -> None:
+    makefile = (PROJECT / "layers/core/Makefile").read_text()
+    [unused] = re.findall(r"^UNUSED := (.+)$", makefile, re.MULTILINE)
+    assert not [name for name in unused.split() if (layer / "python" / name).exists()]
+    # google-auth has RSA by cryptography; without it, it would look for what is left out.
+    assert (layer / "python/cryptography").is_dir()
+    assert not (layer / "python/rsa").exists()
+
+
 def test_every_service_that_is_called_is_still_described(layer: Path) -> None:
     data = layer / "python/botocore/data"
     described = {each.name for each in data.iterdir() if each.is_dir()}

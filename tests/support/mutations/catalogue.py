@@ -31,7 +31,7 @@ MUTATIONS: Final = (
         "bound_in_characters",
         1,
         "the input bound counts characters instead of bytes",
-        "fusewire.ai.bounds",
+        "fusewire.ai.text_bounds",
         (('len(text.encode("utf-8", errors="surrogatepass"))', "len(text)"),),
         r"unit/ai/test_bounds.py::test_the_bytes_that_count_are_those_after_normalisation[\ufdfa-33]",
     ),
@@ -39,7 +39,7 @@ MUTATIONS: Final = (
         "escapes_not_bounded",
         1,
         "the input bound takes JSON's letters as they are, whatever a server's JSON writer escapes",
-        "fusewire.ai.bounds",
+        "fusewire.ai.text_bounds",
         (("ascii_bytes + _ESCAPE * units)", "0)"),),
         "unit/ai/test_templates.py::test_what_people_met_is_within_the_bound[tools in Chinese, escaped (tabbyAPI#459)]",
     ),
@@ -50,6 +50,31 @@ MUTATIONS: Final = (
         "fusewire.ai.bounds",
         (("return MAX_PAGES if pages is None else pages", "return 1"),),
         "unit/ai/test_bounds.py::test_a_pdf_is_bounded_by_its_pages[%PDF encrypted-600]",
+    ),
+    Mutation(
+        "image_without_the_whole",
+        1,
+        "an image's bound lacks the tile of the whole, which Vertex bills",
+        "fusewire.ai.image_tokens",
+        (("258 * (1 + max(", "258 * (max("),),
+        "unit/ai/test_image_tokens.py::test_what_was_billed_is_within_the_bound"
+        "[gemini-2.5-flash-size14-auto-1806-googleapis/python-genai#1907]",
+    ),
+    Mutation(
+        "marked_write_at_the_input_price",
+        1,
+        "a cache write that the request asks for is bounded at the input's price",
+        "fusewire.ai.providers.cache_marks",
+        (('return "5m" if marks else "none"', 'return "none"'),),
+        "unit/ai/test_counting.py::test_a_mark_on_a_tool_or_a_result_asks_for_a_write",
+    ),
+    Mutation(
+        "window_of_who_bills_beyond_it",
+        1,
+        "Azure's inputs are bounded by the context window, though it may bill one that is too long",
+        "fusewire.ai.request_bound",
+        (("if not counting.refuses_over_window:", "if False:"),),
+        "unit/ai/test_counting.py::test_no_bound_passes_the_window_of_who_refuses_more[azure-ours-None]",
     ),
     Mutation(
         "thoughts_not_bounded",
@@ -89,7 +114,7 @@ MUTATIONS: Final = (
         1,
         "the bound takes the cheapest input rate instead of the dearest",
         "fusewire.budget.price",
-        (("dearest_input = max(", "dearest_input = min("),),
+        (("size * max(", "size * min("),),
         "unit/budget/test_pricing.py::TestBound::test_an_unreachable_tier_is_not_reserved_for",
     ),
     Mutation(
@@ -97,12 +122,7 @@ MUTATIONS: Final = (
         1,
         "the bound ignores the dearer rates of long contexts",
         "fusewire.budget.price",
-        (
-            (
-                "return max([self.base, *(rate for start, rate in self.tiers if input_tokens > start)])",
-                "return self.base",
-            ),
-        ),
+        (("for size in (*starts, input_tokens)", "for size in (starts or {input_tokens})"),),
         "unit/budget/test_pricing.py::TestBound::test_an_unreachable_tier_is_not_reserved_for",
     ),
     Mutation(
@@ -269,7 +289,7 @@ MUTATIONS: Final = (
         "a cap that was fitted is reserved for, and the caller's is sent",
         "fusewire.ai.attempts",
         (("self._target = self._taken.capped(reservation.cap)", "self._target = self._taken"),),
-        "integration/ai/test_output_caps.py::test_a_fitted_cap_is_sent_told_and_booked",
+        "integration/ai/test_output_caps.py::test_a_fitted_cap_is_sent_told_and_booked[False]",
     ),
     Mutation(
         "fitted_bound_not_reserved",
@@ -1062,8 +1082,8 @@ MUTATIONS: Final = (
         "ledger_period_end",
         (
             (
-                "(date_trunc('month', at AT TIME ZONE tz) + interval '1 month') AT TIME ZONE tz",
-                "(date_trunc('month', at AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC'",
+                "(date_trunc(period, at AT TIME ZONE tz) + ('1 ' || period)::interval) AT TIME ZONE tz",
+                "(date_trunc(period, at AT TIME ZONE 'UTC') + ('1 ' || period)::interval) AT TIME ZONE 'UTC'",
             ),
         ),
         "integration/budget/test_windows.py::test_the_month_ends_in_the_budgets_time_zone",

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusewire.ai import bounds
-from fusewire.ai.bounds import MAX_PAGES, TOKENS_PER_IMAGE, TOKENS_PER_PAGE, chat_input_bound, embedding_input_bound
+from fusewire.ai import bounds, text_bounds
+from fusewire.ai.bounds import MAX_PAGES, TOKENS_PER_PAGE, chat_input_bound, embedding_input_bound
+from fusewire.ai.image_tokens import MAX_IMAGE_TOKENS
 from fusewire.ai.schema import (
     AssistantMessage,
     ChatRequest,
@@ -231,13 +232,13 @@ def test_a_mark_that_is_composed_across_two_pieces() -> None:
         range(1018, 1028), ("é\u0323", "\u1ea4\u0323\u0327", "\u1fa2\u0331", "\u1100\u1161\u11a8")
     ):
         text = "a" * lead + end
-        assert tokens(text) <= bounds._text(text), (lead, end)
+        assert tokens(text) <= text_bounds.text_bytes(text), (lead, end)
 
 
 def test_a_long_run_of_combining_marks_takes_no_time_by_its_square() -> None:
     """Normalising it whole would: the test would run for minutes instead of a moment."""
     text = "a" + "\u0301\u0323" * 500_000
-    assert bounds._text(text) >= len(text.encode())
+    assert text_bounds.text_bytes(text) >= len(text.encode())
 
 
 def test_every_message_and_every_part_has_its_allowance() -> None:
@@ -271,20 +272,20 @@ def test_each_image_is_bound_by_the_dearest_known() -> None:
     image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
     words = {"type": "text", "text": "what is it?"}
     none, one, two = (chat_input_bound(user([words, *[image] * n])) for n in (0, 1, 2))
-    assert one - none >= TOKENS_PER_IMAGE
-    assert two - one >= TOKENS_PER_IMAGE
+    assert one - none >= MAX_IMAGE_TOKENS
+    assert two - one >= MAX_IMAGE_TOKENS
     assert [type(part) for part in user([words, image]).images()] == [ImagePart]
 
 
 def test_an_open_string_and_a_trailing_backslash_are_read_once() -> None:
     """Arguments that a model broke off; reading them again from every quote would take time by the square."""
     for broken in ('"' + '\\"' * 200_000, '"' * 200_001, '"' + "\\" * 200_001, "[" * 1000, '{"a":' * 1000):
-        assert bounds._json(broken) >= len(broken)
+        assert text_bounds.json_bytes(broken) >= len(broken)
 
 
 def test_a_number_may_come_back_longer_than_it_was_written() -> None:
     text = "[" + ",".join(["1e15", "-2E15"] * 50) + "]"
-    assert bounds._json(text) >= len(json.dumps(json.loads(text), indent=4))
+    assert text_bounds.json_bytes(text) >= len(json.dumps(json.loads(text), indent=4))
 
 
 def test_what_comes_with_a_call_is_bound_too() -> None:
@@ -310,4 +311,4 @@ def test_a_tools_result_is_bound_as_json() -> None:
 )
 def test_json_is_bound_in_its_indented_form(value: object, notation: str) -> None:
     text = json.dumps(value, separators=(",", ":"), indent=4 if notation == "indented" else None)
-    assert bounds._json(text) >= len(json.dumps(value, indent=4))
+    assert text_bounds.json_bytes(text) >= len(json.dumps(value, indent=4))

@@ -1,5 +1,6 @@
 """Every error of the tree as HTTP: the status alone says what a client should do, and OpenAI's SDK obeys."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -39,7 +40,7 @@ from fusewire.errors import (
     UnsupportedParameterError,
     usd,
 )
-from fusewire.http.errors import error_body
+from fusewire.http.errors import error_body, render_error
 from fusewire.http.headers import error_headers
 
 RESETS = datetime(2027, 1, 1, tzinfo=UTC)
@@ -135,6 +136,19 @@ def test_an_error_becomes_its_status_body_and_headers(
 def test_a_used_up_budget_says_which_and_until_when() -> None:
     result: Any = error_body(BudgetExceededError("?", budget="key_1", resets_at=RESETS))["error"]
     assert (result["budget"], result["resets_at"]) == ("key_1", "2027-01-01T00:00:00+00:00")
+
+
+def test_a_used_up_budget_is_said_in_the_words_that_stop_aider() -> None:
+    error = BudgetExceededError("The budget is used up.", budget="global", resets_at=RESETS)
+    body, _ = render_error(error, "r1")
+    result: Any = body
+    # As aider 0.86 reads LiteLLM's exception, which has the body's message and nothing else of it.
+    message = f"litellm.APIError: APIError: OpenAIException - {result['error']['message']}".lower()
+    assert "the budget is used up." in message
+    assert "insufficient credits" in message
+    assert '"code":402' in message
+    # What LiteLLM takes for a rate limit, wherever it is in the body, would be tried again.
+    assert not re.search(r"\b429\b|rate[\s_\-]*limit", str(body).lower())
 
 
 def test_an_exhausted_chain_tells_each_outcome() -> None:

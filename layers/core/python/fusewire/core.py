@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from fusewire import logs, metrics, tracing
-from fusewire.budget.adjustments import Adjustments
-from fusewire.budget.audit import Audit
 from fusewire.budget.keys import Keys
 from fusewire.budget.ledger import Ledger
-from fusewire.budget.limits import AuditedLimits
-from fusewire.budget.nodes import Nodes
-from fusewire.budget.price_history import PriceHistory
-from fusewire.budget.raised_allowances import RaisedAllowances
-from fusewire.budget.usage import Books
 from fusewire.config import ConfigurationError, Settings, current_settings, load_settings
 from fusewire.credentials import SecretSettings, database_credentials
 from fusewire.store.db import Database
 
 if TYPE_CHECKING:
+    from fusewire.budget.adjustments import Adjustments
+    from fusewire.budget.audit import Audit
+    from fusewire.budget.limits import AuditedLimits
+    from fusewire.budget.nodes import Nodes
+    from fusewire.budget.price_history import PriceHistory
+    from fusewire.budget.raised_allowances import RaisedAllowances
+    from fusewire.budget.usage import Books
     from fusewire.store.kept_responses import KeptResponses
 
 
@@ -39,14 +39,7 @@ class Core:
     def __init__(self, settings: Settings) -> None:
         self.database = Database(settings.database_url, database_credentials(settings))
         self.ledger = Ledger(self.database, settings)
-        self.limits = AuditedLimits(self.database, settings)
-        self.adjustments = Adjustments(self.database, settings)
-        self.books = Books(self.database, settings)
-        self.audit = Audit(self.database)
         self.keys = Keys(self.database, settings)
-        self.nodes = Nodes(self.database, settings)
-        self.price_history = PriceHistory(self.database, settings)
-        self.raised_allowances = RaisedAllowances(self.database, settings)
         self._given = self._settings = settings
         self._secrets = SecretSettings(settings.fusewire_secret_arns) if settings.fusewire_secret_arns else None
 
@@ -55,10 +48,60 @@ class Core:
         """As they are known by now: before the first call without what Secrets Manager keeps."""
         return self._settings
 
+    # What follows is made by who asks for it: most functions have no use for it, and import none of it.
+
+    @cached_property
+    def limits(self) -> "AuditedLimits":
+        """Limits that an administrator sets."""
+        from fusewire.budget.limits import AuditedLimits
+
+        return AuditedLimits(self.database, self._given)
+
+    @cached_property
+    def nodes(self) -> "Nodes":
+        """The tree of budgets."""
+        from fusewire.budget.nodes import Nodes
+
+        return Nodes(self.database, self._given)
+
+    @cached_property
+    def adjustments(self) -> "Adjustments":
+        """Amounts that an administrator books."""
+        from fusewire.budget.adjustments import Adjustments
+
+        return Adjustments(self.database, self._given)
+
+    @cached_property
+    def books(self) -> "Books":
+        """What was called, and what it cost."""
+        from fusewire.budget.usage import Books
+
+        return Books(self.database, self._given)
+
+    @cached_property
+    def audit(self) -> "Audit":
+        """Who changed what."""
+        from fusewire.budget.audit import Audit
+
+        return Audit(self.database)
+
+    @cached_property
+    def price_history(self) -> "PriceHistory":
+        """Prices that an administrator sets."""
+        from fusewire.budget.price_history import PriceHistory
+
+        return PriceHistory(self.database, self._given)
+
+    @cached_property
+    def raised_allowances(self) -> "RaisedAllowances":
+        """Allowances that usage beyond its bound has raised."""
+        from fusewire.budget.raised_allowances import RaisedAllowances
+
+        return RaisedAllowances(self.database, self._given)
+
     @cached_property
     def kept_responses(self) -> "KeptResponses":
         """What `POST /responses` keeps."""
-        # Here, since most functions and calls have no use for it.
         from fusewire.store.kept_responses import KeptResponses
 
         hours = self._given.ai_responses_retention_hours

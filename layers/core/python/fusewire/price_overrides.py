@@ -67,6 +67,8 @@ Amount: TypeAlias = Annotated[
 ]
 
 ServiceTier: TypeAlias = Literal["flex", "priority"]
+CacheWrites: TypeAlias = Literal["none", "5m", "1h"]
+"""The dearest kind of cache write that a call may be billed for."""
 SERVICE_TIERS: Final[tuple[ServiceTier, ...]] = get_args(ServiceTier)
 """The tiers that a caller can ask for beside the default one."""
 

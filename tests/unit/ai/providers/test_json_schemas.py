@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusewire.ai.bounds import TOKENS_FOR_TOOLS, chat_input_bound
+from fusewire.ai.bounds import chat_input_bound
+from fusewire.ai.counting import TOKENS_FOR_TOOLS
 from fusewire.ai.providers.json_schemas import SchemaError, closed, tool_schema
 from fusewire.ai.schema import ChatRequest
 from fusewire.json import dumps

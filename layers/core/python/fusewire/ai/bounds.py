@@ -1,4 +1,4 @@
-"""The input bound: a true upper bound on the tokens of a request, from its bytes alone. The output's is its cap.
+"""The input bound: a true upper bound on the tokens of a request. The output's is its cap.
 
 No tokenizer makes more tokens than there are bytes in the text that it reads: byte-level BPE starts from single bytes
 and merges, SentencePiece falls back to bytes for what it doesn't know. So the bytes of the widest text that a server
@@ -6,13 +6,16 @@ may make of a request, plus allowances for what it adds, bound every vendor's co
 tokenizer is needed. Four things widen a text on its way: Unicode normalisation, JSON written anew, escapes in that
 JSON, and separators. What a server adds of its own is an allowance: fixed ones here, and one by provider, which a usage
 that exceeds its bound raises (`fusewire.ai.allowances`).
+
+Where a vendor has published more of how a model's input is counted (`fusewire.ai.counting`), the bound is tighter and
+still one: images by their size, OpenAI's texts in its own vocabulary, the hidden text of tools by vendor.
 """
 
-import re
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
+from fusewire.ai.counting import ANY_SERVER, Counting, Encoding
+from fusewire.ai.image_size import image_size
 from fusewire.ai.pdf import max_pages
 from fusewire.ai.schema import (
     AssistantMessage,
@@ -25,6 +28,7 @@ from fusewire.ai.schema import (
     RefusalPart,
     TextPart,
 )
+from fusewire.ai.text_bounds import counted_json_bytes, hosted_json_bytes, json_bytes, plain_bytes, text_bytes
 from fusewire.json import dumps
 
 TOKENS_PER_REQUEST: Final = 96
@@ -48,14 +52,6 @@ TOKENS_PER_TOOL_RESULT: Final = 128
 """The JSON in which a template wraps a tool's result, beside the tool's name and the call's id (Command R7B; llama.cpp
 for models without a role for tools)."""
 
-TOKENS_FOR_TOOLS: Final = 1024
-"""The hidden text that comes with tools. Anthropic documents 264 to 804 tokens by model ("Tool use: pricing"); Qwen's
-and Hermes' templates add about 150."""
-
-TOKENS_PER_IMAGE: Final = 49_152
-"""The most that one image is billed at: gpt-4o-mini counts 2,833 + 5,667 for each of up to 8 tiles, 48,169 tokens
-(OpenAI, "Images and vision: calculating costs"); every other documented model stays below 20,000."""
-
 TOKENS_PER_PAGE: Final = 8192
 """The most that a page of a PDF is billed at, with whatever joins it: 3,000 tokens of text and a picture of the page
 (Anthropic, "PDF support: estimate your costs"), which takes 4,784 at most ("Vision: image limits")."""
@@ -77,55 +73,91 @@ _LIST_DEPTH: Final = 1
 _CALLS_DEPTH: Final = 2
 """Calls are written as a list, or as an object with a list (llama.cpp, for models whose template has no calls)."""
 
-_ESCAPE: Final = 6
-"""Bytes of a UTF-16 unit as JSON writers escape it, `\\u003c`."""
-_HTML: Final = "<>&'\x7f"
-"""ASCII that some writers escape: Jinja2's own `tojson` and minijinja's `<>&'`, Go's `<>&` (Ollama)."""
-_LINE_ENDS: Final = "\u2028\u2029"
-"""Three bytes each; Go escapes them and leaves other letters."""
-
-_PIECE: Final = 1024
-_PIECE_SEAM: Final = 8
-"""What composition across the seam of two pieces can change, in bytes: one letter with its marks."""
-
-_STRUCTURE: Final = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|\Z)|[{}\[\],:]|\d[eE]', re.DOTALL)
-_MAX_FLOAT: Final = 24
-"""Of any 64-bit float's shortest form: -1.7976931348623157e+308."""
+WORTH_COUNTING: Final = 4096
+"""Bytes of a request's texts from which on they are counted in the vendor's vocabulary: the bytes of less are at most
+so many tokens, some two cents at 5 USD a million, and the vocabulary takes time to load."""
 
 
-def chat_input_bound(request: ChatRequest, template_tokens: int = TOKENS_PER_REQUEST) -> int:
+_PARAMETERS: Final = 256
+"""Bytes of a tool's parameters, for the question whether a request is worth counting."""
+
+
+class InputBound:
+    """The bound of one request's input, for each way of counting it; each is computed once."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._request = request
+        self._known: dict[Counting, int] = {}
+
+    def of(self, counting: Counting) -> int:
+        """In tokens, without what the server adds once."""
+        if (known := self._known.get(counting)) is None:
+            known = self._known[counting] = chat_input_bound(self._request, 0, counting)
+        return known
+
+
+def chat_input_bound(
+    request: ChatRequest, template_tokens: int = TOKENS_PER_REQUEST, counting: Counting = ANY_SERVER
+) -> int:
     """Tokens of input that no server can count more of, for the whole conversation with tools and schema.
 
     :param template_tokens: what the server adds once (`AIProvider.template_tokens`)
+    :param counting: what is known of how this model's server counts
     """
+    text_size, as_text = _text_size(request, counting.encoding), counting.encoding is not None
+    write = _json_size(counting, text_size)
     bound = template_tokens
     answers = (message for message in request.messages if isinstance(message, AssistantMessage))
     called = {call.function.name for answer in answers for call in answer.tool_calls or ()}
-    longest_name = max((_json(dumps(name)) for name in called), default=0)
+    longest_name = max((write(dumps(name), 0) for name in called), default=0)
     for message in request.messages:
-        bound += TOKENS_PER_MESSAGE + sum(_message(message))
+        bound += TOKENS_PER_MESSAGE + sum(_message(message, text_size, write, results_as_text=as_text))
         if message.role == "tool":
             bound += TOKENS_PER_TOOL_RESULT + longest_name
     if request.tools or called:
-        bound += TOKENS_FOR_TOOLS
+        bound += counting.hidden_tool_tokens
     if not request.tools:
         # Anthropic wants earlier calls' tools defined, so that its hidden text comes with a history of calls too.
-        bound += sum(_JSON_AROUND + _json(dumps(name)) for name in called)
+        bound += sum(_JSON_AROUND + write(dumps(name), 0) for name in called)
     for tool in request.tools or ():
         text = dumps(tool.model_dump(exclude_none=True))
-        bound += _JSON_AROUND + _json(text, _LIST_DEPTH)
+        bound += _JSON_AROUND + write(text, _LIST_DEPTH)
         bound += _completion(text) if tool.function.strict else 0
         if "$defs" in (tool.function.parameters or {}) or "definitions" in (tool.function.parameters or {}):
-            bound += _json(text, _LIST_DEPTH)  # a union at the root is put together from its definitions, which stay
+            bound += write(text, _LIST_DEPTH)  # a union at the root is put together from its definitions, which stay
     if isinstance(request.tool_choice, NamedToolChoice):
-        bound += _json(dumps(request.tool_choice.function.name))
+        bound += write(dumps(request.tool_choice.function.name), 0)
     if isinstance(request.response_format, JsonSchemaFormat):
         text = dumps(request.response_format.model_dump(exclude_none=True))
-        bound += TOKENS_FOR_TOOLS + _json(text) + _completion(text)
+        bound += counting.hidden_schema_tokens + write(text, 0) + _completion(text)
     elif request.response_format is not None:
         bound += TOKENS_PER_REQUEST
     bound += TOKENS_PER_PAGE * sum(_pages(part) for part in request.files())
-    return bound + TOKENS_PER_IMAGE * sum(1 for _ in request.images())
+    images = (part.image_url for part in request.images())
+    return bound + sum(counting.images(image_size(image.url), image.detail or "auto") for image in images)
+
+
+def _json_size(counting: Counting, text_size: "_TextSize") -> "_JsonSize":
+    """How JSON is counted, given the depth that it stands in."""
+    if counting.own_template:
+        return json_bytes
+    if counting.encoding is None:
+        return lambda text, _: hosted_json_bytes(text)
+    return lambda text, _: counted_json_bytes(text, text_size)
+
+
+def _text_size(request: ChatRequest, encoding: Encoding | None) -> "_TextSize":
+    """How the texts of this request are counted."""
+    if encoding is None:
+        return text_bytes
+    total = sum(plain_bytes(text) for message in request.messages for text in _texts(message))
+    total += sum(len(tool.function.description or "") for tool in request.tools or ())
+    total += _PARAMETERS * len(request.tools or ())
+    if total < WORTH_COUNTING:
+        return plain_bytes
+    from fusewire.ai.exact_tokens import text_tokens
+
+    return lambda text: text_tokens(text, encoding)
 
 
 def _pages(part: FilePart) -> int:
@@ -137,38 +169,53 @@ def embedding_input_bound(request: EmbeddingRequest) -> int:
     """Tokens of input: bytes of texts, or the token ids as they were given, plus each input's markers."""
     items = request.input
     if isinstance(items, str):
-        return _text(items) + TOKENS_PER_MESSAGE
+        return text_bytes(items) + TOKENS_PER_MESSAGE
     if items and isinstance(items[0], int):
         return len(items) + TOKENS_PER_MESSAGE
-    return sum((_text(item) if isinstance(item, str) else len(_as_list(item))) + TOKENS_PER_MESSAGE for item in items)
+    return sum(
+        (text_bytes(item) if isinstance(item, str) else len(_as_list(item))) + TOKENS_PER_MESSAGE for item in items
+    )
 
 
-def _message(message: Message) -> Iterator[int]:
-    """The bound of each text of a message that a template may render."""
-    if message.name:
-        yield _json(dumps(message.name))
+_TextSize = Callable[[str], int]
+_JsonSize = Callable[[str, int], int]
+
+
+def _texts(message: Message) -> list[str]:
+    """The texts of a message's content."""
     content = message.content
-    texts = [content] if isinstance(content, str) else [_part(part) for part in content or ()]
+    return [content] if isinstance(content, str) else [_part(part) for part in content or ()]
+
+
+def _message(message: Message, text_size: _TextSize, write: _JsonSize, *, results_as_text: bool) -> Iterator[int]:
+    """The bound of each text of a message that a template may render.
+
+    :param results_as_text: whether a tool's result stands in the prompt as it came (OpenAI's openai-harmony)
+    """
+    if message.name:
+        yield write(dumps(message.name), 0)
+    content = message.content
+    texts = _texts(message)
     if isinstance(content, list) or message.role == "tool":
         yield TOKENS_PER_PART * len(texts)
     for text in texts:
         # Llama 3.1's template writes a tool's result as JSON: its quotes and line ends come back escaped.
-        yield _json(dumps(text)) if message.role == "tool" else _text(text)
+        yield write(dumps(text), 0) if message.role == "tool" and not results_as_text else text_size(text)
     if isinstance(message, AssistantMessage):
-        yield from map(_text, filter(None, (message.refusal, message.reasoning_content)))
+        yield from map(text_size, filter(None, (message.refusal, message.reasoning_content)))
         for thought in message.thinking_blocks or ():
             # Encrypted, it is longer than the thought that it stands for.
-            yield from map(_text, filter(None, (thought.thinking, thought.signature, thought.data)))
+            yield from map(text_size, filter(None, (thought.thinking, thought.signature, thought.data)))
         for call in message.tool_calls or ():
             # Its arguments are a string within JSON in some templates, and parsed and written anew in others.
             arguments = (dumps(call.function.arguments), call.function.arguments)
             written = (_CALL % (dumps(call.id), dumps(call.function.name), each) for each in arguments)
-            yield _JSON_AROUND + max(_json(each, _CALLS_DEPTH) for each in written)
+            yield _JSON_AROUND + max(write(each, _CALLS_DEPTH) for each in written)
             if call.extra_content is not None:
                 # Google's signatures, which go back to it: whatever stands there goes with them.
-                yield _JSON_AROUND + _json(dumps(call.extra_content))
+                yield _JSON_AROUND + write(dumps(call.extra_content), 0)
     elif message.role == "tool":
-        yield _json(dumps(message.tool_call_id))
+        yield write(dumps(message.tool_call_id), 0)
 
 
 def _part(part: object) -> str:
@@ -178,66 +225,6 @@ def _part(part: object) -> str:
     if isinstance(part, FilePart):
         return part.file.filename or ""
     return part.refusal if isinstance(part, RefusalPart) else ""
-
-
-def _text(text: str) -> int:
-    """Bytes of the text, or of what a tokenizer's normalisation makes of it where that is more.
-
-    NFKC in Claude's published tokenizer and in SentencePiece, small letters in BERT's: U+FDFA, three bytes, becomes 33.
-    """
-    if text.isascii():
-        return len(text)
-    bound = 0
-    # In pieces, since normalising a long run of combining marks takes time by the square of its length.
-    for start in range(0, len(text), _PIECE):
-        piece = text[start : start + _PIECE]
-        normal = unicodedata.normalize("NFKC", piece)
-        bound += _PIECE_SEAM + max(map(_bytes, (piece, normal, normal.casefold())))
-    return bound
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode("utf-8", errors="surrogatepass"))
-
-
-def _json(text: str, depth: int = 0) -> int:
-    """The bound of JSON however a template writes it: on one line, spaced, or indented by four (`tojson(indent=4)`),
-    and with its letters as they are or escaped.
-
-    :param depth: the lists and objects that it stands in, where a template writes them as one
-    """
-    added = 4 * depth
-    for found in _STRUCTURE.finditer(text):
-        match found[0][-1]:
-            case "{" | "[":
-                depth += 1
-                added += 1 + 4 * depth
-            case "}" | "]":
-                depth -= 1
-                added += 1 + 4 * max(depth, 0)
-            case ",":
-                added += 1 + 4 * max(depth, 0)
-            case ":":
-                added += 1
-            case "e" | "E":
-                # 1e15 comes back as 1000000000000000.0
-                added += _MAX_FLOAT
-    return _escaped(text) + added
-
-
-def _escaped(text: str) -> int:
-    """The bound of JSON as its text, or with whatever a server's JSON writer escapes.
-
-    Hugging Face's `tojson` escapes no letters (transformers#31100), Jinja2's own does (llama-cpp-python), and so did
-    llama.cpp's (minja#7) and TabbyAPI's (tabbyAPI#459); which one a server has can't be told from outside.
-    """
-    bound = _text(text)
-    if not text.isascii():
-        ascii_bytes = len(text.encode("ascii", errors="ignore"))
-        units = len(text.encode("utf-16-le", errors="surrogatepass")) // 2 - ascii_bytes
-        line_ends = sum(map(text.count, _LINE_ENDS))
-        bound = max(bound + (_ESCAPE - 3) * line_ends, ascii_bytes + _ESCAPE * units)
-    return bound + (_ESCAPE - 1) * sum(map(text.count, _HTML))
 
 
 def _completion(schema: str) -> int:

@@ -23,7 +23,7 @@ _SMALLEST: Final = 256
 """Tokens: a shorter cap than this is of no use to an answer."""
 _ANSWER_BESIDE_THOUGHTS: Final = 1024
 """Tokens that a cap leaves beside a budget of thoughts."""
-_LEAST_BYTES_OF_TOKEN: Final = 2
+_BYTES_OF_TOKEN: Final = 2
 """For a guess of a prompt's tokens from its bound, which is its bytes: English has 4, code 3, Japanese 2 to 3."""
 
 
@@ -73,7 +73,9 @@ class OutputCaps:
         :raises InvalidRequestError: where a caller who wants the whole cap may not have it here
         """
         known = largest_output(provider.id, provider.known_as(model))
-        asked = request.output_cap or _default(known, input_bound)
+        # Where its text isn't counted by the vendor's own encoding, the bound is in bytes.
+        is_counted = provider.counting(model).encoding is not None
+        asked = request.output_cap or _default(known, input_bound if is_counted else input_bound // _BYTES_OF_TOKEN)
         if is_strict and self._most is not None and request.output_cap is not None and asked > self._most:
             raise InvalidRequestError(
                 f"At most {self._most:,} output tokens may be asked for here, and x-fusewire-output-cap: strict takes "
@@ -97,14 +99,14 @@ class OutputCaps:
         )
 
 
-def _default(known: ModelOutput, input_bound: int) -> int:
+def _default(known: ModelOutput, input_tokens: int) -> int:
     """The model's largest output, or what its context window leaves beside the input, where that is less: some vendors
     answer a cap with a 400 that passes the window together with the input (docker/docker-agent#569)."""
     if known.tokens is None:
         return UNKNOWN_LARGEST
     if known.window is None:
         return known.tokens
-    left = known.window - input_bound // _LEAST_BYTES_OF_TOKEN
+    left = known.window - input_tokens
     return min(known.tokens, max(left, UNKNOWN_LARGEST))
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
 from fusewire.ai.bounds import TEMPLATE_TOKENS, TOKENS_PER_REQUEST
+from fusewire.ai.counting import ANY_SERVER, Counting
 from fusewire.ai.schema import (
     CAPABILITIES,
     ChatRequest,
@@ -22,6 +23,7 @@ from fusewire.ai.schema import (
 )
 from fusewire.budget.model_names import pair_of
 from fusewire.config import ConfigurationError, Settings
+from fusewire.price_overrides import CacheWrites
 
 TIERS: Final = ("sota", "cost_effective")
 MAX_TEMPLATE_TOKENS: Final = 1_000_000
@@ -229,6 +231,14 @@ class AIProvider(ABC):
         """
         stated = self.settings.ai_output_bounds.get(f"{self.id}/{model}")
         return output_cap if stated is None else max(stated, output_cap)
+
+    def counting(self, model: str) -> Counting:
+        """What is known of how this model's input is counted."""
+        return ANY_SERVER
+
+    def cache_writes(self, request: ChatRequest, model: str) -> CacheWrites:
+        """The dearest kind of cache write that this request may be billed for: any, where nobody knows."""
+        return "1h"
 
     # --- what it does ---
 

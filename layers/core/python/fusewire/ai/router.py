@@ -13,12 +13,13 @@ from typing import Any, Final, Self, TypeVar
 from fusewire import logs, metrics
 from fusewire.ai.allowances import Allowances
 from fusewire.ai.attempts import Attempts
-from fusewire.ai.bounds import chat_input_bound, embedding_input_bound
+from fusewire.ai.bounds import embedding_input_bound
 from fusewire.ai.failures import ProviderFailure
 from fusewire.ai.output_caps import OutputCaps
 from fusewire.ai.permissions import EVERYTHING, Classification, Permissions
 from fusewire.ai.provider import AIProvider
 from fusewire.ai.relaxing import Asked, able_targets
+from fusewire.ai.request_bound import RequestBound
 from fusewire.ai.schema import (
     ChatRequest,
     ChatResponse,
@@ -182,7 +183,7 @@ class Router:
         able, asked = able_targets(route.targets, request)
         call = caller.call("embedding", route.tier, request.user)
         attempts = self._attempts(
-            call, lambda: (self._bounded(able, bound, None, templates=False), None), route, caller
+            call, lambda: (self._bounded(able, lambda *_: bound, None, templates=False), None), route, caller
         )
         response = _until_answered(
             attempts, lambda target: target.provider.embed(asked.request, target.model, attempts.timeouts()), asked
@@ -207,7 +208,7 @@ class Router:
             max_completion_tokens=16,
         )
         try:
-            bound = chat_input_bound(request, 0)
+            bound = RequestBound(request, self._prices)
             route = Route((Target(provider, model),), None, confidential=False)
             call = caller.call("probe", None)
             attempts = self._attempts(
@@ -228,16 +229,18 @@ class Router:
     ) -> tuple[Attempts, Asked[ChatRequest]]:
         route = self._tiers.chat(request.model, caller.classification, caller.permissions)
         able, asked = able_targets(route.targets, request)
-        bound = chat_input_bound(asked.request, 0)
+        bound = RequestBound(asked.request, self._prices)
         call = caller.call("chat", route.tier, request.user or request.safety_identifier)
 
         def priced() -> BoundedTargets:
-            bounded = self._bounded(able, bound, request, is_strict=caller.wants_whole_cap)
+            bounded = self._bounded(able, bound, asked.request, is_strict=caller.wants_whole_cap)
             return bounded, self._downgrade(asked.request, route, caller, bound)
 
         return self._attempts(call, priced, route, caller, max_silence), asked
 
-    def _downgrade(self, request: ChatRequest, route: Route, caller: Caller, bound: int) -> DowngradedTier | None:
+    def _downgrade(
+        self, request: ChatRequest, route: Route, caller: Caller, bound: RequestBound
+    ) -> DowngradedTier | None:
         """The tier that takes over while a budget is HALF_OPEN, and who of it can honour the request; None: nobody."""
         if self._settings.ai_half_open_policy != "downgrade":
             return None
@@ -251,7 +254,7 @@ class Router:
     def _bounded(
         self,
         targets: Sequence[Target],
-        request_bound: int,
+        request_bound: Callable[[AIProvider, str], int],
         request: ChatRequest | None,
         *,
         templates: bool = True,
@@ -260,8 +263,8 @@ class Router:
     ) -> list[BoundedTarget]:
         """Each target with its price and bound; one that lacks either is left out, and refused if there is no other.
 
-        :param request_bound: of the input, in tokens, without what a server adds once
-        :param request: whose output is bounded; None where there is no output
+        :param request_bound: of the input, in tokens, without what a server adds once, for each target
+        :param request: that is asked; None for embeddings, which have no output, no service tier and write no cache
         :param templates: whether a server writes the input by a chat template
         :param needed: whether it takes one of them to answer
         :param is_strict: whether the output cap has to be sent as it is
@@ -271,11 +274,10 @@ class Router:
         for provider, model in targets:
             try:
                 price = self._prices.price(provider.id, model)
-                output = (
-                    None
-                    if request is None
-                    else self._caps.of(request, provider, model, request_bound, is_strict=is_strict)
-                )
+                size = request_bound(provider, model)
+                output = None
+                if request is not None:
+                    output = self._caps.of(request, provider, model, size, is_strict=is_strict)
             except (ModelNotPricedError, ModelNotBoundedError) as error:
                 refused = error
                 logs.event(
@@ -292,10 +294,11 @@ class Router:
                 BoundedTarget.bounded(
                     Target(provider, model),
                     price,
-                    request_tokens=request_bound,
+                    request_tokens=size,
                     allowance=allowance,
                     output=output,
                     service_tier=_tier_had(provider, model, price, request.tier_asked if request else None),
+                    cache_writes=provider.cache_writes(request, model) if request else "none",
                 )
             )
         if needed and not bounded and refused is not None:

@@ -13,7 +13,7 @@ from fusewire.budget.price_table import PriceTable
 from fusewire.budget.reservation import Candidate, Downgrade, Fit
 from fusewire.budget.wire import PricesArgument
 from fusewire.errors import LedgerUnavailableError
-from fusewire.price_overrides import ServiceTier
+from fusewire.price_overrides import CacheWrites, ServiceTier
 
 
 class Target(NamedTuple):
@@ -42,6 +42,8 @@ class BoundedTarget:
     """The part of the input that is allowed for what the server adds."""
     service_tier: ServiceTier | None = None
     """That is asked for; None is the default one."""
+    cache_writes: CacheWrites = "1h"
+    """The dearest kind of cache write that the call may be billed for."""
 
     @classmethod
     def bounded(
@@ -53,18 +55,20 @@ class BoundedTarget:
         allowance: int,
         output: OutputCap | None,
         service_tier: ServiceTier | None = None,
+        cache_writes: CacheWrites = "1h",
     ) -> "BoundedTarget":
         """:param request_tokens: the input bound without the allowance"""
         size = request_tokens + allowance
         return cls(
             *target,
             price,
-            input_bound_usd=price.bound(size, 0, service_tier=service_tier),
+            input_bound_usd=price.bound(size, 0, service_tier=service_tier, cache_writes=cache_writes),
             max_input_tokens=size,
             output_token_usd=price.output_bound(size, service_tier=service_tier),
             output=output,
             allowance=allowance,
             service_tier=service_tier,
+            cache_writes=cache_writes,
         )
 
     @property
@@ -93,6 +97,7 @@ class BoundedTarget:
             allowance=tokens,
             output=self.output,
             service_tier=self.service_tier,
+            cache_writes=self.cache_writes,
         )
 
     def capped(self, tokens: int | None) -> "BoundedTarget":

@@ -50,4 +50,5 @@ def count_tokens(tiers: Tiers, request: ChatRequest, caller: Caller) -> TokenCou
         )
     if counted is not None:
         return TokenCount(counted, "vendor", provider.id, model)
-    return TokenCount(chat_input_bound(asked.request, provider.template_tokens), "bound", provider.id, model)
+    bound = chat_input_bound(asked.request, provider.template_tokens, provider.counting(model))
+    return TokenCount(bound, "bound", provider.id, model)

@@ -54,7 +54,9 @@ def _usd(target: BoundedTarget, usage: Usage, counts: TokenCounts, *, is_whole: 
     """In the tier that the answer names. None where neither part was reported, and for a tier without a price."""
     asked, reported_tier = target.service_tier, usage.service_tier
     if usage.has_output and not usage.has_input:
-        return target.price.bound(target.max_input_tokens, counts.output_tokens, service_tier=asked)
+        return target.price.bound(
+            target.max_input_tokens, counts.output_tokens, service_tier=asked, cache_writes=target.cache_writes
+        )
     if not usage.has_input:
         return None
     billable = counts if is_whole else replace(counts, output_tokens=target.max_output_tokens)

@@ -39,7 +39,7 @@ class Waiting:
         self._seconds = seconds
         self._max_per_key = max_per_key
         self._pause_ms = _FIRST_PAUSE_MS
-        self._since: float | None = None
+        self._since_seconds: float | None = None
         self._asks_last = False
         self.waited_seconds: float = 0
         """How long it has waited."""
@@ -52,7 +52,7 @@ class Waiting:
     @property
     def holds_ticket(self) -> bool:
         """Whether it has a place in the line."""
-        return self._since is not None
+        return self._since_seconds is not None
 
     def argument(self) -> WaitArgument | None:
         """What the next ask says of it; None where it doesn't wait."""
@@ -63,7 +63,7 @@ class Waiting:
             "lease_seconds": LEASE_SECONDS,
             "waited": round(min(self.waited_seconds / self._seconds, 1), 3),
         }
-        if self._since is not None:
+        if self._since_seconds is not None:
             argument["holds"] = True
         if self._asks_last:
             argument["last"] = True
@@ -72,10 +72,10 @@ class Waiting:
     def pause(self) -> None:
         """Wait until it is time to ask again. After the last pause it asks for the last time."""
         now = time.monotonic()
-        if self._since is None:
-            self._since = now
-        left = self._seconds - (now - self._since)
+        if self._since_seconds is None:
+            self._since_seconds = now
+        left = self._seconds - (now - self._since_seconds)
         time.sleep(max(0, min(self._pause_ms / 1000, left)))
         self._pause_ms = min(self._pause_ms * 3 // 2, _LONGEST_PAUSE_MS)
-        self.waited_seconds = time.monotonic() - self._since
+        self.waited_seconds = time.monotonic() - self._since_seconds
         self._asks_last = self.waited_seconds >= self._seconds

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Final
 
-from fusewire.price_overrides import ServiceTier
+from fusewire.price_overrides import CacheWrites, ServiceTier
 
 _PRICE_CHANGE_HORIZON: Final = timedelta(days=2)
 """A bound covers prices that start this soon: a reservation lives a day at most, and may settle later."""
@@ -55,10 +55,6 @@ class Rate:
             if input_tokens > start:
                 return rate
         return self.base
-
-    def dearest(self, input_tokens: int) -> Decimal:
-        """The highest rate that a call with at most `input_tokens` of input can meet."""
-        return max([self.base, *(rate for start, rate in self.tiers if input_tokens > start)])
 
     def times(self, factor: Decimal) -> "Rate":
         return Rate(self.base * factor, tuple((start, rate * factor) for start, rate in self.tiers))
@@ -123,10 +119,19 @@ class Rates:
             total += counts.cache_write_1h_tokens * (self.cache_write_1h or write).at(size)
         return total.scaleb(-6)
 
-    def bound(self, input_tokens: int, output_tokens: int) -> Decimal:
-        kinds = (self.input, self.cached_input, self.cache_write, self.cache_write_1h)
-        dearest_input = max(rate.dearest(input_tokens) for rate in kinds if rate is not None)
-        return (input_tokens * dearest_input + output_tokens * self.output.dearest(input_tokens)).scaleb(-6)
+    def bound(self, input_tokens: int, output_tokens: int, cache_writes: CacheWrites = "1h") -> Decimal:
+        """The most that at most these tokens can cost: the dearest of the longest inputs of each tier."""
+        kinds = [self.input, self.cached_input]
+        if cache_writes != "none":
+            kinds.append(self.cache_write)
+        if cache_writes == "1h":
+            kinds.append(self.cache_write_1h)
+        rates = [rate for rate in kinds if rate is not None]
+        starts = {start for rate in (*rates, self.output) for start, _ in rate.tiers if start < input_tokens}
+        return max(
+            size * max(rate.at(size) for rate in rates) + output_tokens * self.output.at(size)
+            for size in (*starts, input_tokens)
+        ).scaleb(-6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,20 +160,24 @@ class Price:
         *,
         at: datetime | None = None,
         service_tier: ServiceTier | None = None,
+        cache_writes: CacheWrites = "1h",
     ) -> Decimal:
         """The most in USD that a call with at most these tokens can cost.
 
-        Every input token at the dearest of input, cached input and cache writes (1-hour writes too), every
-        output token at the output rate, each in the dearest long-context tier that the input can reach, at
+        Every input token at the dearest of input, cached input and the cache writes that may be billed, every
+        output token at the output rate, in whichever long-context tier that the input can reach costs the most, at
         any time of the day, and at any price that starts within `_PRICE_CHANGE_HORIZON`.
 
+        :param cache_writes: the dearest kind that the call may be billed for
         :param service_tier: that is asked for. The vendor may serve the call in the default one instead, so that the
             dearer of the two counts
         :raises KeyError: for a service tier without a price
         """
         served_in = {None, service_tier}
         return max(
-            rates.bound(input_tokens, output_tokens) for tier in served_in for rates in _possible(self._of(tier), at)
+            rates.bound(input_tokens, output_tokens, cache_writes)
+            for tier in served_in
+            for rates in _possible(self._of(tier), at)
         )
 
     def output_bound(
@@ -179,9 +188,10 @@ class Price:
         :raises KeyError: for a service tier without a price
         """
         return max(
-            rates.output.dearest(input_tokens)
+            rate
             for tier in {None, service_tier}
             for rates in _possible(self._of(tier), at)
+            for rate in (rates.output.base, *(rate for start, rate in rates.output.tiers if input_tokens > start))
         ).scaleb(-6)
 
     def in_force(self) -> Iterator[Rates]:

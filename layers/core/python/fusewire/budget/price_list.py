@@ -53,6 +53,7 @@ class ModelEntry(TypedDict):
     prices: NotRequired[list[PriceEntry]]
     regions: NotRequired[dict[str, list[PriceEntry]]]
     bills: NotRequired[list[str]]
+    window: NotRequired[int]
 
 
 class _ProviderEntry(TypedDict):
@@ -68,6 +69,10 @@ _BILLED_BESIDE_TOKENS: Final = re.compile("-search-|deep-research")
 """These models search by themselves, which is billed beside the tokens: no price of tokens is theirs."""
 
 _COMPACT_DATE: Final = re.compile(r"-(20\d{2})([0-9]{2})([0-9]{2})(?=-|:|$)")
+
+_ROUNDED_MILLION: Final = 2**20
+"""What a million may stand for in a window's size, which the list rounds: Gemini's are 2**20 tokens and GPT-4.1's
+1,047,576. A thousand stands for 1,024 then, which is less."""
 
 _REGIONAL: Final = Decimal("1.1")
 """Of OpenAI's regional hosts ("Data residency") and of Vertex's regions ("Pricing", and Anthropic's "Pricing" for
@@ -132,6 +137,24 @@ def bills(provider: str, model: str) -> frozenset[str]:
     """The kinds of token that the list bills apart and that a usage doesn't tell from text, in an override's words."""
     entry = _entry_of(provider, name_of(provider, model))
     return frozenset(entry.get("bills", ())) if entry is not None else frozenset()
+
+
+def listed_window(provider: str, model: str) -> int | None:
+    """The most tokens that the list's context window of `model` can stand for.
+
+    None where it has none, and where it has prices for longer inputs too.
+    """
+    entry = _entry_of(provider, name_of(provider, model))
+    window = None if entry is None else entry.get("window")
+    if entry is None or window is None or _longest_tier(entry) >= window:
+        return None
+    return -(-window * _ROUNDED_MILLION // 1_000_000)
+
+
+def _longest_tier(entry: ModelEntry) -> int:
+    """The input tokens from which on the last of its long-context tiers counts; 0 without any."""
+    rates = [rate for prices in entry.get("prices", ()) for rate in _rates(prices).kinds().values()]
+    return max((start for rate in rates for start, _ in rate.tiers), default=0)
 
 
 def _entry_of(provider: str, name: str) -> ModelEntry | None:

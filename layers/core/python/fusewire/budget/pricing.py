@@ -52,6 +52,7 @@ class PriceBook:
         """What administrators set, as this environment knows it."""
         # Bounded, since a match clause can cover any number of names.
         self._cached = lru_cache(maxsize=1024)(self._find)
+        self._windows = lru_cache(maxsize=1024)(self._window)
 
     def use(self, table: PriceTable) -> None:
         """Have other prices of administrators' count from now on."""
@@ -73,6 +74,10 @@ class PriceBook:
         if found is None:
             raise ModelNotPricedError(provider, model, self._why_not(provider))
         return found
+
+    def context_window(self, provider: str, model: str) -> int | None:
+        """The most tokens that `model` reads at `provider`, as far as the price list says; None where it doesn't."""
+        return self._windows(provider, model)
 
     def check(self, models: Mapping[str, Collection[str]]) -> None:
         """That each override says all that is known, and is of a provider that is configured.
@@ -196,6 +201,14 @@ class PriceBook:
         from fusewire.budget.price_list import listed
 
         return listed(provider, model, self._places.get(provider))
+
+    def _window(self, provider: str, model: str) -> int | None:
+        from fusewire.budget.price_list import listed_window
+
+        target = self._aliased(provider, model)
+        vendor, slash, elsewhere = target.partition("/")
+        found = listed_window(vendor, elsewhere) if slash else None
+        return listed_window(provider, target) if found is None else found
 
     def _why_not(self, provider: str) -> str:
         place = self._places.get(provider)

@@ -20,6 +20,9 @@ from fusewire.errors import (
 )
 from fusewire.http.headers import error_headers
 
+_BUDGET_WORDS: Final = ' Don\'t retry: insufficient credits ("code":402).'
+"""aider tries a 402 again for a minute, unless its message has `insufficient credits` and `"code":402`, as OpenRouter's
+has. No field and no header decides it. Source: Aider-AI/aider, `aider/exceptions.py`, `get_ex_info`."""
 _MAX_PARAM: Final = 120
 _MAX_SHOWN: Final = 60
 
@@ -104,9 +107,12 @@ def error_body(error: FusewireError) -> Error:
     return body
 
 
-def render_error(error: FusewireError, request_id: str) -> tuple[object, dict[str, str]]:
+def render_error(error: FusewireError, request_id: str) -> tuple[Error, dict[str, str]]:
     """The body and the headers of an error, for routes in OpenAI's format."""
-    return error_body(error), error_headers(error)
+    body = error_body(error)
+    if isinstance(error, BudgetExceededError):
+        body["error"]["message"] += _BUDGET_WORDS
+    return body, error_headers(error)
 
 
 def from_validation(error: ValidationError) -> InvalidRequestError:

@@ -5,12 +5,15 @@ What pages of other origins may read (CORS) and the OpenAPI document follow from
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from fusewire.ai.router import Answered, Served
-from fusewire.ai.token_counts import TokenCount
 from fusewire.errors import AllProvidersFailedError, FusewireError, usd
 from fusewire.rate_limit import RateLimitState
+
+if TYPE_CHECKING:
+    # Functions that call no provider have headers too.
+    from fusewire.ai.router import Answered
+    from fusewire.ai.token_counts import TokenCount
 
 _Source = TypeVar("_Source")
 
@@ -26,7 +29,7 @@ class ResponseHeader(NamedTuple, Generic[_Source]):
 class CallResult(NamedTuple):
     """A call that a provider answered, as its headers tell it to the caller."""
 
-    answer: Answered
+    answer: "Answered"
     is_admin: bool
     """Whether the caller may learn the company's amounts."""
     names: Mapping[str, str] = MappingProxyType({})
@@ -35,6 +38,8 @@ class CallResult(NamedTuple):
     @property
     def cost(self) -> str | None:
         """None while a stream hasn't ended."""
+        from fusewire.ai.router import Served
+
         return usd(self.answer.booked.cost) if isinstance(self.answer, Served) else None
 
     @property
@@ -65,7 +70,7 @@ ANTHROPIC_REQUEST_ID: Final[ResponseHeader[str]] = ResponseHeader(
     "request-id", "The request's id, where Anthropic's SDKs look for it.", lambda request_id: request_id
 )
 
-TOKEN_COUNT: Final[ResponseHeader[TokenCount]] = ResponseHeader(
+TOKEN_COUNT: "Final[ResponseHeader[TokenCount]]" = ResponseHeader(
     "x-fusewire-token-count",
     "vendor: the provider's own count; bound: it has none, and this is the most that it would bill.",
     lambda count: count.source,
@@ -187,7 +192,7 @@ def call_headers(call: CallResult) -> dict[str, str]:
     return _values(CALL, call) | rate_limit_headers(call.answer.key.rate_limit if call.answer.key else None)
 
 
-def token_count_headers(count: TokenCount) -> dict[str, str]:
+def token_count_headers(count: "TokenCount") -> dict[str, str]:
     """Whose count it is."""
     return _values((TOKEN_COUNT,), count)
 

@@ -4,12 +4,11 @@ import base64
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from fusewire.ai.permissions import classification_of
-from fusewire.ai.router import Caller
 from fusewire.budget.keys import AuditContext
 from fusewire.config import Settings
 from fusewire.errors import InvalidRequestError, RequestTooLargeError
@@ -20,6 +19,9 @@ from fusewire.http.identity import Identity, identity_of, refuse_unknown_page
 from fusewire.http.invocation import LambdaContext, request_id_of
 from fusewire.http.route import MAX_VALUES
 from fusewire.json import holds_more_values, repeated_key
+
+if TYPE_CHECKING:
+    from fusewire.ai.router import Caller
 
 _MAX_BODY_BYTES: Final = 6_000_000  # what Lambda takes synchronously; API Gateway itself allows 10 MB
 _MAX_FAULTS: Final = 1000
@@ -56,13 +58,16 @@ class Request:
         source_ip = (context.get("identity") or {}).get("sourceIp")
         return AuditContext(self.identity.actor, source_ip, self.id)
 
-    def caller(self, dropped: tuple[str, ...] = ()) -> Caller:
+    def caller(self, dropped: tuple[str, ...] = ()) -> "Caller":
         """The caller as the router knows it.
 
         :param dropped: the fields of the request's format that `ChatRequest` has no place for
         :raises InvalidRequestError: for an unknown classification, or a limit that isn't one
         :raises PermissionDeniedError: for one that the caller's key may not use
         """
+        # Here, since functions that call no provider import no router.
+        from fusewire.ai.router import Caller
+
         identity = self.identity
         return Caller(
             request_id=self.id,

@@ -116,7 +116,7 @@ def test_what_follows_from_each_failure(
     assert kind is not None
     services = core(**variables)
     request = chat(stream=streamed, max_tokens=CAP)
-    bound = PRICE.bound(chat_input_bound(request), CAP)
+    bound = PRICE.bound(chat_input_bound(request), CAP, cache_writes="none")
     if kind in ERRORS:
         with pytest.raises(ERRORS[kind]):
             (services.router.stream if streamed else services.router.complete)(request, caller())
@@ -145,7 +145,7 @@ def test_after_content_an_error_event_is_no_callers_mistake(
         list(streaming.chunks)
     assert not upstream.requests
     assert books.ends() == [("anthropic", "settled", "bound", "stream_broken_late")]
-    assert books.spent() == PRICE.bound(chat_input_bound(request), CAP)
+    assert books.spent() == PRICE.bound(chat_input_bound(request), CAP, cache_writes="none")
     assert log.events("router.provider_failed")[0]["kind"] == K.STREAM_ERROR
     books.check()
 
@@ -162,6 +162,6 @@ def test_a_filter_in_mid_stream_ends_the_answer_and_costs_the_bound(
     assert "".join(choice.delta.content or "" for choice in choices) == "Paris."[: (0, 2, 5)[words]]
     assert not upstream.requests, "a refusal by policy is no outage"
     assert books.ends() == [("anthropic", "settled", "bound", "success")]
-    assert books.spent() == PRICE.bound(chat_input_bound(request), CAP)
+    assert books.spent() == PRICE.bound(chat_input_bound(request), CAP, cache_writes="none")
     assert books.health("anthropic")["last_failure_at"] is None
     books.check()

@@ -2,12 +2,15 @@
 
 import re
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from fusewire.ai.counting import ANY_SERVER, Counting
 from fusewire.ai.provider import UsualModels, Variables
 from fusewire.ai.providers.conversation import SELF_HOSTED, Conversation
 from fusewire.ai.providers.openai_compatible import SAMPLING, TOOLS, USUAL, OpenAICompatibleProvider
+from fusewire.ai.providers.openai_counting import openai_counting
 from fusewire.ai.schema import ChatRequest, EmbeddingRequest
 
 OPENAI: Final = USUAL | {
@@ -69,6 +72,10 @@ class OpenAIModelsProvider(OpenAICompatibleProvider):
     def openai_model(self, model: str) -> str | None:
         """The model of OpenAI's that is asked under this name, in small letters; None for another vendor's."""
 
+    def counting(self, model: str) -> Counting:
+        name = self.openai_model(model)
+        return ANY_SERVER if name is None else openai_counting(name)
+
     def unsupported(self, request: ChatRequest | EmbeddingRequest, model: str | None = None) -> tuple[str, ...]:
         """With `reasoning_effort` where the model refuses it for the tools beside it."""
         params = super().unsupported(request, model)
@@ -128,6 +135,11 @@ class OpenAIProvider(OpenAIModelsProvider):
 
     def openai_model(self, model: str) -> str | None:
         return model.lower() if self._is_own(model) else None
+
+    def counting(self, model: str) -> Counting:
+        """OpenAI refuses an input over the window; of Azure, which may bill one, that isn't said."""
+        known = super().counting(model)
+        return replace(known, refuses_over_window=self.at_vendor()) if known is not ANY_SERVER else known
 
     def conversation_of(self, model: str) -> Conversation:
         return OPENAI_CONVERSATION if self._is_own(model) else SELF_HOSTED

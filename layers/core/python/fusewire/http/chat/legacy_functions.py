@@ -22,15 +22,6 @@ from fusewire.ai.schema import (
 )
 
 
-def is_legacy(request: ChatRequest) -> bool:
-    """Whether anything of the request has the old form."""
-    return bool(request.functions) or any(
-        isinstance(message, FunctionMessage)
-        or (isinstance(message, AssistantMessage) and message.function_call is not None)
-        for message in request.messages
-    )
-
-
 def with_tools(request: ChatRequest) -> ChatRequest:
     """The same request in the new form."""
     changes: dict[str, Any] = {

@@ -8,8 +8,7 @@ from functools import partial
 from typing import Any
 
 from fusewire.ai.router import StreamBrokenError
-from fusewire.ai.schema import ChatRequest, StreamChunk
-from fusewire.http.chat.legacy_functions import is_legacy, legacy_body, legacy_chunks, with_tools
+from fusewire.ai.schema import AssistantMessage, ChatRequest, FunctionMessage, StreamChunk
 from fusewire.http.errors import openai_error
 from fusewire.http.formats import ApiFormat
 from fusewire.http.invocation import log_unexpected
@@ -19,7 +18,10 @@ from fusewire.json import dumps
 def chat_format(request: ChatRequest) -> ApiFormat:
     """A chat completion."""
     include_usage = bool(request.stream_options and request.stream_options.include_usage)
-    if is_legacy(request):
+    if _is_legacy(request):
+        # Here, since hardly any request has that form.
+        from fusewire.http.chat.legacy_functions import legacy_body, legacy_chunks, with_tools
+
         return ApiFormat(
             with_tools(request),
             render=lambda response, cost: legacy_body(response),
@@ -29,6 +31,15 @@ def chat_format(request: ChatRequest) -> ApiFormat:
         request,
         render=lambda response, cost: response.model_dump(exclude_unset=True),
         render_stream=partial(chat_events, include_usage=include_usage),
+    )
+
+
+def _is_legacy(request: ChatRequest) -> bool:
+    """Whether anything of the request has the form that tools had until November 2023."""
+    return bool(request.functions) or any(
+        isinstance(message, FunctionMessage)
+        or (isinstance(message, AssistantMessage) and message.function_call is not None)
+        for message in request.messages
     )
 
 

@@ -20,6 +20,7 @@ def is_codex(request: Request) -> bool:
 def usage_limit(error: BudgetExceededError, request_id: str) -> tuple[int, Error, dict[str, str]]:
     """A used-up budget as Codex knows it: status, body and headers."""
     body, _ = render_error(error, request_id)
+    body["error"]["message"] = error.message  # without the words for a 402
     body["error"]["type"] = "usage_limit_reached"
     if error.resets_at is not None:
         body["error"]["resets_at"] = int(error.resets_at.timestamp())

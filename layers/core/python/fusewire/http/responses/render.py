@@ -20,10 +20,10 @@ from fusewire.ai.schema import (
     Usage,
 )
 from fusewire.errors import FusewireError
+from fusewire.http import errors
 from fusewire.http.blocks import Block, BlockReader, Kind, Step, blocks_of
-from fusewire.http.errors import Error, error_body
+from fusewire.http.errors import Error
 from fusewire.http.formats import ApiFormat, translate_param
-from fusewire.http.headers import error_headers
 from fusewire.http.request import Request
 from fusewire.http.responses.kept import Conversation, item_id, response_id
 from fusewire.http.responses.request import ResponsesRequest
@@ -117,9 +117,10 @@ def responses_format(request: Request, body: ResponsesRequest, kept: KeptRespons
 
 def render_error(error: FusewireError, request_id: str) -> tuple[Error, dict[str, str]]:
     """OpenAI's body and headers of an error, with the fields' names as Responses has them."""
-    body = error_body(error)
-    body["error"]["message"], body["error"]["param"] = translate_param(error, NAMES)
-    return body, error_headers(error)
+    body, headers = errors.render_error(error, request_id)
+    if error.param is not None:
+        body["error"]["message"], body["error"]["param"] = translate_param(error, NAMES)
+    return body, headers
 
 
 class ResponseShape:

@@ -5,9 +5,12 @@ Claude Opus 5.5" (and Sonnet 5.5, Haiku 5.5, Fable 5.1), "Migrating to API versi
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Literal
+
+from fusewire.ai.counting import ANY_SERVER, Counting
+from fusewire.ai.image_tokens import CLAUDE, CLAUDE_BEFORE_4_7
 
 _NAME: Final = re.compile(r"claude-(?:(?P<family>[a-z]+)-)?(?P<major>\d{1,2})(?!\d)(?:[-.](?P<minor>\d{1,2})(?!\d))?")
 _EFFORTS: Final = frozenset({"low", "medium", "high", "xhigh", "max"})
@@ -83,3 +86,23 @@ def _without_thinking(
     if family == "haiku" or version < (5, 5):
         return "impossible" if family in ("fable", "mythos") else "disabled"
     return "between_tools" if family == "sonnet" else "impossible"
+
+
+_HIDDEN_TOKENS: Final = 804
+_HIDDEN_TOKENS_BEFORE_4_7: Final = 530
+"""That come with tools, at most: "Tool use: pricing". Those that come with a schema aren't published."""
+
+
+@lru_cache(maxsize=256)
+def claude_counting(model: str) -> Counting:
+    """How this model's input is counted, as far as its name tells of a Claude. No tokenizer of Claude's is published
+    since version 3, so that texts count by their bytes."""
+    limits = traits(model)
+    if not limits.claude:
+        return ANY_SERVER
+    return replace(
+        ANY_SERVER,
+        images=CLAUDE_BEFORE_4_7 if limits.samples else CLAUDE,
+        hidden_tool_tokens=_HIDDEN_TOKENS_BEFORE_4_7 if limits.samples else _HIDDEN_TOKENS,
+        own_template=False,
+    )

@@ -7,17 +7,20 @@ start (docs/decisions/0002-lazy-sdks.md).
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from fusewire.ai.counting import Counting
 from fusewire.ai.failures import FailureKind, ProviderFailure, UnsupportedField
 from fusewire.ai.provider import AIProvider, Timeouts, UsualModels, Variables
 from fusewire.ai.providers.anthropic.failures import failure_of, once_begun
-from fusewire.ai.providers.anthropic.models import traits
+from fusewire.ai.providers.anthropic.models import claude_counting, traits
 from fusewire.ai.providers.anthropic.request import SAMPLING, SUPPORTED, message_body
 from fusewire.ai.providers.anthropic.response import StreamReader, whole_response
 from fusewire.ai.providers.anthropic.thinking import MAX_CAP, dropped_thoughts
+from fusewire.ai.providers.cache_marks import marked_writes
 from fusewire.ai.providers.json_values import parsed, token_count
 from fusewire.ai.providers.response_failures import check_tool_choice, malformed, not_sent
 from fusewire.ai.providers.sending import sending
@@ -28,6 +31,7 @@ from fusewire.ai.schema import (
     EmbeddingResponse,
     StreamChunk,
 )
+from fusewire.price_overrides import CacheWrites
 
 if TYPE_CHECKING:
     import anthropic
@@ -111,6 +115,16 @@ class AnthropicProvider(AIProvider):
 
     def at_vendor(self) -> bool:
         return urlsplit(self.base_url()).hostname == urlsplit(_OWN_ENDPOINT).hostname
+
+    # --- what it bills ---
+
+    def counting(self, model: str) -> Counting:
+        return replace(claude_counting(model), refuses_over_window=self.at_vendor())
+
+    def cache_writes(self, request: ChatRequest, model: str) -> CacheWrites:
+        """As the request's marks ask; other vendors' servers may write unasked."""
+        claude = self.at_vendor() or traits(model).claude
+        return marked_writes(request) if claude else super().cache_writes(request, model)
 
     # --- chat ---
 

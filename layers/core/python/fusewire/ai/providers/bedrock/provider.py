@@ -9,17 +9,20 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Final
 
+from fusewire.ai.counting import Counting
 from fusewire.ai.failures import FailureKind, ProviderFailure, UnsupportedField
 from fusewire.ai.provider import TIERS, AIProvider, Timeouts, Variables
 from fusewire.ai.providers.answer_limits import WHOLE, for_vectors
-from fusewire.ai.providers.anthropic.models import traits
+from fusewire.ai.providers.anthropic.models import claude_counting, traits
 from fusewire.ai.providers.anthropic.thinking import dropped_thoughts
 from fusewire.ai.providers.bedrock.exchange import Exchange, TimedSession, note_body, using
 from fusewire.ai.providers.bedrock.failures import failure_of, unsent
 from fusewire.ai.providers.bedrock.request import CLAUDES_ALONE, SUPPORTED, caches, converse_parameters
 from fusewire.ai.providers.bedrock.response import ResponseStream, response_of
+from fusewire.ai.providers.cache_marks import marked_writes
 from fusewire.ai.providers.embedding_batches import Vectors, embed_in_batches, refused
 from fusewire.ai.providers.json_values import fields, parsed, token_count
 from fusewire.ai.providers.response_failures import check_tool_choice, malformed, not_sent
@@ -31,6 +34,7 @@ from fusewire.ai.schema import (
     StreamChunk,
 )
 from fusewire.config import Settings
+from fusewire.price_overrides import CacheWrites
 
 _MODEL_ID: Final = re.compile(r"[A-Za-z0-9._:/-]+")
 
@@ -93,6 +97,15 @@ class AwsProvider(AIProvider):
         asked = {"modelId": _PLACE.sub("", model), "input": {"converse": prompt}}
         counted = _ask(self._client(timeouts).count_tokens, asked, Exchange(timeouts.first))
         return token_count(fields(counted).get("inputTokens"))
+
+    def counting(self, model: str) -> Counting:
+        """Claude's as at Anthropic. Converse refuses an input over a model's window."""
+        return replace(claude_counting(self.known_as(model)), refuses_over_window=True)
+
+    def cache_writes(self, request: ChatRequest, model: str) -> CacheWrites:
+        """At cache points alone, of models that take any; of others, such as OpenAI's, that isn't said."""
+        marks = caches(self.known_as(model))
+        return marked_writes(request) if marks else super().cache_writes(request, model)
 
     def unsupported(self, request: ChatRequest | EmbeddingRequest, model: str | None = None) -> tuple[str, ...]:
         """With the fields that this very model can't honour, where it is named."""

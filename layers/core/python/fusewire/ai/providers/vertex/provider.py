@@ -13,7 +13,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from fusewire.ai.counting import ANY_SERVER, Counting
 from fusewire.ai.failures import FailureKind, ProviderFailure
+from fusewire.ai.image_tokens import gemini_image_tokens
 from fusewire.ai.provider import Timeouts, Variables
 from fusewire.ai.providers.access_tokens import authorized
 from fusewire.ai.providers.embedding_batches import Vectors, embed_in_batches
@@ -118,6 +120,13 @@ class GcpProvider(OpenAICompatibleProvider):
 
     def place(self) -> str | None:
         return self.settings.variable("GCP_LOCATION")
+
+    def counting(self, model: str) -> Counting:
+        """Gemini's; other publishers' models are served with chat templates of their own."""
+        name = model.removeprefix("google/")
+        if not name.startswith("gemini-"):
+            return ANY_SERVER
+        return replace(ANY_SERVER, images=gemini_image_tokens(name), own_template=False, refuses_over_window=True)
 
     # --- addresses and credentials ---
 
