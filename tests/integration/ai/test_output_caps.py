@@ -124,13 +124,13 @@ def test_the_successor_of_a_fitted_attempt_is_fitted_anew(
 def test_what_answers_needed_is_learned_from_what_is_settled(
     upstream: Upstream, second_upstream: Upstream, core: CoreFactory
 ) -> None:
-    upstream.words = ["word"] * 100
+    upstream.words = ["word"] * 1100
     router = core(**two_clouds(upstream, second_upstream, AI_MONTHLY_BUDGET_USD="100000")).router
     for _ in range(15):
         router.complete(chat(), caller())
         list(router.stream(chat(), caller()).chunks)
     _, served = router.complete(chat(max_tokens=10_000_000), caller())
-    assert served.output_cap == 256
+    assert served.output_cap == 3072
 
 
 def test_a_call_waits_for_one_in_flight_and_then_is_served(

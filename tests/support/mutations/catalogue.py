@@ -336,7 +336,7 @@ MUTATIONS: Final = (
         2,
         "a call that has waited long asks for as much room as one that has just come",
         "admission_offer",
-        (("(p->'wait'->>'waited')::numeric", "0::numeric"),),
+        (("(p->'wait'->>'waited_percent')::numeric / 100", "0::numeric"),),
         "integration/budget/test_fitting.py"
         "::test_a_call_that_has_waited_long_goes_out_with_a_cap_that_is_enough_for_most",
     ),

@@ -61,7 +61,7 @@ class Waiting:
         argument: WaitArgument = {
             "max_per_key": self._max_per_key,
             "lease_seconds": LEASE_SECONDS,
-            "waited": round(min(self.waited_seconds / self._seconds, 1), 3),
+            "waited_percent": min(int(100 * self.waited_seconds / self._seconds), 100),
         }
         if self._since_seconds is not None:
             argument["holds"] = True
