@@ -9,17 +9,18 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
-from cli import allowances, budget, commands, keys, prices
+from cli import allowances, budget, budgets, commands, keys, prices
 from cli.api import ApiError
 
 app = typer.Typer(
     name="fusewire",
     help="Budget, keys, usage and providers of a fusewire gateway. FUSEWIRE_URL says where it is (default "
-    "http://localhost:8000), FUSEWIRE_KEY is a key with the admin scope.",
+    "http://localhost:8000), FUSEWIRE_KEY is a key with the scope admin, or read to look only.",
     add_completion=False,
     rich_markup_mode=None,
 )
 app.add_typer(budget.app, name="budget", help="The month's budget, and what is booked in it by hand.")
+app.add_typer(budgets.app, name="budgets", help="The tree of budgets below it, for teams and projects.")
 commands.add_to(app)
 app.add_typer(keys.app, name="keys", help="API keys: who may call, and what each may spend.")
 app.add_typer(prices.app, name="prices", help="What models cost, from when on, and what a source proposes.")
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _names() -> list[str]:
-    return [*commands.NAMES, "budget", "keys", "prices", "allowances"]
+    return [*commands.NAMES, "budget", "budgets", "keys", "prices", "allowances"]
 
 
 def _failed(message: str, status: int) -> int:

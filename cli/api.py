@@ -16,7 +16,10 @@ _BASE: Final = "/api/v1"
 _SECONDS: Final = 60
 _MAX_PAGE: Final = 1000
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
-_OF_KEYS: Final = {401: "set FUSEWIRE_KEY to a key with the admin scope", 403: "FUSEWIRE_KEY needs the admin scope"}
+_OF_KEYS: Final = {
+    401: "set FUSEWIRE_KEY to a key with the admin scope",
+    403: "FUSEWIRE_KEY needs the admin scope, or read to look only",
+}
 
 
 class ApiError(Exception):

@@ -45,7 +45,8 @@ def reset(reason: Reason = None, yes: Yes = False, json: Json = False) -> None:
 
 
 def usage(
-    by: Annotated[str, Option(help="day, provider, model, tier, key, tag:<name>; several with commas.")] = "day",
+    by: Annotated[str, Option(help="day, provider, model, tier, key, budget, tag:<name>; or several.")] = "day",
+    budget: Annotated[str | None, Option(metavar="ID", help="Of what is under this budget of the tree now.")] = None,
     since: From = None,
     until: To = None,
     month: Annotated[str | None, Option(metavar="YYYY-MM", help="A month by its windows, for chargeback.")] = None,
@@ -53,9 +54,9 @@ def usage(
     csv: Annotated[bool, Option("--csv", help="The whole range as CSV.")] = False,
     json: Json = False,
 ) -> None:
-    """Spend by day, provider, model, tier, key or tag."""
+    """Spend by day, provider, model, tier, key, budget of the tree, or tag."""
     api = Api()
-    asked: dict[str, Any] = {"group_by": by, "from": since, "to": until, "month": month}
+    asked: dict[str, Any] = {"group_by": by, "from": since, "to": until, "month": month, "budget": budget}
     if csv:
         show.as_text(api.text("/admin/usage", "text/csv", **asked))
         return
@@ -64,7 +65,7 @@ def usage(
     if json:
         show.as_json(result)
         return
-    groups = by.split(",")
+    groups = [name for group in by.split(",") for name in ((group, "budget_id") if group == "budget" else (group,))]
     sums = ("cost_usd", "requests", "input_tokens", "output_tokens")
     show.table(rows, (*groups, *sums), total={groups[0]: "total", **result["total"]})
 
@@ -152,6 +153,19 @@ def decimal(option: str, text: str) -> Decimal:
     if not number.is_finite():
         raise ApiError(f"{option} {text} can't be used: it must be a number")
     return number
+
+
+def amount(option: str, text: str | None) -> Decimal | str | None:
+    """An amount that `none` takes away, which comes back as it is; None where it isn't named.
+
+    :raises ApiError: when it is neither
+    """
+    if text is None or text == "none":
+        return text
+    try:
+        return decimal(option, text)
+    except ApiError:
+        raise ApiError(f"{option} {text} can't be used: it must be a number, or none") from None
 
 
 def given(**fields: object) -> dict[str, object]:

@@ -1,7 +1,6 @@
 """`fusewire keys`: what callers may do and spend. An API key's secret is shown once, when it is made."""
 
-from collections.abc import Iterator, Sequence
-from decimal import Decimal, InvalidOperation
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from typer import Argument, Option, Typer
@@ -9,14 +8,14 @@ from typer import Argument, Option, Typer
 from cli import show
 from cli.api import Api, ApiError, path_of
 from cli.ask import confirm
-from cli.commands import Json, Limit, Reason, Yes, given, show_reset
+from cli.commands import Json, Limit, Reason, Yes, amount, given, show_reset
 
 NONE: Final = "none"
 """What takes a limit away."""
 
 _LISTED: Final = (
-    "id", "name", "prefix", "scopes", "state", "monthly_budget_usd", "current_spend_usd", "reserved_usd",
-    "remaining_usd", "expires_at", "revoked_at",
+    "id", "name", "prefix", "scopes", "scope_budget_id", "budget_id", "state", "monthly_budget_usd", "period",
+    "current_spend_usd", "reserved_usd", "remaining_usd", "expires_at", "revoked_at",
 )  # fmt: skip
 _HIDDEN: Final = ("secrets",)
 """What a key's lines leave out: `prefix` says which secret it is."""
@@ -25,8 +24,14 @@ _NESTED: Final = ("window", "minute", "forecast")
 app = Typer()
 
 Id = Annotated[str, Argument(help="The key's id, key_...")]
-Scope = Annotated[list[str] | None, Option("--scope", help="complete or admin; may be given twice.")]
-Budget = Annotated[str | None, Option(metavar="USD", help="A month's budget; none takes it away.")]
+Scope = Annotated[list[str] | None, Option("--scope", help="complete, read (look only) or admin; repeatable.")]
+Bound = Annotated[
+    str | None, Option("--scope-budget", metavar="ID", help="Binds read and admin to a budget of the tree; none: not.")
+]
+Under = Annotated[str | None, Option(metavar="ID", help="The budget that it is under; none: the company's.")]
+Budget = Annotated[str | None, Option(metavar="USD", help="A budget of its own for a period; none takes it away.")]
+Period = Annotated[str | None, Option(help="Of its budget: month (the default), week, day or none.")]
+PerUser = Annotated[str | None, Option(metavar="USD", help="For each user of its requests; none takes it away.")]
 Requests = Annotated[str | None, Option("--requests", metavar="N", help="Per minute; none takes it away.")]
 Tokens = Annotated[str | None, Option("--tokens", metavar="N", help="Per minute; none takes it away.")]
 Model = Annotated[list[str] | None, Option("--model", help="A tier or model it may use, repeatable; none: any.")]
@@ -49,7 +54,11 @@ def list_keys(limit: Limit = 100, json: Json = False) -> None:
 def create(
     name: Annotated[str, Argument(help="For people: whose it is.")],
     scope: Scope = None,
+    scope_budget: Bound = None,
+    under: Under = None,
     budget: Budget = None,
+    period: Period = None,
+    per_user: PerUser = None,
     requests: Requests = None,
     tokens: Tokens = None,
     model: Model = None,
@@ -60,7 +69,8 @@ def create(
 ) -> None:
     """A new key, with the scope complete unless another is named. Its secret is shown this once."""
     limits = _changes(budget, requests, tokens, model, classification, expires, tag)
-    body = {"name": name, "scopes": scope or ["complete"], **limits}
+    places = _places(scope_budget, under, period, per_user)
+    body = {"name": name, "scopes": scope or ["complete"], **places, **limits}
     _show_new(Api().change("POST", "/admin/keys", body), json)
 
 
@@ -75,7 +85,11 @@ def update(
     key: Id,
     name: Annotated[str | None, Option(help="A new name.")] = None,
     scope: Scope = None,
+    scope_budget: Bound = None,
+    under: Under = None,
     budget: Budget = None,
+    period: Period = None,
+    per_user: PerUser = None,
     requests: Requests = None,
     tokens: Tokens = None,
     model: Model = None,
@@ -86,6 +100,7 @@ def update(
 ) -> None:
     """Change what is named, and leave the rest. Tags are replaced all together."""
     changes = given(name=name, scopes=scope)
+    changes |= _places(scope_budget, under, period, per_user)
     changes |= _changes(budget, requests, tokens, model, classification, expires, tag)
     if not changes:
         raise ApiError("say what to change, such as --budget 80")
@@ -127,16 +142,13 @@ def _show(key: dict[str, Any], json: bool) -> None:
     if json:
         show.as_json(key)
     else:
-        show.facts(key, list(_lines(key)))
+        show.facts(key, list(show.lines(key, nested=_NESTED, hidden=_HIDDEN)))
 
 
-def _lines(key: dict[str, Any]) -> Iterator[str]:
-    """The names of all that the API says of a key, in its order."""
-    for name, value in key.items():
-        if name in _NESTED and value is not None:
-            yield from (f"{name}.{part}" for part in value)
-        elif name not in _HIDDEN:
-            yield name
+def _places(scope_budget: str | None, under: str | None, period: str | None, per_user: str | None) -> dict[str, object]:
+    """Where a key is in the tree and what its period is, as the API takes them; of its periods, `none` is one."""
+    places = given(scope_budget_id=scope_budget, budget_id=under, per_user_limit_usd=amount("--per-user", per_user))
+    return {name: None if value == NONE else value for name, value in places.items()} | given(period=period)
 
 
 def _changes(
@@ -150,7 +162,7 @@ def _changes(
 ) -> dict[str, object]:
     """The limits that were named, as the API takes them; null where one is taken away."""
     named = {
-        "monthly_budget_usd": _number("--budget", budget),
+        "monthly_budget_usd": amount("--budget", budget),
         "requests_per_minute": _whole("--requests", requests),
         "tokens_per_minute": _whole("--tokens", tokens),
         "allowed_models": list(models or ()),
@@ -162,18 +174,6 @@ def _changes(
     if tags:
         limits["tags"] = {} if list(tags) == [NONE] else dict(map(_tag, tags))
     return limits
-
-
-def _number(option: str, text: str | None) -> Decimal | str | None:
-    if text is None or text == NONE:
-        return text
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if not number.is_finite():
-        raise ApiError(f"{option} {text} can't be used: it must be a number, or none")
-    return number
 
 
 def _whole(option: str, text: str | None) -> int | str | None:

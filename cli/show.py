@@ -1,7 +1,7 @@
 """What a terminal shows: tables for people, JSON for scripts. Money keeps every digit."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -59,6 +59,19 @@ def facts(body: Mapping[str, Any], names: Sequence[str]) -> None:
     for name in names:
         made.add_row(_text(name), _text(cell(_found(body, name))))
     _print(made)
+
+
+def lines(body: Mapping[str, Any], *, nested: Sequence[str], hidden: Sequence[str] = ()) -> Iterator[str]:
+    """The names of all that the API says of one thing, in its order, for `facts`.
+
+    :param nested: of which each part has a line
+    :param hidden: which have none
+    """
+    for name, value in body.items():
+        if name in nested and value is not None:
+            yield from (f"{name}.{part}" for part in value)
+        elif name not in hidden:
+            yield name
 
 
 def note(text: str) -> None:

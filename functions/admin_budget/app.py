@@ -41,32 +41,36 @@ def adjust_budget(request: Request, body: budget.AdjustmentRequest) -> budget.Ad
 
 @app.handles(routes.LIST_BUDGETS)
 def list_budgets(request: Request, query: tree.NodesQuery) -> tree.NodePage:
-    return tree.node_page(_core.nodes, _core.settings, query)
+    return tree.node_page(_core.nodes, _core.settings, query, request.within)
 
 
 @app.handles(routes.CREATE_BUDGET)
 def create_budget(request: Request, body: tree.CreateNodeRequest) -> tree.NodeResponse:
-    return tree.NodeResponse.of(_core.nodes.create(body.attributes(), request.audit_context), _core.settings)
+    node = _core.nodes.create(body.attributes(), request.audit_context, within=request.within)
+    return tree.NodeResponse.of(node, _core.settings)
 
 
 @app.handles(routes.SHOW_BUDGET_NODE)
 def show_node(request: Request, id: str) -> tree.NodeResponse:
-    return tree.NodeResponse.of(_core.nodes.show(id), _core.settings)
+    return tree.NodeResponse.of(_core.nodes.show(id, within=request.within), _core.settings)
 
 
 @app.handles(routes.UPDATE_BUDGET)
 def update_budget(request: Request, id: str, body: tree.UpdateNodeRequest) -> tree.NodeResponse:
-    return tree.NodeResponse.of(_core.nodes.update(id, body.attributes(), request.audit_context), _core.settings)
+    node = _core.nodes.update(id, body.attributes(), request.audit_context, within=request.within)
+    return tree.NodeResponse.of(node, _core.settings)
 
 
 @app.handles(routes.DELETE_BUDGET)
 def delete_budget(request: Request, id: str) -> tree.NodeResponse:
-    return tree.NodeResponse.of(_core.nodes.delete(id, request.audit_context), _core.settings)
+    node = _core.nodes.delete(id, request.audit_context, within=request.within)
+    return tree.NodeResponse.of(node, _core.settings)
 
 
 @app.handles(routes.RESET_BUDGET_NODE)
 def reset_node(request: Request, id: str, body: budget.ResetRequest) -> budget.ResetResponse:
-    return budget.reset_response(_core.ledger, request.audit_context, body, budget=_core.nodes.show(id).id)
+    node = _core.nodes.resettable(id, within=request.within)
+    return budget.reset_response(_core.ledger, request.audit_context, body, budget=node)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamingResponse:

@@ -27,40 +27,42 @@ app = Resolver(_core.settings, _core.keys)
 
 @app.handles(routes.LIST_KEYS)
 def list_keys(request: Request, query: KeysQuery) -> KeyPage:
-    return key_page(_core.keys, query)
+    return key_page(_core.keys, query, request.within)
 
 
 @app.handles(routes.CREATE_KEY)
 def create_key(request: Request, body: CreateKeyRequest) -> KeyWithSecret:
-    key, secret = _core.keys.create(body.attributes(), request.audit_context)
+    key, secret = _core.keys.create(body.attributes(), request.audit_context, within=request.within)
     return KeyWithSecret.of(key, key=secret)
 
 
 @app.handles(routes.SHOW_KEY)
 def show_key(request: Request, id: str) -> KeyWithForecast:
-    key = _core.keys.show(id)
+    key = _core.keys.show(id, within=request.within)
     return KeyWithForecast.of(key, forecast=key_forecast(key, _core.settings))
 
 
 @app.handles(routes.UPDATE_KEY)
 def update_key(request: Request, id: str, body: UpdateKeyRequest) -> KeyResponse:
-    return KeyResponse.of(_core.keys.update(id, body.attributes(), request.audit_context))
+    key = _core.keys.update(id, body.attributes(), request.audit_context, within=request.within)
+    return KeyResponse.of(key)
 
 
 @app.handles(routes.REVOKE_KEY)
 def revoke_key(request: Request, id: str) -> KeyResponse:
-    return KeyResponse.of(_core.keys.revoke(id, request.audit_context))
+    return KeyResponse.of(_core.keys.revoke(id, request.audit_context, within=request.within))
 
 
 @app.handles(routes.ROTATE_KEY)
 def rotate_key(request: Request, id: str, body: RotateKeyRequest) -> KeyWithSecret:
-    key, secret = _core.keys.rotate(id, body.overlap_seconds, request.audit_context)
+    key, secret = _core.keys.rotate(id, body.overlap_seconds, request.audit_context, within=request.within)
     return KeyWithSecret.of(key, key=secret)
 
 
 @app.handles(routes.RESET_KEY)
 def reset_key(request: Request, id: str, body: ResetRequest) -> ResetResponse:
-    return reset_response(_core.ledger, request.audit_context, body, budget=_core.keys.show(id).id)
+    key = _core.keys.show(id, within=request.within)
+    return reset_response(_core.ledger, request.audit_context, body, budget=key.id)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamingResponse:

@@ -17,7 +17,9 @@ app = Resolver(_core.settings, _core.keys)
 def show_providers(request: Request, query: ProvidersQuery) -> ProvidersResponse:
     if not query.probe:
         return providers_response(_core, probe_for=None)
-    request.refuse_unknown_page()  # a probe costs money, though its method is a safe one
+    # A probe costs money, though its method is a safe one.
+    request.refuse_unknown_page()
+    request.identity.require("company_admin")
     return providers_response(_core, probe_for=request.caller())
 
 

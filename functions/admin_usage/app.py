@@ -25,23 +25,23 @@ app = Resolver(_core.settings, _core.keys)
 @app.handles(routes.SHOW_USAGE)
 def show_usage(request: Request, query: usage.UsageQuery) -> usage.UsageResponse | Response[Any]:
     if request.accepts("text/csv"):
-        return Response(200, "text/csv; charset=utf-8", usage.usage_csv(_core.books, query))
-    return usage.usage_response(_core.books, query)
+        return Response(200, "text/csv; charset=utf-8", usage.usage_csv(_core.books, query, request.within))
+    return usage.usage_response(_core.books, query, request.within)
 
 
 @app.handles(routes.LIST_CALLS)
 def list_calls(request: Request, query: calls.CallsQuery) -> calls.CallPage:
-    return calls.call_page(_core.books, query, _zone)
+    return calls.call_page(_core.books, query, _zone, request.within)
 
 
 @app.handles(routes.SHOW_CALL)
 def show_call(request: Request, request_id: str) -> calls.CallResponse:
-    return calls.call_response(_core.books, request_id)
+    return calls.call_response(_core.books, request_id, request.within)
 
 
 @app.handles(routes.LIST_AUDIT)
 def list_audit(request: Request, query: calls.AuditQuery) -> calls.AuditPage:
-    return calls.audit_page(_core.audit, query, _zone)
+    return calls.audit_page(_core.audit, query, _zone, request.within)
 
 
 @app.handles(routes.LIST_PRICES)

@@ -1,7 +1,7 @@
 """GET /api/v1/models and /models/{id}: OpenAI's list of what the caller may ask for: tiers, models, their prices, and
-aliases."""
+aliases. GET /api/v1/me: what the caller's key may do and has spent."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from fusewire.ai.catalogue import catalogue, find
@@ -11,6 +11,9 @@ from fusewire.http.invocation import LambdaContext
 from fusewire.http.models import ListedResponse, ModelList, model_entry, model_list
 from fusewire.http.request import Request
 from fusewire.services import services
+
+if TYPE_CHECKING:
+    from fusewire.http.me import MeResponse
 
 _core = services()
 app = Resolver(_core.settings, _core.keys)
@@ -30,6 +33,14 @@ def show_model(request: Request, id: str) -> ListedResponse:
     if found is None:
         raise _core.tiers.not_found(name, permissions)
     return model_entry(found)
+
+
+@app.handles(routes.ME)
+def me(request: Request) -> "MeResponse":
+    # Here, because most cold starts never need the keys' models.
+    from fusewire.http.me import me_response
+
+    return me_response(_core.keys, request.identity)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamingResponse:

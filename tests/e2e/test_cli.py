@@ -154,7 +154,7 @@ def test_what_goes_wrong_is_a_line_and_a_status(terminal: tuple[Terminal, Upstre
     for usage, words in (
         (shell.run("budget", key=""), "set FUSEWIRE_KEY to a key with the admin scope (invalid_api_key, request "),
         (shell.run("budget", key="fw_wrong"), "invalid_api_key"),
-        (shell.run("budget", key=plain), "FUSEWIRE_KEY needs the admin scope (permission_denied"),
+        (shell.run("budget", key=plain), "FUSEWIRE_KEY needs the admin scope, or read to look only (permission_denied"),
         (shell.run("keys", "show", "key_nobody"), "key_not_found"),
         (shell.run("calls", "no-such-call"), "call_not_found"),
         (shell.run("usage", "--by", "colour"), "invalid_request_error"),

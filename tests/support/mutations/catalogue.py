@@ -1533,4 +1533,66 @@ MUTATIONS: Final = (
         ),
         "unit/budget/test_pricing.py::TestAPriceOfZero::test_the_table_wants_the_word_for_a_cloud_model",
     ),
+    # --- scopes that are bound to a node of the tree: 2 and 15 ---
+    Mutation(
+        "own_node_changed",
+        2,
+        "whoever is bound to a node raises its limit",
+        "budget_node_update",
+        (("WHEN was.id = p->>'within' THEN 'own'", "WHEN was.id = p->>'within' THEN NULL"),),
+        "integration/functions/test_bound_scopes.py::"
+        "test_ones_own_node_is_changed_by_whoever_is_above_it[admin_budgets_update]",
+    ),
+    Mutation(
+        "own_node_reset",
+        2,
+        "whoever is bound to a node gives it its limit anew by a reset",
+        "fusewire.budget.nodes",
+        (("        if node.id == within:\n", "        if False:\n"),),
+        "integration/functions/test_bound_scopes.py::"
+        "test_ones_own_node_is_changed_by_whoever_is_above_it[admin_budgets_reset]",
+    ),
+    Mutation(
+        "key_moved_out_of_the_subtree",
+        2,
+        "whoever is bound to a node puts a key under no node",
+        "scope_governs",
+        (("        scope_has_node(k.budget_id, within)\n        AND ", "        "),),
+        "integration/functions/test_bound_scopes.py::"
+        "test_a_key_stays_inside_and_gets_no_more_than_the_holder_has[changes2-403-None]",
+    ),
+    Mutation(
+        "more_scope_by_rotation",
+        15,
+        "whoever is bound to a node gets the secret of a key that may see more",
+        "key_rotate",
+        (("NOT scope_governs(k, p->>'within')", "false"),),
+        "integration/functions/test_bound_scopes.py::"
+        "test_a_key_with_more_scope_that_is_under_the_node_is_out_of_reach[admin_keys_rotate]",
+    ),
+    Mutation(
+        "usage_of_other_teams_told",
+        15,
+        "whoever is bound to a node is told the whole company's spend",
+        "usage_report",
+        (("ELSE ' AND r.key_id = ANY ($6)' END", "ELSE '' END"),),
+        "integration/functions/test_bound_scopes.py::"
+        "test_usage_is_the_subtrees_and_its_path_begins_at_the_callers_node",
+    ),
+    Mutation(
+        "windows_of_the_company_told",
+        15,
+        "a month's report of a part of the tree tells the company's windows",
+        "usage_report",
+        (("CASE WHEN windows IS NULL OR part_of IS NULL THEN windows ELSE '[]' END", "windows"),),
+        "integration/functions/test_bound_scopes.py::test_a_months_report_of_a_part_tells_no_window_of_the_company",
+    ),
+    Mutation(
+        "attempts_of_other_teams_told",
+        15,
+        "whoever is bound to a node sees each attempt that was booked in any node",
+        "scope_has_path",
+        ((" AND w.budget = ANY (nodes)", ""),),
+        "integration/functions/test_bound_scopes.py::test_attempts_are_where_they_were_booked_whatever_has_moved",
+    ),
 )

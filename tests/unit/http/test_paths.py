@@ -3,7 +3,7 @@
 import pytest
 
 from fusewire.http.paths import OTHER_PATHS, access_of, access_to, no_route, plain_path
-from fusewire.http.route import Route
+from fusewire.http.route import ADMINISTRATIVE, Route
 from fusewire.http.routes import ROUTES
 
 
@@ -13,7 +13,7 @@ def test_whoever_may_use_a_route_may_ask_for_each_of_its_paths(route: Route) -> 
 
 
 def test_a_route_that_is_not_declared_is_for_admins() -> None:
-    assert access_of("PUT", "/api/v1/models") == access_of("GET", "/api/v1/anything") == "admin"
+    assert access_of("PUT", "/api/v1/models") == access_of("GET", "/api/v1/anything") == "company_admin"
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.operation_id)
@@ -24,7 +24,7 @@ def test_a_slash_too_many_leads_to_a_vendors_route_and_never_to_an_admins(route:
             assert plain_path(written) == (asked if route.is_vendors else written)
             assert access_to(route.method, OTHER_PATHS[0], written) == (route.access if route.is_vendors else "any_key")
         assert plain_path(asked) == asked
-    assert not (route.is_vendors and route.access == "admin")
+    assert not (route.is_vendors and route.access in ADMINISTRATIVE)
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/api/v1/completions", "/v1//completions/"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fusewire.http.route import Route, named
+from fusewire.http.route import ADMINISTRATIVE, Route, named
 from fusewire.http.routes import COUNT_TOKENS, DELETE_RESPONSE, ROUTES, SHOW_RESPONSE
 from scripts.docs.handlers import handlers
 
@@ -36,14 +36,15 @@ def test_a_handlers_signature_is_its_routes(route: Route, handler: ast.FunctionD
     in_path = {part.strip("{+}"): "str" for part in route.path.split("/") if part.startswith("{")}
     assert parameters == {"request": "Request"} | in_path | wanted
     assert handler.returns is not None
-    returned = {each.strip().rpartition(".")[2] for each in ast.unparse(handler.returns).split("|")}
+    returned = {each.strip().rpartition(".")[2] for each in ast.unparse(handler.returns).strip("'").split("|")}
     # A `Response` where there is more to say: headers, another status, CSV, a stream.
     assert returned - {"Response[Any]"} <= {route.response.rpartition(":")[2]}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.operation_id)
 def test_the_path_says_who_may_call(route: Route) -> None:
-    assert route.path.startswith("/api/v1/admin/") is (route.access == "admin")
+    assert route.path.startswith("/api/v1/admin/") is (route.access in ADMINISTRATIVE)
+    assert (route.access in ("read", "company_read")) is (route.access in ADMINISTRATIVE and route.method == "GET")
     assert route.makes_calls is (
         route.access == "complete" and route not in (COUNT_TOKENS, SHOW_RESPONSE, DELETE_RESPONSE)
     )

@@ -12,6 +12,8 @@ class EntriesArgument(PageArgument):
     """For `audit_entries`."""
 
     before: NotRequired[int]
+    within: NotRequired[str]
+    """The node that the caller's scopes are bound to (`scopes.sql`)."""
     action: NotRequired[str]
     actor: NotRequired[str]
 
@@ -55,10 +57,12 @@ class Audit:
         before: int | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        within: str | None = None,
     ) -> tuple[list[AuditRow], int | None]:
         """
         :param filters: by `action` or `actor`
         :param before: where the page before ended
+        :param within: the node that the caller's scopes are bound to; None: they aren't
         :return: the entries, and where the next page begins; a page may be short, or empty, with another to follow
         :raises LedgerUnavailableError: when Postgres can't be reached
         """
@@ -66,5 +70,7 @@ class Audit:
         argument = cast(EntriesArgument, page)
         if before is not None:
             argument["before"] = before
+        if within is not None:
+            argument["within"] = within
         result = self._database.call(_ENTRIES, argument)
         return result["rows"], result["next"]

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, Literal, NotRequired, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Literal, NotRequired, TypedDict, TypeVar, cast
 
 from fusewire import logs
 from fusewire.budget.breaker import KeyBudget, announce
@@ -20,9 +20,12 @@ from fusewire.budget.refusals import rate_limited
 from fusewire.budget.refused_calls import CALL_REFUSED, CallRefusedArgument, RefusedCallArgument
 from fusewire.budget.wire import Amount, DailySpendRow, KeyBudgetRow, RolloverRow, SettingsArgument, sql_settings
 from fusewire.config import Settings
-from fusewire.errors import InvalidRequestError, KeyNotFoundError
+from fusewire.errors import AuthenticationError, KeyNotFoundError
 from fusewire.ids import time_ordered_id
 from fusewire.store.db import Database, Statement
+
+if TYPE_CHECKING:
+    from fusewire.budget.key_refusals import KeyRefusal
 
 BOOTSTRAP: Final = "bootstrap"
 """The id of ADMIN_API_KEY, which is no row: it works on an empty database, and has neither budget nor limits."""
@@ -68,6 +71,8 @@ class AuthenticatedKey:
     classifications: tuple[str, ...] | None = None
     ends_in_seconds: float | None = None
     """Until the key or this secret of it expires."""
+    scope_budget_id: str | None = None
+    """The budget of the tree that its scopes `read` and `admin` are bound to; None: the whole company."""
 
 
 class SecretArgument(TypedDict):
@@ -91,6 +96,7 @@ class KeyRow(TypedDict):
 
     id: str
     monthly_budget_usd: Amount | None
+    per_user_limit_usd: Amount | None
     secrets: list[SecretRow]
 
 
@@ -99,6 +105,12 @@ class KeyBudgetsRow(KeyRow):
 
     budget: KeyBudgetRow | None
     days: NotRequired[DailySpendRow]
+
+
+class OwnRow(KeyBudgetsRow):
+    """`key_own`."""
+
+    scope_budget_name: str | None
 
 
 class WrittenRow(TypedDict):
@@ -113,7 +125,7 @@ class ChangedRow(KeyBudgetsRow):
 
     written: WrittenRow | None
     rolled_over: NotRequired[RolloverRow | None]
-    refused: NotRequired[Literal["revoked", "no_budget"]]
+    refused: "NotRequired[KeyRefusal]"
 
 
 class AuthenticateArgument(TypedDict):
@@ -122,6 +134,8 @@ class AuthenticateArgument(TypedDict):
     hash: str
     request_id: NotRequired[str]
     """Of the call that is refused if the key is revoked or has expired."""
+    knows_bound: NotRequired[Literal[True]]
+    """Code that doesn't know of bound scopes isn't told of them."""
 
 
 class AuthenticatedRow(TypedDict):
@@ -130,16 +144,19 @@ class AuthenticatedRow(TypedDict):
     hash: str
     id: str
     scopes: list[str]
+    scope_budget_id: str | None
     allowed_models: list[str] | None
     allowed_classifications: list[str] | None
     ends_in: Amount | None
 
 
 class KeyArgument(TypedDict):
-    """For `key_show`."""
+    """For `key_show` and `key_own`."""
 
     settings: SettingsArgument
     id: str
+    within: NotRequired[str]
+    """The node that the caller's scopes are bound to (`scopes.sql`)."""
 
 
 class ChangeArgument(KeyArgument):
@@ -158,6 +175,7 @@ class ListArgument(TypedDict):
     settings: SettingsArgument
     before: str | None
     limit: int
+    within: NotRequired[str]
 
 
 class CountArgument(TypedDict):
@@ -193,6 +211,7 @@ _Row = TypeVar("_Row", bound=KeyBudgetsRow)
 Change = Statement[ChangeArgument, ChangedRow | None]
 _AUTHENTICATE: Final = Statement[AuthenticateArgument, AuthenticatedRow | None]("SELECT key_authenticate($1::jsonb)")
 _SHOW: Final = Statement[KeyArgument, KeyBudgetsRow | None]("SELECT key_show($1::jsonb)")
+_OWN: Final = Statement[KeyArgument, OwnRow | None]("SELECT key_own($1::jsonb)")
 _LIST: Final = Statement[ListArgument, list[KeyBudgetsRow]]("SELECT key_list($1::jsonb)")
 _CREATE: Final = Change("SELECT key_create($1::jsonb)")
 _UPDATE: Final = Change("SELECT key_update($1::jsonb)")
@@ -250,7 +269,7 @@ class Keys:
         :raises LedgerUnavailableError: when nobody can tell
         """
         wanted = _hash(secret)
-        argument: AuthenticateArgument = {"hash": wanted}
+        argument: AuthenticateArgument = {"hash": wanted, "knows_bound": True}
         if request_id is not None:
             argument["request_id"] = request_id
         row = self._database.call(_AUTHENTICATE, argument)
@@ -263,55 +282,86 @@ class Keys:
             _names(row["allowed_models"]),
             _names(row["allowed_classifications"]),
             ends_in_seconds,
+            row["scope_budget_id"],
         )
 
-    def create(self, fields: Mapping[str, object], audit_context: AuditContext) -> tuple[Key, str]:
-        """:return: the key, and its secret, which is told this once"""
+    def create(
+        self, fields: Mapping[str, object], audit_context: AuditContext, *, within: str | None = None
+    ) -> tuple[Key, str]:
+        """
+        :param within: the node that the caller's scopes are bound to, here and below; None: they aren't
+        :return: the key, and its secret, which is told this once
+        :raises InvalidRequestError: a budget that it names isn't there
+        :raises PermissionDeniedError: it would be more than the caller may give
+        """
         secret = _new_secret()
         id = f"key_{time_ordered_id().hex}"
-        argument = self._argument(id, audit_context)
+        argument = self._argument(id, audit_context, within)
         argument |= {"fields": fields, "secret": _kept(secret)}
         return self._change("key.created", _CREATE, argument, audit_context), secret
 
-    def show(self, id: str) -> Key:
+    def show(self, id: str, *, within: str | None = None) -> Key:
         """:raises KeyNotFoundError: there is no such key"""
         argument: KeyArgument = {"settings": self._settings, "id": id}
+        if within is not None:
+            argument["within"] = within
         return Key.read(_found(self._database.call(_SHOW, argument)))
 
-    def list(self, *, before: str | None, limit: int) -> list[Key]:
+    def own(self, id: str) -> tuple[Key, str | None]:
+        """A key as its holder may see it, without what a forecast is made of.
+
+        :return: the key, and the name of the node that its scopes are bound to
+        :raises AuthenticationError: when it is revoked or has expired
+        """
+        argument: KeyArgument = {"settings": self._settings, "id": id}
+        row = self._database.call(_OWN, argument)
+        if row is None:
+            raise AuthenticationError("This API key is no longer valid: it is revoked or has expired.")
+        return Key.read(row), row["scope_budget_name"]
+
+    def list(self, *, before: str | None, limit: int, within: str | None = None) -> list[Key]:
         """The newest first.
 
         :param before: the id of the last key of the page before; None for the first page
         """
         argument: ListArgument = {"settings": self._settings, "before": before, "limit": limit}
+        if within is not None:
+            argument["within"] = within
         return [Key.read(row) for row in self._database.call(_LIST, argument)]
 
-    def update(self, id: str, changes: Mapping[str, object], audit_context: AuditContext) -> Key:
+    def update(
+        self, id: str, changes: Mapping[str, object], audit_context: AuditContext, *, within: str | None = None
+    ) -> Key:
         """Change these fields and leave all others as they are: two admins at once lose nothing of each other's.
 
         :raises KeyNotFoundError: there is no such key
-        :raises InvalidRequestError: it is revoked
+        :raises InvalidRequestError: it is revoked, or a budget that is named isn't there
+        :raises PermissionDeniedError: it is more, or would become more, than the caller may change
         """
-        argument = self._argument(id, audit_context)
+        argument = self._argument(id, audit_context, within)
         argument["changes"] = changes
         return self._change("key.updated", _UPDATE, argument, audit_context)
 
-    def revoke(self, id: str, audit_context: AuditContext) -> Key:
+    def revoke(self, id: str, audit_context: AuditContext, *, within: str | None = None) -> Key:
         """End a key for good. Its calls in flight settle; the ledger reserves nothing for it any more.
 
         :raises KeyNotFoundError: there is no such key
+        :raises PermissionDeniedError: it is more than the caller may change
         """
-        return self._change("key.revoked", _REVOKE, self._argument(id, audit_context), audit_context)
+        return self._change("key.revoked", _REVOKE, self._argument(id, audit_context, within), audit_context)
 
-    def rotate(self, id: str, overlap_seconds: int, audit_context: AuditContext) -> tuple[Key, str]:
+    def rotate(
+        self, id: str, overlap_seconds: int, audit_context: AuditContext, *, within: str | None = None
+    ) -> tuple[Key, str]:
         """Give a key a new secret; the one that it replaces goes on for the overlap.
 
         :return: the key, and its new secret, which is told this once
         :raises KeyNotFoundError: there is no such key
         :raises InvalidRequestError: it is revoked
+        :raises PermissionDeniedError: it is more than the caller may change
         """
         secret = _new_secret()
-        argument = self._argument(id, audit_context)
+        argument = self._argument(id, audit_context, within)
         argument |= {"secret": _kept(secret), "overlap_seconds": overlap_seconds}
         return self._change("key.rotated", _ROTATE, argument, audit_context), secret
 
@@ -372,18 +422,24 @@ class Keys:
             error.rate_limit = key.rate_limit
             raise error
 
-    def _argument(self, id: str, audit_context: AuditContext) -> ChangeArgument:
-        return {"settings": self._settings, "id": id, "audit_context": audit_context.argument()}
+    def _argument(self, id: str, audit_context: AuditContext, within: str | None) -> ChangeArgument:
+        argument: ChangeArgument = {
+            "settings": self._settings,
+            "id": id,
+            "audit_context": audit_context.argument(),
+        }
+        if within is not None:
+            argument["within"] = within
+        return argument
 
     def _change(self, action: str, statement: Change, argument: ChangeArgument, audit_context: AuditContext) -> Key:
         row = _found(self._database.call(statement, argument))
         announce({"rolled_over": row.get("rolled_over")})
-        if row.get("refused") == "no_budget":
-            raise InvalidRequestError(
-                "There is no such budget. GET /api/v1/admin/budgets lists those that there are.", param="budget_id"
-            )
-        if row.get("refused"):
-            raise InvalidRequestError("This key is revoked, for good: make another with POST /api/v1/admin/keys.")
+        if (refusal := row.get("refused")) is not None:
+            # Here, since most functions and calls have no use for it.
+            from fusewire.budget.key_refusals import key_refused
+
+            raise key_refused(refusal)
         if (written := row["written"]) is not None:
             audit_context.log(action, key_id=argument["id"], before=written["before"], after=written["after"])
         return Key.read(row)

@@ -22,12 +22,16 @@ from fusewire.budget.wire import (
     sql_settings,
 )
 from fusewire.config import Settings
-from fusewire.errors import BudgetNotFoundError, FusewireError, InvalidRequestError
+from fusewire.errors import BudgetNotFoundError, FusewireError, InvalidRequestError, PermissionDeniedError
 from fusewire.ids import time_ordered_id
 from fusewire.store.db import Database, Statement
 
-Refused = Literal["no_parent", "cycle", "depth", "name", "thresholds", "children", "keys"]
+Refused = Literal["no_parent", "cycle", "depth", "name", "thresholds", "children", "keys", "own", "beyond"]
 
+_NOT_ALLOWED: Final[Mapping[Refused, str]] = {
+    "own": "Your key's scopes are bound to this budget: an administrator of the one above it may change or reset it.",
+    "beyond": "Your key's scopes are bound to a budget, and this one would no longer be below it.",
+}
 _REFUSALS: Final[Mapping[Refused, tuple[str, str | None]]] = {
     "no_parent": ("There is no such budget. GET /api/v1/admin/budgets lists those that there are.", "parent_id"),
     "cycle": ("A budget can't be below itself.", "parent_id"),
@@ -86,6 +90,8 @@ class NodeArgument(TypedDict):
 
     settings: SettingsArgument
     id: str
+    within: NotRequired[str]
+    """The node that the caller's scopes are bound to (`scopes.sql`)."""
 
 
 class ChangeArgument(NodeArgument):
@@ -102,6 +108,7 @@ class ListArgument(TypedDict):
     settings: SettingsArgument
     after: str | None
     limit: int
+    within: NotRequired[str]
 
 
 _Change = Statement[ChangeArgument, ChangedRow | None]
@@ -155,51 +162,80 @@ class Nodes:
         self._database = database
         self._settings = sql_settings(settings)
 
-    def create(self, fields: Mapping[str, object], audit_context: AuditContext) -> Node:
-        """:raises InvalidRequestError: it may not be as it is asked for"""
-        argument = self._argument(f"bud_{time_ordered_id().hex}", audit_context)
+    def create(self, fields: Mapping[str, object], audit_context: AuditContext, *, within: str | None = None) -> Node:
+        """
+        :param within: the node that the caller's scopes are bound to, here and below; None: they aren't
+        :raises InvalidRequestError: it may not be as it is asked for
+        """
+        argument = self._argument(f"bud_{time_ordered_id().hex}", audit_context, within)
         argument["fields"] = fields
         return self._change("budget.created", _CREATE, argument, audit_context)
 
-    def show(self, id: str) -> Node:
+    def show(self, id: str, *, within: str | None = None) -> Node:
         """:raises BudgetNotFoundError: there is no such node"""
         argument: NodeArgument = {"settings": self._settings, "id": id}
+        if within is not None:
+            argument["within"] = within
         row = self._database.call(_SHOW, argument)
         if row is None:
             raise _not_found()
         return Node.read(row)
 
-    def list(self, *, after: str | None, limit: int) -> list[Node]:
+    def resettable(self, id: str, *, within: str | None = None) -> str:
+        """The id, of a node that the caller may reset.
+
+        :raises BudgetNotFoundError: there is no such node
+        :raises PermissionDeniedError: the caller's scopes are bound to this very node: a reset gives it its limit anew
+        """
+        node = self.show(id, within=within)
+        if node.id == within:
+            raise PermissionDeniedError(_NOT_ALLOWED["own"])
+        return node.id
+
+    def list(self, *, after: str | None, limit: int, within: str | None = None) -> list[Node]:
         """The oldest first.
 
         :param after: the id of the last node of the page before; None for the first page
         """
         argument: ListArgument = {"settings": self._settings, "after": after, "limit": limit}
+        if within is not None:
+            argument["within"] = within
         return [Node.read(row) for row in self._database.call(_LIST, argument)]
 
-    def update(self, id: str, changes: Mapping[str, object], audit_context: AuditContext) -> Node:
+    def update(
+        self, id: str, changes: Mapping[str, object], audit_context: AuditContext, *, within: str | None = None
+    ) -> Node:
         """Change these fields and leave all others as they are.
 
         :raises BudgetNotFoundError: there is no such node
         :raises InvalidRequestError: it may not be as it is asked for
+        :raises PermissionDeniedError: it is the caller's own node, or would leave what is below that
         """
-        argument = self._argument(id, audit_context)
+        argument = self._argument(id, audit_context, within)
         argument["changes"] = changes
         return self._change("budget.updated", _UPDATE, argument, audit_context)
 
-    def delete(self, id: str, audit_context: AuditContext) -> Node:
+    def delete(self, id: str, audit_context: AuditContext, *, within: str | None = None) -> Node:
         """End a node that has neither children nor keys. Calls in flight are settled in its window.
 
         :return: as it was
         :raises BudgetNotFoundError: there is no such node
         :raises InvalidRequestError: it has children or keys
+        :raises PermissionDeniedError: it is the caller's own node
         """
-        return self._change("budget.deleted", _DELETE, self._argument(id, audit_context), audit_context)
+        return self._change("budget.deleted", _DELETE, self._argument(id, audit_context, within), audit_context)
 
     # --- below: the round trips ---
 
-    def _argument(self, id: str, audit_context: AuditContext) -> ChangeArgument:
-        return {"settings": self._settings, "id": id, "audit_context": audit_context.argument()}
+    def _argument(self, id: str, audit_context: AuditContext, within: str | None) -> ChangeArgument:
+        argument: ChangeArgument = {
+            "settings": self._settings,
+            "id": id,
+            "audit_context": audit_context.argument(),
+        }
+        if within is not None:
+            argument["within"] = within
+        return argument
 
     def _change(self, action: str, statement: _Change, argument: ChangeArgument, audit_context: AuditContext) -> Node:
         row = self._database.call(statement, argument)
@@ -207,6 +243,8 @@ class Nodes:
             raise _not_found()
         announce({"rolled_over": row.get("rolled_over")})
         if (refused := row.get("refused")) is not None:
+            if refused in _NOT_ALLOWED:
+                raise PermissionDeniedError(_NOT_ALLOWED[refused])
             message, param = _REFUSALS[refused]
             raise InvalidRequestError(message, param=param)
         if (written := row["written"]) is not None:

@@ -20,6 +20,9 @@ from fusewire.store.db import Database, Statement
 SCAN_LIMIT: Final = 20_000
 """Entries that one page looks at: some 30 ms of work, and two pages of a filter that few entries pass."""
 
+BUDGET_SEPARATOR: Final = "\x1f"
+"""Between a node's path and its id; no name holds it, since names are printable."""
+
 Sums = list[Amount]
 """Cost, requests, input tokens, output tokens."""
 
@@ -34,6 +37,8 @@ ReportArgument = TypedDict(
         "from": NotRequired[str],
         "to": NotRequired[str],
         "windows_of": NotRequired[tuple[str, str]],  # their first and last day
+        "budget": NotRequired[str],
+        "within": NotRequired[str],
     },
 )
 
@@ -60,6 +65,8 @@ class CallsArgument(PageArgument):
     """For `ledger_calls`: a page, filters by name, and a range of time."""
 
     before: NotRequired[str]
+    within: NotRequired[str]
+    """The node that the caller's scopes are bound to (`scopes.sql`)."""
 
 
 class CallRow(TypedDict):
@@ -111,6 +118,7 @@ class CallArgument(TypedDict):
     """For `ledger_call`."""
 
     request_id: str
+    within: NotRequired[str]
 
 
 _REPORT: Final = Statement[ReportArgument, ReportResult]("SELECT usage_report($1::jsonb)")
@@ -151,7 +159,8 @@ class Usage:
     last: date | None
     """The range; None where it is open, or the windows of a month were asked for."""
     windows: list[Window] | None
-    """The windows of the month, whose spent sums are the total; None for a range of days."""
+    """The windows of the month, whose spent sums are the total; none where it is a part of the tree, and None for a
+    range of days."""
 
 
 class Books:
@@ -170,13 +179,19 @@ class Books:
         first: date | None = None,
         last: date | None = None,
         month: date | None = None,
+        budget: str | None = None,
+        within: str | None = None,
     ) -> Usage:
-        """Spend by `day`, `provider`, `model`, `tier`, `key` or `tag:<name>`, each day in the budget's zone.
+        """Spend by `day`, `provider`, `model`, `tier`, `key`, `budget` or `tag:<name>`, each day in the budget's zone.
+
+        The value of the group `budget` is the names on the way down to the key's node, `BUDGET_SEPARATOR` and its id.
 
         :param after: the last group of the page before
         :param first: included; by default the first of its month, or of the current one
         :param last: included
         :param month: the first day of the month whose windows are meant, in place of a range
+        :param budget: of the keys alone that are under this node now, or under one below it
+        :param within: the node that the caller's scopes are bound to; None: they aren't
         :raises LedgerUnavailableError: when Postgres can't be reached
         """
         argument: ReportArgument = {
@@ -191,6 +206,10 @@ class Books:
             argument["to"] = last.isoformat()
         if month:
             argument["windows_of"] = month.isoformat(), _last_day(month).isoformat()
+        if budget:
+            argument["budget"] = budget
+        if within:
+            argument["within"] = within
         result = self._database.call(_REPORT, argument)
         rows = [(keys, Spend.read(sums)) for keys, *sums in result["rows"]]
         windows = result["windows"]
@@ -211,6 +230,7 @@ class Books:
         before: UUID | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        within: str | None = None,
     ) -> tuple[list[CallRow], UUID | None]:
         """Attempts, the newest first.
 
@@ -223,6 +243,8 @@ class Books:
         """
         page = {**filters, "limit": limit, "scan_limit": SCAN_LIMIT, **between(since, until)}
         argument = cast(CallsArgument, page)
+        if within is not None:
+            argument["within"] = within
         if before is not None:
             argument["before"] = str(before)
         result = self._database.call(_CALLS, argument)
@@ -236,6 +258,7 @@ class Books:
         before: UUID | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        within: str | None = None,
     ) -> tuple[list[RefusedRow], UUID | None]:
         """Refused calls by key, code and minute, the newest first.
 
@@ -245,17 +268,21 @@ class Books:
         :raises LedgerUnavailableError: when Postgres can't be reached
         """
         argument = cast(CallsArgument, {**filters, "limit": limit + 1, **between(since, until)})
+        if within is not None:
+            argument["within"] = within
         if before is not None:
             argument["before"] = str(before)
         rows = self._database.call(_REFUSED, argument)
         return rows[:limit], UUID(rows[limit - 1]["id"]) if len(rows) > limit else None
 
-    def call(self, request_id: str) -> CallResult | None:
+    def call(self, request_id: str, *, within: str | None = None) -> CallResult | None:
         """One call, every attempt in its order and what they cost together; None for one that isn't in the ledger.
 
         :raises LedgerUnavailableError: when Postgres can't be reached
         """
         argument: CallArgument = {"request_id": request_id}
+        if within is not None:
+            argument["within"] = within
         return self._database.call(_CALL, argument)
 
 

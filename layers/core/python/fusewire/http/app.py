@@ -145,9 +145,7 @@ def check_access(route: Route, request: Request) -> None:
         return
     if route.method not in _SAFE_METHODS:
         request.refuse_unknown_page()
-    identity = request.identity
-    if route.access != "any_key":
-        identity.require(route.access)
+    request.identity.require(route.access)
 
 
 def json_response(status: int, body: object, headers: Mapping[str, str] | None = None) -> Response[Any]:

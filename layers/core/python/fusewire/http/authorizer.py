@@ -17,9 +17,10 @@ from pydantic import SecretStr
 from fusewire.ai.permissions import Permissions
 from fusewire.budget.keys import BOOTSTRAP, PREFIX, AuditContext, Keys, same_secret
 from fusewire.errors import LedgerUnavailableError, PermissionDeniedError
-from fusewire.http.identity import SCOPES, Identity, Scope
+from fusewire.http.identity import EVERY_SCOPE, Identity
 from fusewire.http.invocation import log_ledger_unavailable
 from fusewire.http.paths import access_to
+from fusewire.http.route import ADMINISTRATIVE
 
 CACHE_SECONDS: Final = 60.0
 _REFUSAL_SECONDS: Final = 5.0
@@ -27,7 +28,7 @@ _REFUSAL_SECONDS: Final = 5.0
 _AUDITED_SECONDS: Final = 60.0
 _LOOKUP_SECONDS: Final = 1.0
 _MAX_CACHED: Final = 1024
-_BOOTSTRAP: Final = Identity(BOOTSTRAP, frozenset(SCOPES))
+_BOOTSTRAP: Final = Identity(BOOTSTRAP, EVERY_SCOPE)
 
 _T = TypeVar("_T")
 
@@ -57,20 +58,20 @@ class Authorizer:
         :raises UnauthorizedError: for a key that is missing, wrong, expired or revoked, all alike
         :raises LedgerUnavailableError: when Postgres can't be reached
         """
-        scope = scope_of(event["httpMethod"], event["resource"], event["path"])
-        identity = self._identify(event, cached=scope != "admin")
+        access = access_to(event["httpMethod"], event["resource"], event["path"])
+        identity = self._identify(event, cached=access not in ADMINISTRATIVE)
         if identity is None:
-            if scope == "admin":
+            if access in ADMINISTRATIVE:
                 self._audit_unknown(event)
             raise UnauthorizedError
-        allowed = scope is None or scope in identity.scopes
-        if not allowed and scope == "admin":
-            self._audit(event, identity.key_id, "the key doesn't have the scope admin")
-        elif not allowed:
+        lacking = identity.lacks(access)
+        if lacking is not None and access in ADMINISTRATIVE:
+            self._audit(event, identity.key_id, f"the key doesn't have {lacking}")
+        elif lacking is not None:
             self._record_denied(event, identity.key_id or "")
         statement = {
             "Action": "execute-api:Invoke",
-            "Effect": "Allow" if allowed else "Deny",
+            "Effect": "Allow" if lacking is None else "Deny",
             "Resource": event["methodArn"],
         }
         return {
@@ -80,7 +81,7 @@ class Authorizer:
         }
 
     def is_admin(self, event: Mapping[str, Any]) -> bool:
-        """Whether the caller has a key with the scope `admin`, for a route that everybody may call.
+        """Whether the caller is an admin of the whole company, on a route that everybody may call.
 
         Keys that this environment doesn't know are looked up once a second at most: anybody can send any number.
         :raises LedgerUnavailableError: when Postgres can't be reached
@@ -113,7 +114,7 @@ class Authorizer:
             self._unknown.put(digest, True, _REFUSAL_SECONDS)
             return None
         permissions = Permissions(key.models, key.classifications)
-        identity = Identity(key.key_id, frozenset(key.scopes), permissions)
+        identity = Identity(key.key_id, frozenset(key.scopes), permissions, key.scope_budget_id)
         left = CACHE_SECONDS if key.ends_in_seconds is None else min(key.ends_in_seconds, CACHE_SECONDS)
         self._known.put(digest, identity, left)
         return identity
@@ -161,12 +162,6 @@ class _Cache(Generic[_T]):
 def _digest(secret: str) -> bytes:
     """The caches don't hold the secret itself."""
     return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
-
-
-def scope_of(method: str, resource: str, path: str) -> Scope | None:
-    """What a request needs, by its route as API Gateway names it; None where any valid key will do."""
-    access = access_to(method, resource, path)
-    return access if access in ("complete", "admin") else None
 
 
 def secret_of(event: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,9 @@
 
 API Gateway passes an authorizer's context as strings in `requestContext.authorizer`, so lists travel as JSON. No key is
 ever in it, only its id. The authorizer refuses by route already; each route asks again by what it needs.
+
+Scopes that are bound to a budget travel under another name than those for the whole company: code that doesn't know of
+them takes their holder for somebody without them.
 """
 
 import json
@@ -13,9 +16,22 @@ from urllib.parse import urlsplit
 from fusewire.ai.permissions import EVERYTHING, Permissions
 from fusewire.config import Settings
 from fusewire.errors import AuthenticationError, PermissionDeniedError
+from fusewire.http.route import Access
 
-Scope = Literal["complete", "admin"]
-SCOPES: Final[tuple[Scope, ...]] = ("complete", "admin")
+Scope = Literal["complete", "read", "admin"]
+BINDABLE: Final[frozenset[str]] = frozenset({"read", "admin"})
+"""The scopes that may be for one budget and what is below it."""
+EVERY_SCOPE: Final[frozenset[str]] = frozenset({"complete", "admin"})
+"""Those of whoever may do everything; `admin` has all that `read` has."""
+_SUFFICIENT: Final[Mapping[Access, tuple[Scope, ...]]] = {
+    "complete": ("complete",),
+    "read": ("read", "admin"),
+    "admin": ("admin",),
+    "company_read": ("read", "admin"),
+    "company_admin": ("admin",),
+}
+"""Any of which will do; absent where every key will do."""
+_COMPANY: Final[frozenset[Access]] = frozenset({"company_read", "company_admin"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +42,8 @@ class Identity:
     """None where no key is asked for and none is sent."""
     scopes: frozenset[str]
     permissions: Permissions = EVERYTHING
+    scope_budget_id: str | None = None
+    """The budget that its scopes `read` and `admin` are bound to; None: they are for the whole company."""
 
     @property
     def actor(self) -> str:
@@ -34,20 +52,34 @@ class Identity:
 
     @property
     def is_admin(self) -> bool:
-        """Whether the caller may learn the company's spend."""
-        return "admin" in self.scopes
+        """Whether the caller may learn the company's spend and settings from what calls are answered."""
+        return "admin" in self.scopes and self.scope_budget_id is None
 
-    def require(self, scope: Scope) -> None:
-        """:raises PermissionDeniedError: when the key doesn't have this scope"""
-        if scope not in self.scopes:
+    def lacks(self, access: Access) -> str | None:
+        """What the key needs beyond what it has, to use a route of this access; None where it may use it."""
+        wanted = _SUFFICIENT.get(access)
+        if wanted is None:
+            return None
+        if self.scopes.isdisjoint(wanted):
+            return f"the scope {' or '.join(wanted)}"
+        if access in _COMPANY and self.scope_budget_id is not None:
+            return f"the scope {' or '.join(wanted)} for the whole company"
+        return None
+
+    def require(self, access: Access) -> None:
+        """:raises PermissionDeniedError: when the key may not use a route of this access"""
+        if (lacking := self.lacks(access)) is not None:
             raise PermissionDeniedError(
-                f"This API key doesn't have the scope {scope}, which this route needs. An admin can give it that, or "
-                "make a key that has it."
+                f"This API key doesn't have {lacking}, which this route needs. An admin can give it that, or make a "
+                "key that has it."
             )
 
     def context(self) -> dict[str, str]:
         """The authorizer's context, which `identity_of` reads."""
-        context = {"key_id": self.actor, "scopes": json.dumps(sorted(self.scopes))}
+        bound = self.scopes & BINDABLE if self.scope_budget_id is not None else frozenset()
+        context = {"key_id": self.actor, "scopes": json.dumps(sorted(self.scopes - bound))}
+        if self.scope_budget_id is not None:
+            context |= {"bound_scopes": json.dumps(sorted(bound)), "scope_budget_id": self.scope_budget_id}
         if self.permissions.models is not None:
             context["allowed_models"] = json.dumps(self.permissions.models)
         if self.permissions.classifications is not None:
@@ -57,7 +89,7 @@ class Identity:
 
 _THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
 
-OPEN: Final = Identity(None, frozenset(SCOPES))
+OPEN: Final = Identity(None, EVERY_SCOPE)
 
 
 def identity_of(event: Mapping[str, Any], settings: Settings) -> Identity:
@@ -74,8 +106,9 @@ def identity_of(event: Mapping[str, Any], settings: Settings) -> Identity:
         )
     return Identity(
         context["key_id"],
-        frozenset(json.loads(context["scopes"])),
+        frozenset((*json.loads(context["scopes"]), *(_names(context, "bound_scopes") or ()))),
         Permissions(_names(context, "allowed_models"), _names(context, "allowed_classifications")),
+        context.get("scope_budget_id"),
     )
 
 

@@ -9,7 +9,7 @@ from fusewire.http.routes import ROUTES
 
 def access_of(method: str, path: str) -> Access:
     """Who may call this route, which is named as API Gateway names it. One that isn't declared is for admins."""
-    return _ACCESS.get((method, path), "admin")
+    return _ACCESS.get((method, path), "company_admin")
 
 
 _ACCESS: Final[dict[tuple[str, str], Access]] = {

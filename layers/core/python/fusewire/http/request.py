@@ -52,6 +52,11 @@ class Request:
         return identity_of(self._event, self._settings)
 
     @property
+    def within(self) -> str | None:
+        """The budget that the caller's scopes `read` and `admin` are bound to; None: they are for the whole company."""
+        return self.identity.scope_budget_id
+
+    @property
     def audit_context(self) -> AuditContext:
         """What the audit says of a change that this request makes."""
         context = self._event.get("requestContext") or {}

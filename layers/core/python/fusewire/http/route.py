@@ -8,8 +8,15 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final, Literal, NamedTuple
 
-Access = Literal["everybody", "any_key", "complete", "admin"]
-"""Who may call: everybody, whoever has a valid key, or the keys with this scope."""
+Access = Literal["everybody", "any_key", "complete", "read", "admin", "company_read", "company_admin"]
+"""Who may call: everybody, whoever has a valid key, or the keys with this scope; `admin` has all that `read` has.
+
+A key whose scopes are bound to a budget of the tree may use the routes of `read` and `admin`, where it sees and changes
+that budget and what is below it alone. Those of `company_read` and `company_admin` are about the whole company: they
+are for keys that are not bound.
+"""
+ADMINISTRATIVE: Final[frozenset[Access]] = frozenset({"read", "admin", "company_read", "company_admin"})
+"""Those of the routes below `/admin`."""
 ErrorFormat = Literal["openai", "anthropic"]
 
 OPENAI_ERRORS: Final = "http.errors:render_error"
@@ -25,6 +32,7 @@ class Route(NamedTuple):
     operation_id: str
     summary: str
     access: Access
+    """For each scope, what the route is for it: the one place where that is said."""
     response: str
     """The model of the body of an answer; its status is `status`."""
     body: str | None = None

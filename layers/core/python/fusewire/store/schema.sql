@@ -46,11 +46,13 @@ CREATE TABLE public.api_key (
     budget_id text,
     period text DEFAULT 'month'::text NOT NULL,
     per_user_limit_usd numeric,
+    scope_budget_id text,
+    CONSTRAINT api_key_check CHECK (((scope_budget_id IS NULL) OR (scopes && ARRAY['read'::text, 'admin'::text]))),
     CONSTRAINT api_key_limit_usd_check CHECK ((limit_usd >= (0)::numeric)),
     CONSTRAINT api_key_per_user_limit_usd_check CHECK ((per_user_limit_usd >= (0)::numeric)),
     CONSTRAINT api_key_period_check CHECK ((period = ANY (ARRAY['month'::text, 'week'::text, 'day'::text, 'none'::text]))),
     CONSTRAINT api_key_requests_per_minute_check CHECK ((requests_per_minute > 0)),
-    CONSTRAINT api_key_scopes_check CHECK ((scopes <@ ARRAY['complete'::text, 'admin'::text])),
+    CONSTRAINT api_key_scopes_check CHECK ((scopes <@ ARRAY['complete'::text, 'read'::text, 'admin'::text])),
     CONSTRAINT api_key_tokens_per_minute_check CHECK ((tokens_per_minute > 0))
 );
 
@@ -489,6 +491,9 @@ CREATE INDEX vendor_refusal_refused_at ON public.vendor_refusal USING btree (ref
 
 ALTER TABLE ONLY public.api_key
     ADD CONSTRAINT api_key_budget_id_fkey FOREIGN KEY (budget_id) REFERENCES public.budget_node(id);
+
+ALTER TABLE ONLY public.api_key
+    ADD CONSTRAINT api_key_scope_budget_id_fkey FOREIGN KEY (scope_budget_id) REFERENCES public.budget_node(id);
 
 ALTER TABLE ONLY public.api_key_secret
     ADD CONSTRAINT api_key_secret_key_id_fkey FOREIGN KEY (key_id) REFERENCES public.api_key(id);

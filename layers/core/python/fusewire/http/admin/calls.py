@@ -128,21 +128,22 @@ class AuditPage(ResponseModel):
     next_cursor: str | None
 
 
-def call_page(books: Books, query: CallsQuery, zone: str) -> CallPage:
+def call_page(books: Books, query: CallsQuery, zone: str, within: str | None) -> CallPage:
     """A page of attempts.
 
     :param zone: of the days that the query names
+    :param within: the node that the caller's scopes are bound to; None: they aren't
     """
     filters, times = _filters(query), query.times(zone)
     rows: Sequence[CallRow] = ()
     refused: Sequence[RefusedRow] = ()
     following: UUID | None = None
     if query.status == "refused":
-        refused, following = books.refused(filters, limit=query.limit, before=query.cursor, **times)
+        refused, following = books.refused(filters, limit=query.limit, before=query.cursor, within=within, **times)
     else:
-        rows, following = books.calls(filters, limit=query.limit, before=query.cursor, **times)
+        rows, following = books.calls(filters, limit=query.limit, before=query.cursor, within=within, **times)
         if query.cursor is None and not filters.keys() & _OF_ATTEMPTS:
-            refused, _ = books.refused(filters, limit=query.limit, before=None, **times)
+            refused, _ = books.refused(filters, limit=query.limit, before=None, within=within, **times)
     return CallPage(
         rows=[AttemptResponse.model_validate(row) for row in rows],
         refused=[RefusedCallsResponse.of(row) for row in refused],
@@ -150,9 +151,12 @@ def call_page(books: Books, query: CallsQuery, zone: str) -> CallPage:
     )
 
 
-def call_response(books: Books, request_id: str) -> CallResponse:
-    """:raises CallNotFoundError: when the ledger has no call of that id"""
-    call = books.call(request_id)
+def call_response(books: Books, request_id: str, within: str | None) -> CallResponse:
+    """
+    :param within: the node that the caller's scopes are bound to; None: they aren't
+    :raises CallNotFoundError: when the ledger has no call of that id
+    """
+    call = books.call(request_id, within=within)
     if call is None:
         raise CallNotFoundError(
             "The ledger has no such call: it was refused before it was reserved, or its month is archived.",
@@ -161,13 +165,14 @@ def call_response(books: Books, request_id: str) -> CallResponse:
     return CallResponse.model_validate(call)
 
 
-def audit_page(audit: Audit, query: AuditQuery, zone: str) -> AuditPage:
+def audit_page(audit: Audit, query: AuditQuery, zone: str, within: str | None) -> AuditPage:
     """A page of audit entries.
 
     :param zone: of the days that the query names
+    :param within: the node that the caller's scopes are bound to; None: they aren't
     """
     filters = _filters(query)
-    rows, following = audit.entries(filters, limit=query.limit, before=query.cursor, **query.times(zone))
+    rows, following = audit.entries(filters, limit=query.limit, before=query.cursor, within=within, **query.times(zone))
     return AuditPage.model_validate({"rows": rows, "next_cursor": None if following is None else str(following)})
 
 

@@ -13,7 +13,7 @@ from fusewire.budget.keys import Key, Keys
 from fusewire.budget.wire import Period, State
 from fusewire.config import Settings
 from fusewire.http.admin.budget import ForecastResponse, WindowResponse, forecast_of
-from fusewire.http.admin.query import Page
+from fusewire.http.admin.query import BudgetId, Page
 from fusewire.http.identity import Scope
 from fusewire.http.schema import Money, RequestModel, ResponseModel, Time
 from fusewire.rate_limit import RateLimitState
@@ -49,7 +49,6 @@ Budget = Annotated[
     Field(ge=0, le=10**9, decimal_places=6),
     WithJsonSchema({"type": "number", "description": "USD, exact"}, mode="serialization"),
 ]
-BudgetId = Annotated[str, Field(pattern="^bud_[0-9a-f]{32}$")]
 Requests = Annotated[int, Field(ge=1, le=10**9)]
 Tokens = Annotated[int, Field(ge=1, le=10**15)]
 Models = Annotated[list[Name], Field(min_length=1, max_length=200), AfterValidator(_distinct)]
@@ -69,6 +68,9 @@ class KeyAttributes(BaseModel):
 
     name: Name
     scopes: Scopes
+    scope_budget_id: BudgetId | None = None
+    """The node of the tree that the scopes `read` and `admin` are bound to: its holder sees and changes that
+    subtree alone; null: the whole company."""
     monthly_budget_usd: Budget | None = None
     """USD a `period`."""
     period: Period = "month"
@@ -186,10 +188,13 @@ def key_forecast(key: Key, settings: Settings) -> ForecastResponse:
     return ForecastResponse.of(forecast_of(settings, key.budget.window, key.limit, key.history))
 
 
-def key_page(keys: Keys, query: KeysQuery) -> KeyPage:
-    """A page of keys."""
+def key_page(keys: Keys, query: KeysQuery, within: str | None) -> KeyPage:
+    """A page of keys.
+
+    :param within: the node that the caller's scopes are bound to; None: they aren't
+    """
     # One more than asked for shows whether there is a next page.
-    found = keys.list(before=query.cursor, limit=query.limit + 1)
+    found = keys.list(before=query.cursor, limit=query.limit + 1, within=within)
     page = found[: query.limit]
     return KeyPage(
         rows=[KeyResponse.of(key) for key in page], next_cursor=page[-1].id if len(found) > len(page) else None
@@ -198,9 +203,10 @@ def key_page(keys: Keys, query: KeysQuery) -> KeyPage:
 
 def _standing(key: Key) -> dict[str, object]:
     """What is shown of a key beside its stored attributes; amounts in USD."""
-    budget = key.budget
+    budget, per_user = key.budget, key.stored.get("per_user_limit_usd")
     return {
         "monthly_budget_usd": key.limit,
+        "per_user_limit_usd": None if per_user is None else Decimal(per_user),
         "secrets": [KeySecret.model_validate(secret) for secret in key.stored["secrets"]],
         "prefix": key.prefix,
         "current_spend_usd": budget.window.spent if budget else Decimal(0),

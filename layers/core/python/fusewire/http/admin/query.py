@@ -47,6 +47,8 @@ def _moment(text: Any) -> date | datetime:  # noqa: ANN401
 
 Day = Annotated[date, BeforeValidator(_day)]
 Moment = Annotated[date | datetime, BeforeValidator(_moment)]
+BudgetId = Annotated[str, Field(pattern="^bud_[0-9a-f]{32}$")]
+"""A node's of the tree."""
 Word = Annotated[str, Field(min_length=1, max_length=200)]
 
 

@@ -11,8 +11,8 @@ from fusewire.budget.nodes import Node, Nodes
 from fusewire.budget.wire import Period, State
 from fusewire.config import Settings
 from fusewire.http.admin.budget import ForecastResponse, WindowResponse, forecast_of
-from fusewire.http.admin.keys import Budget, BudgetId, Models, Name
-from fusewire.http.admin.query import Page
+from fusewire.http.admin.keys import Budget, Models, Name
+from fusewire.http.admin.query import BudgetId, Page
 from fusewire.http.schema import Money, RequestModel, ResponseModel, Time
 
 _SHARE: Final = WithJsonSchema({"type": "number", "description": "A share of the limit, exact"}, mode="serialization")
@@ -95,10 +95,13 @@ class NodePage(ResponseModel):
     next_cursor: str | None
 
 
-def node_page(nodes: Nodes, settings: Settings, query: NodesQuery) -> NodePage:
-    """A page of nodes."""
+def node_page(nodes: Nodes, settings: Settings, query: NodesQuery, within: str | None) -> NodePage:
+    """A page of nodes.
+
+    :param within: the node that the caller's scopes are bound to; None: they aren't
+    """
     # One more than asked for shows whether there is a next page.
-    found = nodes.list(after=query.cursor, limit=query.limit + 1)
+    found = nodes.list(after=query.cursor, limit=query.limit + 1, within=within)
     page = found[: query.limit]
     return NodePage(
         rows=[NodeResponse.of(node, settings) for node in page],

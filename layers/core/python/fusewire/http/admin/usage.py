@@ -20,14 +20,15 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from fusewire.budget.usage import Books, Spend, Usage
+from fusewire.budget.usage import BUDGET_SEPARATOR, Books, Spend, Usage
 from fusewire.errors import InvalidRequestError, usd
 from fusewire.http.admin.budget import WindowTotals
-from fusewire.http.admin.query import Day, Page
+from fusewire.http.admin.query import BudgetId, Day, Page
 from fusewire.http.schema import Money, ResponseModel
 from fusewire.json import dumps
 
-_GROUPS: Final = ("day", "provider", "model", "tier", "key")
+_BUDGET: Final = "budget"
+_GROUPS: Final = ("day", "provider", "model", "tier", "key", _BUDGET)
 _TAG: Final = "tag:"
 _MAX_GROUPS: Final = 10
 _MAX_TAG: Final = 100
@@ -91,6 +92,8 @@ class UsageQuery(Page):
     last: Annotated[Day | None, Field(alias="to")] = None
     month: Month | None = None
     groups: Annotated[Groups, Field(alias="group_by")] = ("day",)
+    budget: BudgetId | None = None
+    """Of the keys alone that are under this budget now, or under one below it."""
     after: Annotated[Cursor, Field(alias="cursor")] = ()
 
     @model_validator(mode="after")
@@ -123,7 +126,8 @@ class Sums(ResponseModel):
 
 
 class UsageRow(TypedDict):
-    """By each group its value, or null; then the sums."""
+    """By each group its value, or null; then the sums. The group `budget` has the names on the way to the budget that
+    the key is under now, and `budget_id`."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc] # the groups, which the query names
     cost_usd: Money
@@ -147,7 +151,8 @@ class UsageOfDays(_UsagePage):
 
 
 class UsageOfMonth(_UsagePage):
-    """Spend by groups of a month's windows, whose spent sums are the total."""
+    """Spend by groups of a month's windows, whose spent sums are the total; no windows where it is of a part of the
+    tree of budgets."""
 
     windows: list[WindowTotals]
 
@@ -155,9 +160,12 @@ class UsageOfMonth(_UsagePage):
 UsageResponse = UsageOfDays | UsageOfMonth
 
 
-def usage_response(books: Books, query: UsageQuery) -> UsageResponse:
-    """One page, with the total of the whole range; amounts in USD."""
-    usage = _usage(books, query, query.limit, query.after)
+def usage_response(books: Books, query: UsageQuery, within: str | None) -> UsageResponse:
+    """One page, with the total of the whole range; amounts in USD.
+
+    :param within: the budget that the caller's scopes are bound to; None: they aren't
+    """
+    usage = _usage(books, query, query.limit, query.after, within)
     rows = [_row(query.groups, keys, spend) for keys, spend in usage.rows]
     total = Sums.of(usage.total)
     following = _encode_cursor(usage.rows[-1][0]) if usage.more else None
@@ -167,18 +175,18 @@ def usage_response(books: Books, query: UsageQuery) -> UsageResponse:
     return UsageOfMonth(rows=rows, total=total, next_cursor=following, windows=windows)
 
 
-def usage_csv(books: Books, query: UsageQuery) -> str:
+def usage_csv(books: Books, query: UsageQuery, within: str | None) -> str:
     """All rows as a file, without a line for the total: the sum of `cost_usd` is the total, to the last digit.
 
     :raises InvalidRequestError: when it would be too long; a part of a bill is worse than none
     """
-    usage = _usage(books, query, _MAX_LINES, ())
+    usage = _usage(books, query, _MAX_LINES, (), within)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow([_cell(name) for name in (*query.groups, *Sums.model_fields)])
+    writer.writerow([_cell(name) for name in (*_columns(query.groups), *Sums.model_fields)])
     for keys, spend in usage.rows:
         counts = (spend.requests, spend.input_tokens, spend.output_tokens)
-        writer.writerow([*map(_cell, keys), usd(spend.cost), *counts])
+        writer.writerow([*map(_cell, _values(query.groups, keys)), usd(spend.cost), *counts])
     written = text.getvalue()
     if usage.more or len(written.encode()) > _MAX_BYTES:
         raise InvalidRequestError(
@@ -188,12 +196,36 @@ def usage_csv(books: Books, query: UsageQuery) -> str:
     return written
 
 
-def _usage(books: Books, query: UsageQuery, limit: int, after: Sequence[str]) -> Usage:
-    return books.usage(query.groups, limit=limit, after=after, first=query.first, last=query.last, month=query.month)
+def _usage(books: Books, query: UsageQuery, limit: int, after: Sequence[str], within: str | None) -> Usage:
+    return books.usage(
+        query.groups,
+        limit=limit,
+        after=after,
+        first=query.first,
+        last=query.last,
+        month=query.month,
+        budget=query.budget,
+        within=within,
+    )
+
+
+def _columns(groups: Sequence[str]) -> list[str]:
+    """The columns of these groups: a budget has its path and its id."""
+    return [name for group in groups for name in ((group, "budget_id") if group == _BUDGET else (group,))]
+
+
+def _values(groups: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """What stands in these columns."""
+    return [
+        value
+        for group, key in zip(groups, keys, strict=True)
+        for value in (key.partition(BUDGET_SEPARATOR)[::2] if group == _BUDGET else (key,))
+    ]
 
 
 def _row(groups: Sequence[str], keys: Sequence[str], spend: Spend) -> UsageRow:
-    values: dict[str, Any] = {name: value or None for name, value in zip(groups, keys, strict=True)}
+    shown = zip(_columns(groups), _values(groups, keys), strict=True)
+    values: dict[str, Any] = {name: value or None for name, value in shown}
     return cast(UsageRow, values | Sums.of(spend).body())
 
 

@@ -106,13 +106,16 @@ BEGIN
     RETURN to_jsonb(written);
 END $$;
 
--- Audit entries, the newest first. Before them it writes those of refused calls whose minute is over. p: {limit, scan_limit, before?: an n, action?, actor?, from?, to?}, as ledger_calls.
+-- Audit entries, the newest first. Before them it writes those of refused calls whose minute is over.
+-- p: {limit, scan_limit, before?: an n, action?, actor?, from?, to?, within?}, as ledger_calls.
 CREATE OR REPLACE FUNCTION audit_entries(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
     newest bigint := COALESCE((p->>'before')::bigint, 9223372036854775807);
     wanted integer := (p->>'limit')::integer;
     scan_limit integer := (p->>'scan_limit')::integer;
+    nodes text[] := CASE WHEN p->>'within' IS NOT NULL THEN scope_nodes(p->>'within') END;
+    keys text[] := scope_keys(nodes);
     found jsonb;
     following bigint;
 BEGIN
@@ -128,6 +131,7 @@ BEGIN
         WHERE (p->>'action' IS NULL OR a.action = p->>'action') AND (p->>'actor' IS NULL OR a.actor = p->>'actor')
               AND (p->>'from' IS NULL OR a.at >= (p->>'from')::timestamptz)
               AND (p->>'to' IS NULL OR a.at < (p->>'to')::timestamptz)
+              AND scope_has_entry(a, nodes, keys)
         ORDER BY a.n DESC LIMIT wanted + 1) s;
     IF jsonb_array_length(found) > wanted THEN
         found := found - wanted;

@@ -55,7 +55,8 @@ LANGUAGE sql VOLATILE AS $$
 $$;
 
 -- Whose secret this is, as long as it is valid; NULL for every other reason alike. With request_id, the refused call of
--- a key that is revoked or has expired is counted. p: {hash, request_id?}
+-- a key that is revoked or has expired is counted. Scopes that are bound to a node are told to callers who know of bound
+-- scopes: to others the key hasn't got them. p: {hash, request_id?, knows_bound?}
 CREATE OR REPLACE FUNCTION key_authenticate(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
@@ -63,7 +64,10 @@ DECLARE
     known text;
 BEGIN
     SELECT jsonb_build_object(
-        'hash', encode(s.hash, 'hex'), 'id', k.id, 'scopes', k.scopes, 'allowed_models', k.allowed_models,
+        'hash', encode(s.hash, 'hex'), 'id', k.id, 'scope_budget_id', k.scope_budget_id,
+        'scopes', CASE WHEN k.scope_budget_id IS NULL OR p ? 'knows_bound' THEN k.scopes
+                  ELSE array_remove(array_remove(k.scopes, 'admin'), 'read') END,
+        'allowed_models', k.allowed_models,
         'allowed_classifications', k.allowed_classifications,
         'ends_in', extract(epoch FROM least(k.expires_at, s.expires_at) - clock_timestamp()))
     INTO valid
@@ -121,39 +125,52 @@ BEGIN
     RETURN jsonb_build_object('used_up', used_up, 'key', ledger_key_json(kw, p->'settings'));
 END $$;
 
--- One key with what its forecast is made of. p: {settings, id}
+-- One key with what its forecast is made of. p: {settings, id, within?}, within as in scopes.sql
 CREATE OR REPLACE FUNCTION key_show(p jsonb) RETURNS jsonb
 LANGUAGE sql VOLATILE AS $$
     SELECT key_budget_json(k, p->'settings')
            || jsonb_build_object('days', usage_days(k.id, p->'settings'->>'timezone'))
-    FROM api_key k WHERE k.id = p->>'id'
+    FROM api_key k WHERE k.id = p->>'id' AND (p->>'within' IS NULL OR scope_has_node(k.budget_id, p->>'within'))
 $$;
 
--- The keys made before the one that the page before ended with, the newest first. p: {settings, before?, limit}
+-- A key for its holder; NULL where it may call no longer. p: {settings, id}
+CREATE OR REPLACE FUNCTION key_own(p jsonb) RETURNS jsonb
+LANGUAGE sql VOLATILE AS $$
+    SELECT key_budget_json(k, p->'settings') || jsonb_build_object(
+        'scope_budget_name', (SELECT n.name FROM budget_node n WHERE n.id = k.scope_budget_id))
+    FROM api_key k WHERE k.id = p->>'id' AND key_is_active(k)
+$$;
+
+-- The keys made before the one that the page before ended with, the newest first.
+-- p: {settings, before?, limit, within?}
 CREATE OR REPLACE FUNCTION key_list(p jsonb) RETURNS jsonb
 LANGUAGE sql VOLATILE AS $$
     SELECT COALESCE(jsonb_agg(key_budget_json(page.k, p->'settings') ORDER BY (page.k).id DESC), '[]')
-    FROM (SELECT k FROM api_key k WHERE p->>'before' IS NULL OR k.id < p->>'before'
+    FROM (SELECT k FROM api_key k
+          WHERE (p->>'before' IS NULL OR k.id < p->>'before')
+                AND (p->>'within' IS NULL OR k.budget_id = ANY ((SELECT scope_nodes(p->>'within'))::text[]))
           ORDER BY k.id DESC LIMIT (p->>'limit')::integer) page
 $$;
 
 -- The functions that change a key return it with "written": the audit's before and after, NULL when nothing changed.
 
--- p: {settings, id, fields, secret, audit_context}
+-- "refused" is as scope_key_refusal. p: {settings, id, fields, secret, audit_context, within?}
 CREATE OR REPLACE FUNCTION key_create(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
-    k api_key := jsonb_populate_record(NULL::api_key, key_columns(p->'fields'));
+    fields jsonb := scope_key_fields(p->'fields', p->>'within');
+    k api_key := jsonb_populate_record(NULL::api_key, key_columns(fields));
+    refusal text := scope_key_refusal(k, NULL, p->>'within');
     written jsonb;
 BEGIN
-    IF NOT key_node_is_there(k.budget_id) THEN RETURN jsonb_build_object('refused', 'no_budget'); END IF;
+    IF refusal IS NOT NULL THEN RETURN jsonb_build_object('refused', refusal); END IF;
     -- What may not stay empty, and what isn't an attribute; key_write adds the others. The id is the caller's: sent
     -- twice, made once.
     INSERT INTO api_key (id, name, scopes, created_at, created_by)
     VALUES (p->>'id', k.name, k.scopes, clock_timestamp(), p->'audit_context'->>'actor')
     ON CONFLICT (id) DO NOTHING;
     IF FOUND THEN
-        k := key_write(p->>'id', p->'fields');
+        k := key_write(p->>'id', fields);
         INSERT INTO api_key_secret (hash, key_id, prefix, created_at)
         VALUES (decode(p->'secret'->>'hash', 'hex'), k.id, p->'secret'->>'prefix', k.created_at);
         written := audit_write(p, 'key.created', NULL, key_json(k));
@@ -162,13 +179,14 @@ BEGIN
 END $$;
 
 -- Changes the fields that are named, and no others. A limit, a period and another node mean what they do for a node
--- (nodes.sql). NULL: no such key. "refused" is revoked, or no_budget (there is no such node).
--- p: {settings, id, changes, audit_context}
+-- (nodes.sql). NULL: no such key. "refused" is revoked, or as scope_key_refusal.
+-- p: {settings, id, changes, audit_context, within?}
 CREATE OR REPLACE FUNCTION key_update(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
     was api_key;
     k api_key;
+    refusal text;
     rolled_over jsonb;
     written jsonb;
 BEGIN
@@ -177,7 +195,7 @@ BEGIN
         rolled_over := (ledger_lock_window('global', p->'settings', NULL)).rolled_over;
     END IF;
     SELECT * INTO was FROM api_key WHERE id = p->>'id' FOR UPDATE;
-    IF NOT FOUND THEN RETURN NULL; END IF;
+    IF NOT FOUND OR NOT scope_has_node(was.budget_id, p->>'within') THEN RETURN NULL; END IF;
     -- Sent twice, and somebody else's change may have come between: the second time changes nothing.
     IF p ? 'resent' AND EXISTS (
         SELECT FROM audit a WHERE a.n > (SELECT h.n FROM audit_head h) - 1000 AND a.action = 'key.updated'
@@ -187,7 +205,8 @@ BEGIN
     END IF;
     IF was.revoked_at IS NOT NULL THEN RETURN jsonb_build_object('refused', 'revoked'); END IF;
     k := jsonb_populate_record(was, key_columns(p->'changes'));
-    IF NOT key_node_is_there(k.budget_id) THEN RETURN jsonb_build_object('refused', 'no_budget'); END IF;
+    refusal := scope_key_refusal(k, was, p->>'within');
+    IF refusal IS NOT NULL THEN RETURN jsonb_build_object('refused', refusal, 'rolled_over', rolled_over); END IF;
     IF k IS DISTINCT FROM was THEN
         k := key_write(was.id, p->'changes');
         IF k.period <> was.period THEN PERFORM ledger_change_period(k.id, k.period, p->'settings'->>'timezone'); END IF;
@@ -196,7 +215,8 @@ BEGIN
     RETURN key_show(p) || jsonb_build_object('written', written, 'rolled_over', rolled_over);
 END $$;
 
--- Ends a key for good. Its row and what it spent stay. NULL: no such key. p: {settings, id, audit_context}
+-- Ends a key for good. Its row and what it spent stay. NULL: no such key. "refused" is beyond
+-- (scopes.sql). p: {settings, id, audit_context, within?}
 CREATE OR REPLACE FUNCTION key_revoke(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
@@ -205,7 +225,8 @@ DECLARE
     written jsonb;
 BEGIN
     SELECT * INTO was FROM api_key WHERE id = p->>'id' FOR UPDATE;
-    IF NOT FOUND THEN RETURN NULL; END IF;
+    IF NOT FOUND OR NOT scope_has_node(was.budget_id, p->>'within') THEN RETURN NULL; END IF;
+    IF NOT scope_governs(was, p->>'within') THEN RETURN jsonb_build_object('refused', 'beyond'); END IF;
     IF was.revoked_at IS NULL THEN
         UPDATE api_key SET revoked_at = clock_timestamp() WHERE id = was.id RETURNING * INTO k;
         written := audit_write(p, 'key.revoked', key_json(was), key_json(k));
@@ -214,8 +235,8 @@ BEGIN
 END $$;
 
 -- Gives a key another secret. The newest of those that it has goes on for the overlap, any other ends now. NULL: no
--- such key.
--- p: {settings, id, secret, overlap_seconds, audit_context}
+-- such key. "refused" is revoked or beyond.
+-- p: {settings, id, secret, overlap_seconds, audit_context, within?}
 CREATE OR REPLACE FUNCTION key_rotate(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
@@ -226,7 +247,8 @@ DECLARE
     written jsonb;
 BEGIN
     SELECT * INTO k FROM api_key WHERE id = p->>'id' FOR UPDATE;
-    IF NOT FOUND THEN RETURN NULL; END IF;
+    IF NOT FOUND OR NOT scope_has_node(k.budget_id, p->>'within') THEN RETURN NULL; END IF;
+    IF NOT scope_governs(k, p->>'within') THEN RETURN jsonb_build_object('refused', 'beyond'); END IF;
     IF EXISTS (SELECT FROM api_key_secret WHERE hash = decode(p->'secret'->>'hash', 'hex')) THEN
         RETURN key_show(p) || jsonb_build_object('written', NULL); -- sent twice
     END IF;

@@ -56,6 +56,14 @@ LANGUAGE sql STABLE AS $$
     SELECT COALESCE(array_agg(u.id ORDER BY u.steps), '{}') FROM up u
 $$;
 
+-- The names on the way down to a node, such as Engineering / Search; from `top` on, where that is on the way.
+CREATE OR REPLACE FUNCTION budget_node_path(of_node text, top text) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT string_agg(n.name, ' / ' ORDER BY u.place DESC)
+    FROM unnest(budget_node_way_up(of_node)) WITH ORDINALITY u (id, place) JOIN budget_node n ON n.id = u.id
+    WHERE u.place <= COALESCE(array_position(budget_node_way_up(of_node), top), 100)
+$$;
+
 -- What a node's forecast is made of, as usage_days: the days of the keys that are below it now, of the models that it
 -- counts.
 CREATE OR REPLACE FUNCTION budget_node_days(n budget_node, tz text) RETURNS jsonb
@@ -81,22 +89,24 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT models IS NULL OR models && ARRAY[tier, model, provider || '/' || model, provider || '/*']
 $$;
 
--- One node with what its forecast is made of; NULL: there is none. p: {settings, id}
+-- One node with what its forecast is made of; NULL: there is none. p: {settings, id, within?}, within as in scopes.sql
 CREATE OR REPLACE FUNCTION budget_node_show(p jsonb) RETURNS jsonb
 LANGUAGE sql VOLATILE AS $$
-    SELECT budget_node_budget_json(n, p->'settings')
+    SELECT scope_node_json(budget_node_budget_json(n, p->'settings'), p->>'within')
            || jsonb_build_object('days', budget_node_days(n, p->'settings'->>'timezone'))
-    FROM budget_node n WHERE n.id = p->>'id' AND n.deleted_at IS NULL
+    FROM budget_node n WHERE n.id = p->>'id' AND n.deleted_at IS NULL AND scope_has_node(n.id, p->>'within')
 $$;
 
--- The nodes after the one that the page before ended with, the oldest first. p: {settings, after?, limit}
+-- The nodes after the one that the page before ended with, the oldest first.
+-- p: {settings, after?, limit, within?}
 CREATE OR REPLACE FUNCTION budget_node_list(p jsonb) RETURNS jsonb
 LANGUAGE sql VOLATILE AS $$
-    SELECT COALESCE(jsonb_agg(budget_node_budget_json(page.n, p->'settings')
+    SELECT COALESCE(jsonb_agg(scope_node_json(budget_node_budget_json(page.n, p->'settings'), p->>'within')
                               || jsonb_build_object('days', budget_node_days(page.n, p->'settings'->>'timezone'))
                               ORDER BY (page.n).id), '[]')
     FROM (SELECT n FROM budget_node n
           WHERE n.deleted_at IS NULL AND (p->>'after' IS NULL OR n.id > p->>'after')
+                AND (p->>'within' IS NULL OR n.id = ANY ((SELECT scope_nodes(p->>'within'))::text[]))
           ORDER BY n.id LIMIT (p->>'limit')::integer) page
 $$;
 
@@ -123,9 +133,11 @@ BEGIN
 END $$;
 
 -- The functions that change a node return it with "written": the audit's before and after, NULL when nothing changed;
--- with "refused", nothing was done. rolled_over is the company's window, as in windows.sql.
+-- with "refused", nothing was done. Within a node (scopes.sql), what isn't there is NULL, and "refused" may be own (the
+-- caller's own node is changed by whoever is above it) or beyond (it would leave the caller's part of the tree).
+-- rolled_over is the company's window, as in windows.sql.
 
--- p: {settings, id, fields, audit_context}
+-- p: {settings, id, fields, audit_context, within?}
 CREATE OR REPLACE FUNCTION budget_node_create(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
@@ -137,8 +149,9 @@ BEGIN
     SELECT * INTO step FROM ledger_lock_window('global', p->'settings', NULL);
     IF NOT EXISTS (SELECT FROM budget_node o WHERE o.id = p->>'id') THEN
         n.id := p->>'id'; n.created_at := clock_timestamp(); n.created_by := p->'audit_context'->>'actor';
-        n.deleted_at := NULL;
-        refusal := budget_node_refusal(n, p->'settings');
+        n.deleted_at := NULL; n.parent_id := COALESCE(n.parent_id, p->>'within');
+        refusal := CASE WHEN scope_has_node(n.parent_id, p->>'within') THEN budget_node_refusal(n, p->'settings')
+                   ELSE 'no_parent' END;
         IF refusal IS NOT NULL THEN
             RETURN jsonb_build_object('refused', refusal, 'rolled_over', step.rolled_over);
         END IF;
@@ -151,7 +164,7 @@ BEGIN
     RETURN budget_node_show(p) || jsonb_build_object('written', written, 'rolled_over', step.rolled_over);
 END $$;
 
--- Changes the fields that are named, and no others. NULL: no such node. p: {settings, id, changes, audit_context}
+-- Changes the fields that are named, and no others. NULL: no such node. p: {settings, id, changes, audit_context, within?}
 CREATE OR REPLACE FUNCTION budget_node_update(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
@@ -163,14 +176,19 @@ DECLARE
 BEGIN
     SELECT * INTO step FROM ledger_lock_window('global', p->'settings', NULL);
     SELECT * INTO was FROM budget_node o WHERE o.id = p->>'id' AND o.deleted_at IS NULL FOR UPDATE;
-    IF NOT FOUND THEN RETURN NULL; END IF;
+    IF NOT FOUND OR NOT scope_has_node(was.id, p->>'within') THEN RETURN NULL; END IF;
     -- Sent twice, and somebody else's change may have come between: the second time changes nothing.
     IF NOT (p ? 'resent' AND EXISTS (
         SELECT FROM audit a WHERE a.n > (SELECT h.n FROM audit_head h) - 1000 AND a.action = 'budget.updated'
             AND a.request_id = p->'audit_context'->>'request_id' AND a.after->>'id' = was.id
     )) THEN
         n := jsonb_populate_record(was, (p->'changes') - '{id,created_at,created_by,deleted_at}'::text[]);
-        refusal := budget_node_refusal(n, p->'settings');
+        refusal := CASE
+            WHEN was.id = p->>'within' THEN 'own'
+            WHEN scope_has_node(n.parent_id, p->>'within') THEN budget_node_refusal(n, p->'settings')
+            WHEN n.parent_id IS NULL THEN 'beyond'
+            ELSE 'no_parent'
+        END;
         IF refusal IS NOT NULL THEN
             RETURN jsonb_build_object('refused', refusal, 'rolled_over', step.rolled_over);
         END IF;
@@ -199,7 +217,7 @@ LANGUAGE sql VOLATILE AS $$
 $$;
 
 -- Ends a node for good, as it was then is returned. Its row and what it spent stay. NULL: no such node.
--- p: {settings, id, audit_context}
+-- p: {settings, id, audit_context, within?}
 -- "refused" is children or keys: it has some.
 CREATE OR REPLACE FUNCTION budget_node_delete(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
@@ -213,11 +231,14 @@ DECLARE
 BEGIN
     SELECT * INTO step FROM ledger_lock_window('global', p->'settings', NULL);
     SELECT * INTO was FROM budget_node o WHERE o.id = p->>'id' FOR UPDATE;
-    IF NOT FOUND OR (was.deleted_at IS NOT NULL AND NOT p ? 'resent') THEN RETURN NULL; END IF;
+    IF NOT FOUND OR (was.deleted_at IS NOT NULL AND NOT p ? 'resent') OR NOT scope_has_node(was.id, p->>'within') THEN
+        RETURN NULL;
+    END IF;
     shown := budget_node_budget_json(was, p->'settings')
              || jsonb_build_object('days', budget_node_days(was, p->'settings'->>'timezone'));
     IF was.deleted_at IS NULL THEN
         refusal := CASE
+            WHEN was.id = p->>'within' THEN 'own'
             WHEN EXISTS (SELECT FROM budget_node o WHERE o.parent_id = was.id AND o.deleted_at IS NULL) THEN 'children'
             WHEN EXISTS (SELECT FROM api_key k WHERE k.budget_id = was.id AND k.revoked_at IS NULL) THEN 'keys'
         END;

@@ -48,13 +48,15 @@ BEGIN
     RETURN 'true';
 END $$;
 
--- Refused calls, the newest first. p: {limit, before?: an id, key?, outcome?: a code, request_id?, from?, to?}
+-- Refused calls, the newest first. p: {limit, before?: an id, key?, outcome?: a code, request_id?, from?, to?, within?}
 CREATE OR REPLACE FUNCTION refused_calls(p jsonb) RETURNS jsonb
 LANGUAGE sql STABLE AS $$
     SELECT COALESCE(jsonb_agg(to_jsonb(page.r) ORDER BY (page.r).id DESC), '[]')
     FROM (SELECT r FROM refused_call r
           WHERE r.id < COALESCE((p->>'before')::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
                 AND (p->>'key' IS NULL OR r.key_id = p->>'key')
+                AND (p->>'within' IS NULL
+                     OR r.key_id = ANY ((SELECT scope_keys(scope_nodes(p->>'within')))::text[]))
                 AND (p->>'outcome' IS NULL OR r.code = p->>'outcome')
                 AND (p->>'request_id' IS NULL OR r.last_request_id = p->>'request_id')
                 AND (p->>'from' IS NULL OR r.last_at >= (p->>'from')::timestamptz)

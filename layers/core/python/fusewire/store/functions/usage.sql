@@ -43,11 +43,12 @@ BEGIN
 END $$;
 
 -- Spend by groups.
--- p: {timezone, groups: [day|provider|model|tier|key|tag:<name>], from?, to?, windows_of?: [first, last], after?,
--- limit}
+-- p: {timezone, groups: [day|provider|model|tier|key|budget|tag:<name>], from?, to?, windows_of?: [first, last], after?,
+-- limit, budget?: a node's id, within?}
 -- from and to are days, both included. By default from is the first day of the month, and to is open. windows_of takes
 -- the windows that opened on these days instead, whatever days their settlements fell on. after is the last group of
--- the page before.
+-- the page before. budget, and within (scopes.sql), leave the keys alone that are under the node now; then the company's
+-- windows aren't told. The group budget is the path to the key's node now, the character 1f, and the node's id.
 CREATE OR REPLACE FUNCTION usage_report(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -56,6 +57,8 @@ DECLARE
         (p->>'to')::timestamp, clock_timestamp() AT TIME ZONE tz))::date);
     last date := COALESCE((p->>'to')::date, 'infinity');
     windows jsonb;
+    part_of text := COALESCE(p->>'budget', p->>'within');
+    keys text[] := scope_keys(CASE WHEN scope_has_node(part_of, p->>'within') THEN scope_nodes(part_of) END);
     parts text;
     result jsonb;
 BEGIN
@@ -67,13 +70,16 @@ BEGIN
     SELECT string_agg(CASE name
         WHEN 'day' THEN 'r.day::text' WHEN 'provider' THEN 'r.provider' WHEN 'model' THEN 'r.model'
         WHEN 'tier' THEN 'r.tier' WHEN 'key' THEN 'r.key_id'
+        WHEN 'budget' THEN 'COALESCE(b.path || chr(31) || b.id, '''')'
         ELSE format('COALESCE(k.tags->>%L, '''')', substr(name, length('tag:') + 1))
     END, ', ' ORDER BY place) INTO parts FROM jsonb_array_elements_text(p->'groups') WITH ORDINALITY g (name, place);
     EXECUTE format($query$
-        WITH booked AS MATERIALIZED (
+        WITH node AS MATERIALIZED (
+            SELECT n.id, budget_node_path(n.id, $7) AS path FROM budget_node n
+        ), booked AS MATERIALIZED (
             SELECT ARRAY[%s] COLLATE "C" AS keys, sum(r.cost) AS cost, sum(r.requests) AS requests,
                    sum(r.input_tokens) AS input_tokens, sum(r.output_tokens) AS output_tokens
-            FROM usage_rollup r LEFT JOIN api_key k ON k.id = r.key_id
+            FROM usage_rollup r LEFT JOIN api_key k ON k.id = r.key_id %s
             WHERE %s
             GROUP BY 1
         ), page AS (
@@ -84,11 +90,15 @@ BEGIN
                         keys, cost, requests, input_tokens, output_tokens) ORDER BY keys), '[]') FROM page),
             'total', (SELECT jsonb_build_array(COALESCE(sum(cost), 0), COALESCE(sum(requests), 0),
                         COALESCE(sum(input_tokens), 0), COALESCE(sum(output_tokens), 0)) FROM booked))
-    $query$, parts, CASE WHEN windows IS NULL THEN 'r.day BETWEEN $1 AND $2' ELSE 'r.window_id = ANY ($5)' END)
+    $query$, parts,
+        CASE WHEN p->'groups' ? 'budget' THEN 'LEFT JOIN node b ON b.id = k.budget_id' ELSE '' END,
+        CASE WHEN windows IS NULL THEN 'r.day BETWEEN $1 AND $2' ELSE 'r.window_id = ANY ($5)' END
+            || CASE WHEN part_of IS NULL THEN '' ELSE ' AND r.key_id = ANY ($6)' END)
     INTO result
     USING first, last, ARRAY(SELECT jsonb_array_elements_text(p->'after')), (p->>'limit')::integer,
-          ARRAY(SELECT (w->>'id')::bigint FROM jsonb_array_elements(windows) w);
-    RETURN result || jsonb_build_object('windows', windows, 'from', CASE WHEN windows IS NULL THEN first END,
+          ARRAY(SELECT (w->>'id')::bigint FROM jsonb_array_elements(windows) w), keys, p->>'within';
+    RETURN result || jsonb_build_object('windows', CASE WHEN windows IS NULL OR part_of IS NULL THEN windows ELSE '[]' END,
+                                      'from', CASE WHEN windows IS NULL THEN first END,
                                       'to', CASE WHEN windows IS NULL THEN NULLIF(last, 'infinity') END);
 END $$;
 
@@ -126,7 +136,8 @@ LANGUAGE sql STABLE AS $$
         AND (p->>'to' IS NULL OR e.reserved_at < (p->>'to')::timestamptz)
 $$;
 
--- Attempts, the newest first. p: what ledger_matches takes, and {limit, scan_limit, before?: an id, request_id?}
+-- Attempts, the newest first.
+-- p: what ledger_matches takes, and {limit, scan_limit, before?: an id, request_id?, within?}, within as in scopes.sql
 -- The primary key is the order: ids grow with time, so this needs no index for which every call would pay. The cost of
 -- a page is bounded instead. It looks at scan_limit entries at most, and "next" says where to go on, even when few of
 -- them, or none, passed the filters.
@@ -140,6 +151,8 @@ DECLARE
                          'ffffffff-ffff-ffff-ffff-ffffffffffff');
     wanted integer := (p->>'limit')::integer;
     scan_limit integer := (p->>'scan_limit')::integer;
+    within text := p->>'within';
+    nodes text[] := scope_nodes(within);
     found jsonb;
     following uuid;
 BEGIN
@@ -147,12 +160,13 @@ BEGIN
         SELECT jsonb_agg(s.entry) INTO found FROM (
             SELECT ledger_call_json(e) AS entry FROM ledger e
             WHERE e.request_id = p->>'request_id' AND e.id < newest AND ledger_matches(e, p)
+                  AND (within IS NULL OR scope_has_path(e.path_window_ids, nodes))
             ORDER BY e.id DESC LIMIT wanted + 1) s;
     ELSE
         SELECT jsonb_agg(s.entry) INTO found FROM (
             SELECT ledger_call_json(e) AS entry
             FROM (SELECT * FROM ledger l WHERE l.id < newest AND l.id >= oldest ORDER BY l.id DESC LIMIT scan_limit) e
-            WHERE ledger_matches(e, p)
+            WHERE ledger_matches(e, p) AND (within IS NULL OR scope_has_path(e.path_window_ids, nodes))
             ORDER BY e.id DESC LIMIT wanted + 1) s;
     END IF;
     found := COALESCE(found, '[]');
@@ -166,10 +180,14 @@ BEGIN
     RETURN jsonb_build_object('rows', found, 'next', following);
 END $$;
 
--- Every attempt of one call, in order, and what they cost together; NULL for a call that isn't there. p: {request_id}
+-- Every attempt of one call, in order, and what they cost together; NULL for a call that isn't there.
+-- p: {request_id, within?}
 CREATE OR REPLACE FUNCTION ledger_call(p jsonb) RETURNS jsonb
 LANGUAGE sql STABLE AS $$
     SELECT jsonb_build_object('request_id', e.request_id, 'cost_usd', COALESCE(sum(e.cost), 0),
                               'attempts', jsonb_agg(ledger_call_json(e) ORDER BY e.attempt, e.id))
-    FROM ledger e WHERE e.request_id = p->>'request_id' GROUP BY e.request_id
+    FROM ledger e
+    WHERE e.request_id = p->>'request_id'
+          AND (p->>'within' IS NULL OR scope_has_path(e.path_window_ids, scope_nodes(p->>'within')))
+    GROUP BY e.request_id
 $$;
