@@ -107,6 +107,7 @@ def test_what_is_in_flight_is_told_from_what_is_spent(
 ) -> None:
     variables |= {
         "AI_MONTHLY_BUDGET_USD": "0.2",
+        "AI_ADMISSION_WAIT_SECONDS": "0",
         "AI_PRICE_OVERRIDES": '{"ollama/*": {"input_mtok": 1000, "output_mtok": 10}}',
         "OLLAMA_TEMPLATE_TOKENS": "96",
     }

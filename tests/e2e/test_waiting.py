@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import openai
@@ -18,7 +19,7 @@ VARIABLES = {
     "AI_MONTHLY_BUDGET_USD": "1",
     "LOCAL_CONCURRENCY": "8",
 }
-QUESTION = {"role": "user", "content": "ten bytes."}
+QUESTION: Any = {"role": "user", "content": "ten bytes."}
 
 
 def test_a_burst_on_a_small_budget_is_served(tmp_path: Path, upstream: Upstream, database_url: str) -> None:

@@ -50,13 +50,20 @@ def test_each_provider_of_the_chain_gets_its_own_models_largest(
     assert (upstream.requests[0][CAP], second_upstream.requests[0][CAP]) == (128_000, 16_384)
 
 
-@pytest.mark.parametrize(("asked", "sent", "told"), [({}, 77, 77), ({"max_tokens": 50}, 50, None), ({CAP: 90}, 77, 77)])
+@pytest.mark.parametrize(
+    ("asked", "sent", "fitted"), [({}, 77, 77), ({"max_tokens": 50}, 50, None), ({CAP: 90}, 77, 77)]
+)
 def test_the_settings_cap_is_an_upper_limit(
-    asked: dict[str, int], sent: int, told: int | None, upstream: Upstream, second_upstream: Upstream, core: CoreFactory
+    asked: dict[str, int],
+    sent: int,
+    fitted: int | None,
+    upstream: Upstream,
+    second_upstream: Upstream,
+    core: CoreFactory,
 ) -> None:
     services = core(**two_clouds(upstream, second_upstream, AI_MAX_OUTPUT_TOKENS="77"))
     _, served = services.router.complete(chat(**asked), caller())
-    assert (upstream.requests[0][CAP], served.output_cap) == (sent, told)
+    assert (upstream.requests[0][CAP], served.output_cap) == (sent, fitted)
 
 
 def test_who_wants_the_whole_cap_isnt_given_the_settings(

@@ -50,7 +50,8 @@ def test_32_calls_in_flight_are_booked_in_the_windows_that_a_reset_closed(
     probe.ledger.reset(actor="admin", source_ip=None, request_id="before", reason=None, budget=TEAMS[0])
 
     # Room for exactly as many as will be in flight.
-    variables = two_clouds(upstream, second_upstream, AI_MONTHLY_BUDGET_USD=str(CALLS * bound))
+    as_asked = {"AI_OUTPUT_CAP_POLICY": "strict", "AI_ADMISSION_WAIT_SECONDS": "0"}
+    variables = two_clouds(upstream, second_upstream, AI_MONTHLY_BUDGET_USD=str(CALLS * bound), **as_asked)
     environments = [core(**variables) for _ in range(CALLS)]
     admin = core(**variables)
     upstream.going_on.clear()

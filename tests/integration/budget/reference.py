@@ -133,6 +133,8 @@ class Reference:
         self._ttl = ttl
 
     def cap(self, budget: str) -> Decimal | None:
+        if budget != "global":
+            return self.keys[budget].budget
         windows = self.windows.get(budget)
         return self.limit_of(windows[-1]) if windows else self.limit
 

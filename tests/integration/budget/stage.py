@@ -181,10 +181,12 @@ class Stage:
         del books["slots"]
         for window in books["windows"] or ():
             del window["expired_until"]
+        made = placed(books, books)
         if any("written" in answer for answer in row.values()):
             # The ledger reads keys without a lock: a change may be audited before what was decided by the key that was.
-            books["audit"] = sorted(({**entry, "n": None} for entry in books["audit"]), key=dumps)
-        return Outcome(placed(answers, books), placed(books, books))
+            # By places, not by ids: as text, 1000 comes before 999.
+            made["audit"] = sorted(({**entry, "n": None} for entry in made["audit"]), key=dumps)
+        return Outcome(placed(answers, books), made)
 
     def check(self, outcome: Outcome, asked: Sequence[RequestModel]) -> None:
         """The rules that hold whatever happened."""

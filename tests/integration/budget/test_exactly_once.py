@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import product
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -16,8 +16,20 @@ from fusewire.budget.ledger import Ledger
 from fusewire.budget.reservation import Call, HealthUpdate, Reservation, Settlement
 from fusewire.budget.wire import sql_settings
 from fusewire.errors import BudgetExceededError, LedgerUnavailableError
+from fusewire.json import dumps
 from tests.conftest import CoreFactory
-from tests.integration.budget.books import ZERO, Books, Clock, Events, a_call, at_bound, candidate, released, settled
+from tests.integration.budget.books import (
+    ZERO,
+    Books,
+    Clock,
+    Events,
+    a_call,
+    at_bound,
+    candidate,
+    released,
+    settled,
+    wait_for_a_lock,
+)
 from tests.integration.budget.conftest import OpenLedger
 from tests.integration.budget.wire import Break, Wire
 from tests.support.database import ask
@@ -358,6 +370,46 @@ class TestOutage:
         window = books.only_window()
         assert (window.spent, window.reserved, window.calls) == (ZERO, ZERO, 0)
         assert books.rows("SELECT outcome FROM ledger") == [{"outcome": "not_sent"}]
+
+    def test_a_release_waits_for_the_reservation_that_is_not_committed_yet(
+        self, core: CoreFactory, database_url: str, books: Books
+    ) -> None:
+        """Its session may wait for a lost standby (`store/test_failover.py`) when the caller has given up already."""
+        entry_id = str(uuid4())
+        settings = sql_settings(core.settings(AI_MONTHLY_BUDGET_USD="1"))
+        reserve = {
+            "settings": settings,
+            "entry": {"id": entry_id, "request_id": "once", "attempt": 1, "operation": "chat", "tier": None},
+            "candidates": [{"provider": "openai", "model": "gpt", "bound": Decimal("0.1")}],
+            "probe_seconds": 30,
+        }
+        release = {
+            "settings": settings,
+            "settlement": {"id": entry_id, "mode": "release", "outcome": "not_sent"},
+            "resent": True,
+        }
+        database = core().database
+        ask(database, "SELECT ledger_budget($1::jsonb)", {"settings": settings, "id": str(uuid4())})
+        statuses: list[str | None] = []
+        with psycopg.connect(database_url) as held:
+            held.execute("SELECT ledger_reserve(%s::jsonb)", [dumps(reserve)])
+            later = threading.Thread(
+                target=lambda: statuses.append(ask(database, "SELECT ledger_settle($1::jsonb)", release)["status"])
+            )
+            later.start()
+            wait_for_a_lock(books)
+        later.join(PATIENCE_SECONDS)
+
+        assert statuses == ["released"]
+        assert books.only_window().reserved == ZERO
+        assert books.rows("SELECT id, status FROM ledger") == [{"id": UUID(entry_id), "status": "released"}]
+
+    def test_a_release_of_what_never_came_leaves_nothing(self, ledger: Ledger, wire: Wire, books: Books) -> None:
+        wire.break_at("ledger_reserve", "ledger_reserve", when="before")
+        with pytest.raises(LedgerUnavailableError):
+            reserved(ledger)
+        ledger.budget()
+        assert books.rows("SELECT id FROM ledger") == []
 
     def test_a_settlement_that_postgres_refuses_holds_up_no_later_call(
         self, clock: Clock, open_ledger: OpenLedger, books: Books, events: Events

@@ -261,7 +261,7 @@ def rule(postgres: str, template: str) -> Iterator[psycopg.Connection[Any]]:
 @given(tokens=st.integers(1, STEPS[-1]))
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_a_step_is_the_smallest_that_isnt_passed(rule: psycopg.Connection[Any], tokens: int) -> None:
-    (step,) = rule.execute("SELECT output_step(output_step_above(%s))", (tokens,)).fetchone()
+    [(step,)] = rule.execute("SELECT output_step(output_step_above(%s))", (tokens,)).fetchall()
     assert step == min(each for each in STEPS if each >= tokens)
 
 
@@ -284,7 +284,7 @@ def test_the_rule(
     left = None if room is None else room + spare
     argument = {"provider": "openai", "model": "gpt", "bound": float(0), "fit": None}
     assert offered.fit is not None
-    (got,) = rule.execute(
+    [(got,)] = rule.execute(
         "SELECT ledger_fit(%s || jsonb_build_object('bound', %s::numeric, 'tokens', %s, 'fit', jsonb_build_object("
         "'fixed', %s::numeric, 'per_token', %s::numeric, 'cap', %s, 'min_cap', %s, 'first_cap', %s, "
         "'fixed_tokens', 10, 'n', %s)), NULL, %s, %s, %s, %s)",
@@ -292,7 +292,7 @@ def test_the_rule(
             Jsonb(argument), offered.bound, offered.tokens, fixed, TOKEN * n, cap, smallest, first, n, room, left,
             tokens_left, waited,
         ),
-    ).fetchone()  # fmt: skip
+    ).fetchall()  # fmt: skip
     fitted = got.get("cap", cap)
     bound = fixed + fitted * TOKEN * n
     assert Decimal(str(got["bound"])) == bound

@@ -43,14 +43,14 @@ MAX_OTHERS: Final = {True: 266, False: 195}
 MAX_OWN: Final = {
     "admin_budget": 58,
     "admin_keys": 58,
-    "admin_providers": 91,
-    "admin_usage": 100,
+    "admin_providers": 94,
+    "admin_usage": 103,
     "authorizer": 40,
-    "complete": 92,
-    "embed": 88,
+    "complete": 95,
+    "embed": 91,
     "health": 55,
     "migrate": 35,
-    "models": 90,
+    "models": 93,
     "monthly_reset": 34,
 }
 """Modules of our own: some six more than there are."""

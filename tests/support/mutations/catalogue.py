@@ -665,6 +665,15 @@ MUTATIONS: Final = (
         "integration/budget/test_exactly_once.py::TestOutage::test_a_reservation_that_nothing_was_sent_on_is_released",
     ),
     Mutation(
+        "release_overtakes_its_reservation",
+        3,
+        "a reservation that nothing was sent on, and that isn't committed yet, is left to expire at its bound",
+        "ledger_settle",
+        (("PERFORM ledger_await_entry((p->'settlement'->>'id')::uuid);", "NULL;"),),
+        "integration/budget/test_exactly_once.py::TestOutage"
+        "::test_a_release_waits_for_the_reservation_that_is_not_committed_yet",
+    ),
+    Mutation(
         "unheard_settlement_dropped",
         3,
         "a settlement that Postgres didn't hear is not sent again",

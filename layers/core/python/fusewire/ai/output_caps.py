@@ -4,15 +4,17 @@ Which of them is sent is decided with the reservation (`store/functions/fitting.
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fusewire.ai.provider import AIProvider
 from fusewire.ai.schema import ChatRequest
-from fusewire.budget.largest_outputs import ModelOutput, largest_output
 from fusewire.config import Settings
 from fusewire.errors import InvalidRequestError, ModelNotBoundedError
 
-UNKNOWN_LARGEST: Final = 4096
+if TYPE_CHECKING:
+    from fusewire.budget.largest_outputs import ModelOutput
+
+UNKNOWN_MAX: Final = 4096
 """Tokens: the cap of a call without one to a model whose largest output nobody knows."""
 FIRST_CAP: Final = 2048
 """Tokens: what is sent instead of a cap that takes too much of the room, while few answers of the model are known."""
@@ -47,7 +49,7 @@ class OutputCap:
     """Whether a smaller one may be sent."""
 
     @property
-    def told(self) -> int | None:
+    def fitted(self) -> int | None:
         """What the caller is told: the cap that is sent, where it is smaller than what was asked for."""
         return self.tokens if self.tokens < self.asked else None
 
@@ -72,6 +74,8 @@ class OutputCaps:
         :raises ModelNotBoundedError: where nobody knows what a call with a cap may be billed for
         :raises InvalidRequestError: where a caller who wants the whole cap may not have it here
         """
+        from fusewire.budget.largest_outputs import largest_output  # here, with the price list that it needs
+
         known = largest_output(provider.id, provider.known_as(model))
         # Where its text isn't counted by the vendor's own encoding, the bound is in bytes.
         is_counted = provider.counting(model).encoding is not None
@@ -99,15 +103,15 @@ class OutputCaps:
         )
 
 
-def _default(known: ModelOutput, input_tokens: int) -> int:
+def _default(known: "ModelOutput", input_tokens: int) -> int:
     """The model's largest output, or what its context window leaves beside the input, where that is less: some vendors
     answer a cap with a 400 that passes the window together with the input (docker/docker-agent#569)."""
     if known.tokens is None:
-        return UNKNOWN_LARGEST
+        return UNKNOWN_MAX
     if known.window is None:
         return known.tokens
     left = known.window - input_tokens
-    return min(known.tokens, max(left, UNKNOWN_LARGEST))
+    return min(known.tokens, max(left, UNKNOWN_MAX))
 
 
 def _smallest(request: ChatRequest) -> int:

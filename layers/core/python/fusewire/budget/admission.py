@@ -11,7 +11,7 @@ from fusewire.ids import time_ordered_id
 LEASE_SECONDS: Final = 4
 """How long a ticket counts whose call doesn't ask any more."""
 _FIRST_PAUSE_MS: Final = 25
-_LONGEST_PAUSE_MS: Final = 250
+_MAX_PAUSE_MS: Final = 250
 
 
 class Line(NamedTuple):
@@ -76,6 +76,6 @@ class Waiting:
             self._since_seconds = now
         left = self._seconds - (now - self._since_seconds)
         time.sleep(max(0, min(self._pause_ms / 1000, left)))
-        self._pause_ms = min(self._pause_ms * 3 // 2, _LONGEST_PAUSE_MS)
+        self._pause_ms = min(self._pause_ms * 3 // 2, _MAX_PAUSE_MS)
         self.waited_seconds = time.monotonic() - self._since_seconds
         self._asks_last = self.waited_seconds >= self._seconds

@@ -8,6 +8,7 @@ says how a function is changed and dropped while old and new code run side by si
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final, LiteralString
@@ -74,26 +75,40 @@ def migrate(database_url: str) -> list[str]:
     """
     applied = []
     with psycopg.connect(database_url, autocommit=True, connect_timeout=10) as connection:
-        # A session lock: it ends with this connection, however that ends.
-        connection.execute("SELECT pg_advisory_lock(hashtext('fusewire.migrate'))")
-        connection.execute(_CREATE_TABLE)
-        done = {name for (name,) in connection.execute("SELECT name FROM schema_migration")}
+        with _alone(connection):
+            connection.execute(_CREATE_TABLE)
+            done = _done(connection)
         _refuse_incompatible(done)
         for name, sql in available():
-            if name in done:
-                continue
-            with connection.transaction():
+            with _alone(connection):
+                if name in _done(connection):
+                    continue
                 connection.execute(sql)
                 connection.execute("INSERT INTO schema_migration (name) VALUES (%s)", (name,))
             applied.append(name)
         wanted = functions()
-        if _apply_functions(connection, wanted):
-            applied.append(f"functions {wanted.version}")
-        # A release that was rolled back to doesn't know all tables of a newer schema. It would take them from the newer
-        # functions, which still serve.
-        if done <= {name for name, _ in available()}:
-            _grant(connection)
+        with _alone(connection):
+            if _apply_functions(connection, wanted):
+                applied.append(f"functions {wanted.version}")
+            # A release that was rolled back to doesn't know all tables of a newer schema. It would take them from the
+            # newer functions, which still serve.
+            if _done(connection) <= {name for name, _ in available()}:
+                connection.execute(grants())
     return applied
+
+
+@contextmanager
+def _alone(connection: psycopg.Connection[tuple[Any, ...]]) -> Iterator[None]:
+    """A transaction that no other run has at the same time. The lock is the transaction's, since a pooler may give each
+    transaction another session of the server."""
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('fusewire.migrate'))")
+        yield
+
+
+def _done(connection: psycopg.Connection[tuple[Any, ...]]) -> set[str]:
+    """The migrations that were applied, by name."""
+    return {name for (name,) in connection.execute("SELECT name FROM schema_migration")}
 
 
 def _refuse_incompatible(done: set[str]) -> None:
@@ -119,17 +134,11 @@ def _number(name: str) -> int:
 
 
 def _apply_functions(connection: psycopg.Connection[tuple[Any, ...]], wanted: Functions) -> bool:
-    with connection.transaction():
-        found = connection.execute("SELECT version, hash FROM schema_functions").fetchone()
-        if found is not None and (found[0] > wanted.version or found[1] == wanted.hash):
-            return False
-        # Functions call each other, in whatever order their files come. A test has Postgres check each body.
-        connection.execute("SET LOCAL check_function_bodies = off")
-        connection.execute(wanted.sql)
-        connection.execute(_RECORD_FUNCTIONS, (wanted.version, wanted.hash))
+    found = connection.execute("SELECT version, hash FROM schema_functions").fetchone()
+    if found is not None and (found[0] > wanted.version or found[1] == wanted.hash):
+        return False
+    # Functions call each other, in whatever order their files come. A test has Postgres check each body.
+    connection.execute("SET LOCAL check_function_bodies = off")
+    connection.execute(wanted.sql)
+    connection.execute(_RECORD_FUNCTIONS, (wanted.version, wanted.hash))
     return True
-
-
-def _grant(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-    with connection.transaction():
-        connection.execute(grants())

@@ -201,6 +201,20 @@ BEGIN
     RETURN ledger_settled_json(e, w, kw, threshold_events, cooldown_until, settings);
 END $$;
 
+-- Waits for a reservation that may be under way in another session. That session's commit may wait for a standby, for
+-- as long as there is none; until then nobody else sees what it has written. An entry of the same id meets it in the
+-- index and waits for its end. Where there was none, the entry is taken back.
+CREATE OR REPLACE FUNCTION ledger_await_entry(entry_id uuid) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO ledger (id, window_id, request_id, attempt, operation, provider, model, status, bound, reserved_at,
+                        expires_at)
+    SELECT entry_id, w.id, '', 1, 'probe', '', '', 'reserved', 0, clock_timestamp(), clock_timestamp()
+    FROM budget_window w WHERE w.budget = 'global' AND w.closed_at IS NULL;
+    RAISE SQLSTATE 'FW002';
+EXCEPTION WHEN unique_violation OR SQLSTATE 'FW002' THEN NULL;
+END $$;
+
 -- Ends an attempt for good: in the slot that holds it, or under its window's lock.
 -- p: {settings, settlement, health_update?}
 CREATE OR REPLACE FUNCTION ledger_settle(p jsonb) RETURNS jsonb
@@ -210,6 +224,10 @@ DECLARE
     was ledger;
 BEGIN
     SELECT * INTO was FROM ledger WHERE id = (p->'settlement'->>'id')::uuid;
+    IF NOT FOUND AND p->'settlement'->>'outcome' = 'not_sent' THEN
+        PERFORM ledger_await_entry((p->'settlement'->>'id')::uuid);
+        SELECT * INTO was FROM ledger WHERE id = (p->'settlement'->>'id')::uuid;
+    END IF;
     IF was.slot IS NOT NULL THEN
         BEGIN
             result := ledger_settle_in_slot(p, was);
