@@ -51,19 +51,19 @@ def test_each_provider_of_the_chain_gets_its_own_models_largest(
 
 
 @pytest.mark.parametrize(
-    ("asked", "sent", "fitted"), [({}, 77, 77), ({"max_tokens": 50}, 50, None), ({CAP: 90}, 77, 77)]
+    ("asked", "sent", "announced"), [({}, 77, 77), ({"max_tokens": 50}, 50, None), ({CAP: 90}, 77, 77)]
 )
 def test_the_settings_cap_is_an_upper_limit(
     asked: dict[str, int],
     sent: int,
-    fitted: int | None,
+    announced: int | None,
     upstream: Upstream,
     second_upstream: Upstream,
     core: CoreFactory,
 ) -> None:
     services = core(**two_clouds(upstream, second_upstream, AI_MAX_OUTPUT_TOKENS="77"))
     _, served = services.router.complete(chat(**asked), caller())
-    assert (upstream.requests[0][CAP], served.output_cap) == (sent, fitted)
+    assert (upstream.requests[0][CAP], served.output_cap) == (sent, announced)
 
 
 def test_who_wants_the_whole_cap_isnt_given_the_settings(
@@ -131,13 +131,13 @@ def test_the_successor_of_a_fitted_attempt_is_fitted_anew(
 def test_what_answers_needed_is_learned_from_what_is_settled(
     upstream: Upstream, second_upstream: Upstream, core: CoreFactory
 ) -> None:
-    upstream.words = ["word"] * 1100
+    upstream.words = ["word"] * 100
     router = core(**two_clouds(upstream, second_upstream, AI_MONTHLY_BUDGET_USD="100000")).router
     for _ in range(15):
         router.complete(chat(), caller())
         list(router.stream(chat(), caller()).chunks)
     _, served = router.complete(chat(max_tokens=10_000_000), caller())
-    assert served.output_cap == 3072
+    assert served.output_cap == 256
 
 
 def test_a_call_waits_for_one_in_flight_and_then_is_served(

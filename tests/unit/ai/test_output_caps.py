@@ -76,7 +76,7 @@ def test_a_cap_that_isnt_enforced_is_never_fitted() -> None:
 def test_a_shorter_cap_is_billed_n_times() -> None:
     whole = cap_of("openai", "gpt-4o", n=3, max_tokens=1000)
     assert (whole.billed, whole.shorter(400).billed) == (3000, 1200)
-    assert (whole.fitted, whole.shorter(400).fitted) == (None, 400)
+    assert (whole.smaller, whole.shorter(400).smaller) == (None, 400)
 
 
 def test_an_answer_that_was_cut_counts_as_a_longer_one() -> None:

@@ -221,7 +221,7 @@ class Attempts:
             dropped=", ".join(dropped) or None,
             downgraded_from=self.downgraded_from,
             waited_ms=None if self._waited_seconds is None else round(self._waited_seconds * 1000),
-            output_cap=self.target.output.fitted if self.target.output is not None else None,
+            output_cap=self.target.output.smaller if self.target.output is not None else None,
         )
         if booked.basis == "bound":
             self._log(

@@ -14,7 +14,7 @@ from fusewire.errors import InvalidRequestError, ModelNotBoundedError
 if TYPE_CHECKING:
     from fusewire.budget.largest_outputs import ModelOutput
 
-UNKNOWN_MAX: Final = 4096
+DEFAULT_CAP: Final = 4096
 """Tokens: the cap of a call without one to a model whose largest output nobody knows."""
 FIRST_CAP: Final = 2048
 """Tokens: what is sent instead of a cap that takes too much of the room, while few answers of the model are known."""
@@ -49,7 +49,7 @@ class OutputCap:
     """Whether a smaller one may be sent."""
 
     @property
-    def fitted(self) -> int | None:
+    def smaller(self) -> int | None:
         """What the caller is told: the cap that is sent, where it is smaller than what was asked for."""
         return self.tokens if self.tokens < self.asked else None
 
@@ -107,11 +107,11 @@ def _default(known: "ModelOutput", input_tokens: int) -> int:
     """The model's largest output, or what its context window leaves beside the input, where that is less: some vendors
     answer a cap with a 400 that passes the window together with the input (docker/docker-agent#569)."""
     if known.tokens is None:
-        return UNKNOWN_MAX
+        return DEFAULT_CAP
     if known.window is None:
         return known.tokens
     left = known.window - input_tokens
-    return min(known.tokens, max(left, UNKNOWN_MAX))
+    return min(known.tokens, max(left, DEFAULT_CAP))
 
 
 def _smallest(request: ChatRequest) -> int:

@@ -99,7 +99,7 @@ class Answered:
             budget=attempts.budget,
             key=attempts.key,
             downgraded_from=attempts.downgraded_from,
-            output_cap=attempts.target.output.fitted if attempts.target.output is not None else None,
+            output_cap=attempts.target.output.smaller if attempts.target.output is not None else None,
             **more,
         )
 
