@@ -1,8 +1,9 @@
 """`make archive MONTH=2026-10`: a closed month's attempts into a file, and out of the ledger.
 
-The file is written, read back from the disk and compared with the rollups and the windows, to the last digit; only then
-are the rows deleted, in one transaction with an audit entry that holds the file's SHA-256. The month's sums, in windows
-and rollups, stay. The functions' role may not delete what was booked: this takes the owner's.
+The file is written, read back from the disk and compared with the rollups and the windows, to the last digit; windows
+of nodes and users, which no rollup has, are compared with the attempts. Only then are the rows deleted, in one
+transaction with an audit entry that holds the file's SHA-256. The month's sums, in windows and rollups, stay. The
+functions' role may not delete what was booked: this takes the owner's.
 """
 
 import csv
@@ -25,6 +26,7 @@ from psycopg.types.json import Jsonb
 
 from fusewire.errors import usd
 from local import StartError
+from local.books import broken_paths
 from local.environment import Environment
 from local.ledger import ledger_session
 
@@ -83,8 +85,11 @@ def archive(connection: psycopg.Connection[Any], month: date, zone: str, file: P
         windows = _finished(connection, month, zone)
         _write(connection, list(windows), part)
         rollups = connection.execute(_ROLLUPS, (list(windows),)).fetchall()
+        broken = broken_paths(connection)  # the last time that they can be compared
     expected = {tuple(map(str, row[:6])): (row[6], *map(int, row[7:])) for row in rollups}
     archived = _verified(part, file, expected, windows)
+    if broken:
+        raise StartError(f"The books don't agree; nothing was deleted. {broken[0]}")
     part.replace(file)  # what an interrupted run left there holds the same
     _sync(file.parent)
     with connection.transaction():

@@ -33,6 +33,7 @@ _SUMS: Final[dict[LiteralString, LiteralString]] = {
     "usage_rollup": "sum(cost) AS booked",
     "api_key": "",
     "api_key_secret": "",
+    "user_hash_secret": "",
     "audit": "",
 }
 """The tables that are books, and what is added up of each."""
@@ -43,9 +44,8 @@ _ALIKE: Final = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'; SET LO
 _ROWS: Final = sql.SQL('COPY (SELECT t::text FROM {} t ORDER BY t::text COLLATE "C") TO STDOUT')
 
 # A window of the company against the usage that is rolled up from it, and against its attempts until they are archived;
-# then each key's windows together against its usage, and each window of a node or a user against the attempts that were
-# booked in it, unless some of them may be archived.
-_DISAGREEING: Final = """
+# then each key's windows together against its usage.
+_BY_USAGE: Final[LiteralString] = """
     WITH w AS (
         SELECT id, budget, archived_at IS NULL AS has_attempts, spent + COALESCE(s.slots_spent, 0) AS spent,
                reserved + COALESCE(s.slots_reserved, 0) AS reserved
@@ -64,14 +64,22 @@ _DISAGREEING: Final = """
     FROM (SELECT api_key.id, sum(w.spent) AS spent FROM api_key LEFT JOIN w ON w.budget = api_key.id GROUP BY 1) k
     LEFT JOIN (SELECT key_id, sum(cost) AS cost FROM usage_rollup GROUP BY 1) u ON u.key_id = k.id
     WHERE COALESCE(k.spent, 0) <> COALESCE(u.cost, 0)
-    UNION ALL
-    SELECT 'window ' || b.id, b.spent, 0, COALESCE(e.cost, 0), b.reserved, COALESCE(e.held, 0)
+    ORDER BY 1
+"""
+
+# Each window of a node or a user against the attempts that were booked in it. Usage has neither. A window that was open
+# beside one of the company's whose attempts are archived may lack some of them, and isn't looked at: `local.archive`
+# looked before. The minute: a call at a window's very end may be the first in a node's next one.
+_BY_ATTEMPTS: Final[LiteralString] = """
+    SELECT 'window ' || b.id, b.spent, NULL, COALESCE(e.cost, 0), b.reserved, COALESCE(e.held, 0)
     FROM budget_window b LEFT JOIN (
         SELECT p.id, COALESCE(sum(cost) FILTER (WHERE status = 'settled'), 0) AS cost,
                COALESCE(sum(bound) FILTER (WHERE status = 'reserved'), 0) AS held
         FROM ledger, unnest(path_window_ids) p (id) GROUP BY 1) e ON e.id = b.id
     WHERE (starts_with(b.budget, 'bud_') OR starts_with(b.budget, 'user:'))
-          AND NOT EXISTS (SELECT FROM budget_window a WHERE a.archived_at > b.opened_at)
+          AND NOT EXISTS (
+              SELECT FROM budget_window a WHERE a.archived_at IS NOT NULL
+              AND b.opened_at < a.closed_at + interval '1 minute' AND COALESCE(b.closed_at, 'infinity') >= a.opened_at)
           AND (b.spent, b.reserved) <> (COALESCE(e.cost, 0), COALESCE(e.held, 0))
     ORDER BY 1
 """
@@ -89,11 +97,22 @@ def books(connection: Session) -> Iterator[str]:
         connection.execute(_ALIKE)
         for table, sums in _SUMS.items():
             yield _line(connection, table, sums)
-        for what, spent, used, attempts, reserved, held in connection.execute(_DISAGREEING):
-            yield (
-                f"BROKEN: {what} has {usd(spent)} spent and {usd(reserved)} reserved; its usage is {usd(used)}, its "
-                f"attempts {usd(attempts)} and {usd(held)}"
-            )
+        yield from _broken(connection, _BY_USAGE)
+        yield from _broken(connection, _BY_ATTEMPTS)
+
+
+def broken_paths(connection: Session) -> list[str]:
+    """One line for each window of a node or a user whose sums aren't those of the attempts that were booked in it."""
+    return list(_broken(connection, _BY_ATTEMPTS))
+
+
+def _broken(connection: Session, disagreeing: LiteralString) -> Iterator[str]:
+    for what, spent, used, attempts, reserved, held in connection.execute(disagreeing):
+        usage = "" if used is None else f"its usage is {usd(used)}, "
+        yield (
+            f"BROKEN: {what} has {usd(spent)} spent and {usd(reserved)} reserved; {usage}its attempts "
+            f"{'are ' if used is None else ''}{usd(attempts)} and {usd(held)}"
+        )
 
 
 def _line(connection: Session, table: LiteralString, sums: LiteralString) -> str:

@@ -189,7 +189,7 @@ def test_the_forecast_takes_it_as_spent_and_not_as_a_days_habit(
     spend(ledger, "1")
     clock.advance(seconds=timedelta(days=2).total_seconds())
     adjustments.book(Decimal(100), "invoice", None, ADMIN)
-    budget, _, _, days, *_ = ledger.budget()
+    budget, _, _, days, _ = ledger.budget()
     assert budget.window.spent == 101
     assert days.days == {clock.now.date() - timedelta(days=2): 1}
 

@@ -26,9 +26,11 @@ from local import StartError
 from local import archive as archiving
 from local.archive import archive
 from local.audit import verify
+from local.books import books
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import Clock, candidate, released, settled
 from tests.integration.local.serving import LAYER
+from tests.integration.local.trees import Tree, a_tree
 from tests.support.gateway import PROJECT, eventually
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -236,6 +238,84 @@ def test_who_settles_late_meanwhile_is_waited_for_and_waits_for_nobody(
         late.execute("SELECT FROM ledger WHERE request_id = 'late' FOR UPDATE NOWAIT")
         late.commit()
         assert moving.result().entries == 4
+
+
+@pytest.fixture
+def planted(core: CoreFactory, clock: Clock, database_url: str) -> Iterator[Tree]:
+    """A tree's October, with a call that ended in November, and its November."""
+    clock.set(datetime(2026, 10, 31, 12, tzinfo=UTC))
+    tree = a_tree(core(AI_MONTHLY_BUDGET_USD="9", AI_LEDGER_SLOTS="2"))
+    tree.spend("october", "alice", "0.123456789012345678901234567890123456789")
+    tree.spend("october", "bob", "0.5", tier="cost_effective")
+    clock.set(datetime(2026, 10, 31, 23, 59, tzinfo=UTC))
+    late = tree.reserve("late", "alice")
+    clock.set(datetime(2026, 11, 1, 0, 0, 30, tzinfo=UTC))
+    tree.services.ledger.settle(settled(late, "0.02"))
+    clock.set(datetime(2026, 11, 2, tzinfo=UTC))
+    tree.spend("november", "alice", "0.03")
+    tree.reserve("in flight", "bob")
+    clock.set(datetime(2026, 11, 9, tzinfo=UTC))
+    yield tree
+
+
+def test_a_trees_month_moves_with_its_paths(planted: Tree, database_url: str, tmp_path: Path) -> None:
+    with psycopg.connect(database_url, autocommit=True) as session:
+        before = rows(session, "ledger")
+        windows = "SELECT id, budget, spent, reserved, request_count FROM budget_window ORDER BY id"
+        held = session.execute(windows).fetchall()
+        planted.services.ledger.budget()  # what was in flight has expired
+        held = session.execute(windows).fetchall()
+        before = rows(session, "ledger")
+        assert not broken(session)
+        done = archive(session, OCTOBER, "UTC", tmp_path / "october.csv.gz")
+        assert (done.entries, str(done.cost)) == (3, "0.643456789012345678901234567890123456789")
+        assert session.execute(windows).fetchall() == held
+        assert not broken(session), "though the windows' attempts are gone"
+        # And back again, each path in its row.
+        with gzip.open(done.file, "rb") as packed, session.cursor() as cursor:
+            with cursor.copy("COPY ledger FROM STDIN (FORMAT csv, HEADER MATCH)") as copy:
+                copy.write(packed.read())
+        assert rows(session, "ledger") == before
+
+
+def test_after_it_the_windows_that_hold_none_of_it_are_still_compared(
+    planted: Tree, database_url: str, tmp_path: Path
+) -> None:
+    planted.services.ledger.budget()
+    with psycopg.connect(database_url, autocommit=True) as session:
+        archive(session, OCTOBER, "UTC", tmp_path / "october.csv.gz")
+        of_november = "(SELECT id FROM budget_window WHERE budget = %s ORDER BY id DESC LIMIT 1)"
+        for node, is_compared in ((planted.division, True), (planted.team, True), (planted.tier, False)):
+            change = f"UPDATE budget_window SET spent = spent + 1 WHERE id = {of_november} RETURNING id"  # noqa: S608
+            [(id,)] = session.execute(change.encode(), (node,)).fetchall()
+            assert [line.startswith(f"BROKEN: window {id} ") for line in broken(session)] == [True] * is_compared
+            session.execute("UPDATE budget_window SET spent = spent - 1 WHERE id = %s", (id,))
+
+
+@pytest.mark.parametrize("budget", ["division", "team", "tier", "user"])
+def test_a_window_of_the_tree_that_doesnt_agree_stops_it(
+    planted: Tree, database_url: str, tmp_path: Path, budget: str
+) -> None:
+    """It is the last time that anybody can tell."""
+    name = "user:%" if budget == "user" else getattr(planted, budget)
+    planted.services.ledger.budget()
+    with psycopg.connect(database_url, autocommit=True) as session:
+        session.execute(
+            """
+            UPDATE budget_window SET spent = spent + 1e-30
+            WHERE id = (SELECT min(id) FROM budget_window WHERE budget LIKE %s)
+            """,
+            (name,),
+        )
+        before = rows(session, "ledger")
+        with pytest.raises(StartError, match=r"don't agree; nothing was deleted\. BROKEN: window "):
+            archive(session, OCTOBER, "UTC", tmp_path / "october.csv.gz")
+        assert rows(session, "ledger") == before
+        assert not (tmp_path / "october.csv.gz").exists()
+
+
+def broken(session: Session) -> list[str]:
+    return [line for line in books(session) if line.startswith("BROKEN")]
 
 
 def test_the_functions_role_may_not(session: Session, tmp_path: Path) -> None:

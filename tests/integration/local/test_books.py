@@ -22,6 +22,7 @@ from tests.conftest import CoreFactory
 from tests.integration.budget.books import a_call, at_bound, candidate, released, settled
 from tests.integration.local.ledgers import a_home, running
 from tests.integration.local.serving import LAYER
+from tests.integration.local.trees import Tree, a_tree
 from tests.support.documents import OPERATIONS, PROJECT, Block, assert_shown, blocks
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.terminal import at_a_terminal
@@ -78,11 +79,13 @@ def test_a_line_a_table_and_the_sums_agree(spent: Services, database_url: str) -
         "budget_threshold_event",
         "budget_adjustment",
         "budget_limit",
+        "budget_node",
         "price",
         "ledger",
         "usage_rollup",
         "api_key",
         "api_key_secret",
+        "user_hash_secret",
         "audit",
     }
     assert "5 rows" in lines["ledger"]
@@ -128,6 +131,61 @@ def test_the_command_tells_by_its_status(spent: Services, database_url: str) -> 
     refused = run("postgresql://u:sentinel-4711@127.0.0.1:1/db")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith("The books can't be read.") and "sentinel" not in refused.stderr
+
+
+@pytest.fixture
+def planted(core: CoreFactory) -> Tree:
+    """Two users, windows of theirs and of nodes, one of them reset, one of a node that is gone; a call in flight."""
+    tree = a_tree(core(AI_MONTHLY_BUDGET_USD="9", AI_LEDGER_SLOTS="2"))
+    tree.spend("one", "alice", LONG)
+    tree.spend("two", "bob", "0.01", tier="cost_effective")
+    tree.services.ledger.reset(
+        actor="admin", source_ip=None, request_id="reset", reason="to close one", budget=tree.team
+    )
+    tree.delete_tier()
+    tree.spend("three", "alice", "0.02")
+    tree.reserve("four", "bob")
+    return tree
+
+
+def test_a_trees_sums_agree(planted: Tree, database_url: str) -> None:
+    lines = {line.split()[0]: line for line in result(database_url)}
+    assert "BROKEN:" not in lines
+    assert "3 rows" in lines["budget_node"] and "1 rows" in lines["user_hash_secret"]
+    # The company's, the key's, the division's, the tier's, two of the team's, two users'.
+    assert "8 rows" in lines["budget_window"]
+    assert run(database_url).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ("UPDATE budget_window SET spent = spent + 0.000001 WHERE budget = '{tree.division}'", "{division}"),
+        ("UPDATE budget_window SET reserved = 0 WHERE budget = '{tree.division}'", "{division}"),
+        ("UPDATE budget_window SET spent = 0 WHERE budget = '{tree.team}' AND closed_at IS NOT NULL", "{closed}"),
+        ("UPDATE budget_window SET spent = spent - 0.000001 WHERE budget = '{tree.tier}'", "{tier}"),
+        ("UPDATE budget_window SET spent = spent + 1 WHERE id = (SELECT min(id) FROM budget_window WHERE"
+         " budget LIKE 'user:%%')", "{user}"),
+        ("UPDATE ledger SET path_window_ids = path_window_ids[2:] WHERE request_id = 'three'", "{last_user}"),
+    ],
+)  # fmt: skip
+def test_whatever_disagrees_in_a_tree_is_named(planted: Tree, database_url: str, change: str, what: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+
+        def window(condition: str) -> int:
+            rows = connection.execute(f"SELECT id FROM budget_window WHERE {condition} ORDER BY id".encode())  # noqa: S608
+            return int(rows.fetchall()[0][0])
+
+        named = what.format(
+            division=window(f"budget = '{planted.division}'"),
+            closed=window(f"budget = '{planted.team}' AND closed_at IS NOT NULL"),
+            tier=window(f"budget = '{planted.tier}'"),
+            user=window("budget LIKE 'user:%%'"),
+            last_user=window("budget LIKE 'user:%%'"),
+        )
+        assert connection.execute(change.format(tree=planted).replace("%%", "%").encode()).rowcount
+    broken = [line for line in result(database_url) if line.startswith("BROKEN")]
+    assert len(broken) == 1 and broken[0].startswith(f"BROKEN: window {named} has "), broken
 
 
 @contextmanager

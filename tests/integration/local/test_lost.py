@@ -8,10 +8,12 @@ from pathlib import Path
 import psycopg
 
 from fusewire.budget.keys import AuditContext
+from local.books import books as every_book
 from local.lost import booked, lost
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import Books, a_call, candidate, settled
 from tests.integration.local.ledgers import run
+from tests.integration.local.trees import a_tree
 
 SINCE = datetime(2026, 11, 25, 3, tzinfo=UTC)
 ADMIN = AuditContext("admin", "192.0.2.1", "request-adjust")
@@ -69,6 +71,24 @@ def test_what_the_ledger_has_is_not_lost_and_the_rest_is_booked_by_hand(core: Co
     assert done.budget.window.spent == Decimal("0.350000000007")
     books = Books(database_url)
     assert books.only_window().spent == Decimal("0.350000000007")
+    books.close()
+
+
+def test_in_a_tree_what_is_lost_is_booked_in_the_companys_window_alone(core: CoreFactory, database_url: str) -> None:
+    tree = a_tree(core(AI_MONTHLY_BUDGET_USD="9"))
+    tree.spend("kept", "alice", "0.05")
+    tree.reserve("in flight", "alice")
+    of_december = ("2026-12", Decimal("0.3"))
+    said = {("kept", 1): of_december, ("in flight", 1): of_december, ("gone", 1): of_december}
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        assert lost(connection, said) == dict([of_december])
+        below = "SELECT w::text FROM budget_window w WHERE budget <> 'global' ORDER BY id"
+        before = connection.execute(below).fetchall()
+        tree.services.adjustments.book(Decimal("0.3"), "lost in the failover", None, ADMIN)
+        assert connection.execute(below).fetchall() == before
+        assert not [line for line in every_book(connection) if line.startswith("BROKEN")]
+    books = Books(database_url)
+    assert {window.budget: window.spent for window in books.check()}["global"] == Decimal("0.35")
     books.close()
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -19,10 +20,11 @@ from local.books import books as every_book
 from local.latest import lacking, latest_of
 from local.postgres import as_app
 from local.restore import _restore
-from tests.conftest import CoreFactory, cloned
+from tests.conftest import CoreFactory, as_app_role, cloned
 from tests.integration.budget.books import a_call, candidate, settled
 from tests.integration.local.ledgers import a_home, books, environment, reset, run, running
 from tests.integration.local.processes import arguments, descendants, mentioning
+from tests.integration.local.trees import a_tree
 from tests.support.gateway import eventually
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.terminal import at_a_terminal
@@ -225,6 +227,36 @@ def test_books_that_are_all_in_the_backup_are_replaced(
     assert run("restore --yes", tmp_path, second, DATABASE_URL=empty_url).returncode == 0
     assert result(empty_url) == result(database_url)
     assert migrate(empty_url) == []
+
+
+def test_a_trees_books_come_back_with_its_users_and_its_calls_in_flight(
+    core: CoreFactory, database_url: str, empty_url: str, tmp_path: Path
+) -> None:
+    tree = a_tree(core(AI_MONTHLY_BUDGET_USD="9", AI_LEDGER_SLOTS="2"))
+    tree.spend("one", "alice", "0.123456789012345678901234567890123456789")
+    tree.spend("two", "bob", "0.01", tier="cost_effective")
+    in_flight = tree.reserve("three", "alice")
+    dump = saved_from(database_url, tmp_path)
+    for _ in range(2):  # into nothing, and over itself
+        assert run("restore --yes", tmp_path, dump, DATABASE_URL=empty_url).returncode == 0
+        assert result(empty_url) == result(database_url)
+    # A window that only a node's call opened counts as what the backup lacks, like any other.
+    tree.services.ledger.reset(actor="a", source_ip=None, request_id="r", reason=None, budget=tree.team)
+    refused = run("restore --yes", tmp_path, dump, DATABASE_URL=database_url)
+    assert (refused.returncode, b"a budget window of 20" in refused.stderr) == (1, True)
+    made = CoreFactory(as_app_role(empty_url))  # as the functions are
+    there = replace(tree, services=made(AI_MONTHLY_BUDGET_USD="9", AI_LEDGER_SLOTS="2"))
+    users = "SELECT budget, spent, reserved FROM budget_window WHERE budget LIKE 'user:%' ORDER BY id"
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        before = connection.execute(users).fetchall()
+        there.services.ledger.settle(settled(in_flight, "0.02"))
+        there.spend("four", "alice", "0.03")
+        after = connection.execute(users).fetchall()
+    made.close()
+    assert [row[0] for row in after] == [row[0] for row in before], "alice is who she was"
+    assert str(after[0][1]) == "0.173456789012345678901234567890123456789" and after[0][2] == 0
+    assert after[1] == before[1]
+    assert not [line for line in result(empty_url) if line.startswith("BROKEN")]
 
 
 def test_other_books_are_refused_though_they_are_older(

@@ -57,6 +57,17 @@ def test_a_week_like_the_last_ones_follows(weeks: int) -> None:
     assert result == Forecast(Decimal("400.25") + Decimal("150.5") + 10, None)
 
 
+def test_weeks_far_ahead_are_counted_whole_and_the_one_in_which_it_runs_out_by_its_days() -> None:
+    result = ahead(
+        history(*WORKING_WEEK * 4),
+        spent=Decimal("950") - (5 * Decimal("150.5") + 10 + 20 + 15),
+        limit=Decimal(1000),
+        end=NOW + timedelta(weeks=10, days=3),
+    )
+    spent = Decimal("152.5") + 10 * Decimal("150.5") + 10 + 20 + 30
+    assert result == Forecast(spent, NOW + timedelta(weeks=5, days=2, hours=12))
+
+
 def test_a_day_that_isnt_over_counts_by_what_is_left_of_it() -> None:
     noon = NOW + timedelta(hours=12)
     past = history(*WORKING_WEEK * 2)

@@ -27,6 +27,9 @@ class Line(NamedTuple):
         return cls(row["calls"], Decimal(row["longest_seconds"]))
 
 
+NOBODY: Final = Line(0, Decimal(0))
+
+
 class Waiting:
     """The wait of one reservation: for how long it may go on, and by which entry's id it keeps its place."""
 

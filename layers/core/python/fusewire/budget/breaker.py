@@ -11,6 +11,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Final
 
 from fusewire import logs
+from fusewire.budget.admission import NOBODY, Line
 from fusewire.budget.wire import BudgetRow, KeyBudgetRow, RolloverRow, Seen, State, WindowRow
 from fusewire.rate_limit import RateLimitState
 
@@ -73,6 +74,8 @@ class Budget:
     window: Window
     state: State
     limit: Decimal
+    line: Line = NOBODY
+    """The calls that wait for room, in whichever budget, where that was asked."""
 
     @classmethod
     def read(cls, row: BudgetRow) -> "Budget":

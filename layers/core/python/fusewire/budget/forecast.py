@@ -91,37 +91,52 @@ def forecast(
     if not whole:
         return NONE_YET
     ends_at = window.resets_at or now + _HORIZON
+    end, place = ends_at.astimezone(UTC), ZoneInfo(zone)
     spent = Fraction(window.spent)
     room = None if limit is None else Fraction(limit) * Fraction(opens_at) - spent
     exhausted = None if room is None or room > 0 else now
-    for begins, ends, costs in _coming(whole, now.astimezone(UTC), ends_at.astimezone(UTC), ZoneInfo(zone)):
-        if room is not None and exhausted is None and costs >= room:
-            exhausted = begins + _TICK * int((ends - begins) // _TICK * room / costs)
-        room = None if room is None else room - costs
-        spent += costs
+    shares = _shares(whole)
+    begins_at = now.astimezone(UTC)
+    for first, level in _weeks(begins_at.astimezone(place).date(), _levels(whole)):
+        left = None if exhausted else room
+        if left is None and window.resets_at is None:
+            break  # nothing more is asked of it
+        dawn, dusk = _midnight(first, place), _midnight(first + timedelta(days=_WEEK), place)
+        if dawn >= end:
+            break
+        if begins_at <= dawn and dusk <= end and (left is None or level < left):
+            # A whole week costs its level, whatever its days' shares are.
+            spent += level
+            room = None if room is None else room - level
+            continue
+        for begins, ends, weekday, of_the_day in _days(first, begins_at, end, place):
+            costs = level * shares[weekday] * of_the_day
+            if room is not None and exhausted is None and costs >= room:
+                exhausted = begins + _TICK * int((ends - begins) // _TICK * room / costs)
+            room = None if room is None else room - costs
+            spent += costs
     return Forecast(
         None if window.resets_at is None else _rounded(spent), exhausted if exhausted and exhausted < ends_at else None
     )
 
 
-def _coming(
-    whole: Sequence[tuple[date, Fraction]], now: datetime, end: datetime, zone: ZoneInfo
-) -> Iterator[tuple[datetime, datetime, Fraction]]:
-    """(from, to, USD) of what is left of today and of each day after it, until the window's end."""
-    shares = _shares(whole)
-    levels = _levels(whole)
-    today = now.astimezone(zone).date()
-    level = Fraction(0)
-    for ahead in count():
-        day = today + timedelta(days=ahead)
-        if ahead % _WEEK == 0:
-            level = next(levels)
+def _weeks(today: date, levels: Iterator[Fraction]) -> Iterator[tuple[date, Fraction]]:
+    """The first day of each week from today on, and its level in USD."""
+    for week in count():
+        yield today + timedelta(days=_WEEK * week), next(levels)
+
+
+def _days(
+    first: date, now: datetime, end: datetime, zone: ZoneInfo
+) -> Iterator[tuple[datetime, datetime, int, Fraction]]:
+    """(from, to, weekday, share of the day) of what is left of each day of a week, until the window's end."""
+    for ahead in range(_WEEK):
+        day = first + timedelta(days=ahead)
         dawn, dusk = _midnight(day, zone), _midnight(day + timedelta(days=1), zone)
         begins, ends = max(dawn, now), min(dusk, end)
         if begins >= end:
             return
-        of_the_day = Fraction((ends - begins) // _TICK, (dusk - dawn) // _TICK)
-        yield begins, ends, level * shares[day.weekday()] * of_the_day
+        yield begins, ends, day.weekday(), Fraction((ends - begins) // _TICK, (dusk - dawn) // _TICK)
 
 
 def _shares(whole: Sequence[tuple[date, Fraction]]) -> list[Fraction]:

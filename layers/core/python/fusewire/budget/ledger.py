@@ -236,9 +236,9 @@ class Ledger:
                 self._keep(ended)
             return Booked(settlement.booked, None if settlement.mode == "release" else settlement.mode, None)
 
-    def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal], DailySpend, Limits, Line]:
-        """The open window, its spend in USD by provider and by `provider/model`, what a forecast is made of, where
-        its limit comes from, and who waits for room.
+    def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal], DailySpend, Limits]:
+        """The open window, its spend in USD by provider and by `provider/model`, what a forecast is made of, and where
+        its limit comes from. The budget says who waits for room.
 
         Settles what has expired.
         """
@@ -247,12 +247,11 @@ class Ledger:
         result = self._database.call(BUDGET, argument)
         announce(result)
         return (
-            self._seen(result["budget"]),
+            replace(self._seen(result["budget"]), line=Line.read(result["waiting"])),
             {name: Decimal(cost) for name, cost in result["by_provider"].items()},
             {name: Decimal(cost) for name, cost in result["by_model"].items()},
             DailySpend.read(result["days"]),
             Limits.read(result["limits"]),
-            Line.read(result["waiting"]),
         )
 
     def reset(

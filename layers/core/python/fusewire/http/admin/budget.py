@@ -9,7 +9,6 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from fusewire.budget.adjustments import AdjustmentRow, Adjustments
-from fusewire.budget.admission import Line
 from fusewire.budget.breaker import Budget, Window
 from fusewire.budget.forecast import DailySpend, Forecast, forecast
 from fusewire.budget.keys import AuditContext
@@ -251,7 +250,6 @@ def budget_response(
     by_model: Mapping[str, Decimal],
     history: DailySpend,
     limits: Limits,
-    waiting: Line,
 ) -> BudgetResponse:
     """The company's budget, from what `Ledger.budget` returns."""
     window = budget.window
@@ -264,8 +262,8 @@ def budget_response(
         remaining_usd=budget.remaining,
         usage_ratio=budget.usage_ratio,
         request_count=window.request_count,
-        waiting=waiting.calls,
-        longest_wait_seconds=waiting.longest_seconds,
+        waiting=budget.line.calls,
+        longest_wait_seconds=budget.line.longest_seconds,
         by_provider=by_provider,
         by_model=by_model,
         window=WindowResponse.of(window),

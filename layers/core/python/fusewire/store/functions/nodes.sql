@@ -64,23 +64,47 @@ LANGUAGE sql STABLE AS $$
     WHERE u.place <= COALESCE(array_position(budget_node_way_up(of_node), top), 100)
 $$;
 
--- What a node's forecast is made of, as usage_days: the days of the keys that are below it now, of the models that it
--- counts.
-CREATE OR REPLACE FUNCTION budget_node_days(n budget_node, tz text) RETURNS jsonb
-LANGUAGE plpgsql STABLE AS $$
+-- What the forecasts of these nodes are made of, as usage_days: the days of the keys that are below each now, of the
+-- models that it counts. All nodes in one pass: the recent rows of the keys below them are read once, and added up by the
+-- node that the key is directly under; the tree is climbed with these sums. Of older rows it looks for each key's first
+-- alone. With work_mem the sums are hashed; sorted on the disk, which is what Postgres' 4 MB lead to, they take longer.
+CREATE OR REPLACE FUNCTION budget_nodes_days(nodes text[], tz text) RETURNS TABLE (id text, days jsonb)
+LANGUAGE plpgsql STABLE SET work_mem = '32MB' AS $$
+#variable_conflict use_column
 DECLARE
     today date := (clock_timestamp() AT TIME ZONE tz)::date;
-    since date;
-    sums jsonb;
 BEGIN
-    SELECT min(d.day), jsonb_object_agg(d.day, d.cost) FILTER (WHERE d.day >= today - 28) INTO since, sums FROM (
-        SELECT r.day, sum(r.cost) AS cost
-        FROM usage_rollup r
-        WHERE r.key_id IN (SELECT k.id FROM api_key k JOIN budget_node_subtree(n.id) s ON s.id = k.budget_id)
-              AND budget_node_counts(n.models, r.tier, r.provider, r.model)
-        GROUP BY r.day) d;
-    RETURN jsonb_build_object('today', today, 'since', since, 'days', COALESCE(sums, '{}'));
+    RETURN QUERY
+    WITH below AS MATERIALIZED (
+        SELECT n.id AS top, n.models, s.id FROM budget_node n CROSS JOIN LATERAL budget_node_subtree(n.id) s
+        WHERE n.id = ANY (nodes)
+    ), key AS MATERIALIZED (
+        SELECT k.id, k.budget_id FROM api_key k WHERE k.budget_id IN (SELECT b.id FROM below b)
+    ), recent AS MATERIALIZED (
+        SELECT k.budget_id, r.day, r.tier, r.provider, r.model, sum(r.cost) AS cost
+        FROM key k JOIN usage_rollup r ON r.key_id = k.id AND r.day >= today - 28 GROUP BY 1, 2, 3, 4, 5
+    ), day AS (
+        SELECT b.top, r.day, sum(r.cost) AS cost FROM below b JOIN recent r ON r.budget_id = b.id
+        WHERE budget_node_counts(b.models, r.tier, r.provider, r.model) GROUP BY 1, 2
+    ), sums AS (
+        SELECT d.top, jsonb_object_agg(d.day, d.cost) AS days FROM day d GROUP BY 1
+    ), since AS (
+        SELECT b.top, min(f.day) AS day
+        FROM below b JOIN key k ON k.budget_id = b.id CROSS JOIN LATERAL (
+            SELECT r.day FROM usage_rollup r
+            WHERE r.key_id = k.id AND budget_node_counts(b.models, r.tier, r.provider, r.model)
+            ORDER BY r.day LIMIT 1) f
+        GROUP BY 1
+    )
+    SELECT n.id, jsonb_build_object('today', today, 'since', since.day, 'days', COALESCE(sums.days, '{}'))
+    FROM unnest(nodes) n (id) LEFT JOIN since ON since.top = n.id LEFT JOIN sums ON sums.top = n.id;
 END $$;
+
+-- The same of one node.
+CREATE OR REPLACE FUNCTION budget_node_days(n budget_node, tz text) RETURNS jsonb
+LANGUAGE sql STABLE AS $$
+    SELECT d.days FROM budget_nodes_days(ARRAY[n.id], tz) d
+$$;
 
 -- Whether a node with these models counts a call to this one, which is served in this tier: as a key's allowed_models
 -- are read. A call that is downgraded counts in the tier that serves it.
@@ -101,13 +125,17 @@ $$;
 -- p: {settings, after?, limit, within?}
 CREATE OR REPLACE FUNCTION budget_node_list(p jsonb) RETURNS jsonb
 LANGUAGE sql VOLATILE AS $$
+    WITH page AS MATERIALIZED (
+        SELECT n FROM budget_node n
+        WHERE n.deleted_at IS NULL AND (p->>'after' IS NULL OR n.id > p->>'after')
+              AND (p->>'within' IS NULL OR n.id = ANY ((SELECT scope_nodes(p->>'within'))::text[]))
+        ORDER BY n.id LIMIT (p->>'limit')::integer
+    ), ahead AS MATERIALIZED (
+        SELECT * FROM budget_nodes_days((SELECT array_agg((page.n).id) FROM page), p->'settings'->>'timezone')
+    )
     SELECT COALESCE(jsonb_agg(scope_node_json(budget_node_budget_json(page.n, p->'settings'), p->>'within')
-                              || jsonb_build_object('days', budget_node_days(page.n, p->'settings'->>'timezone'))
-                              ORDER BY (page.n).id), '[]')
-    FROM (SELECT n FROM budget_node n
-          WHERE n.deleted_at IS NULL AND (p->>'after' IS NULL OR n.id > p->>'after')
-                AND (p->>'within' IS NULL OR n.id = ANY ((SELECT scope_nodes(p->>'within'))::text[]))
-          ORDER BY n.id LIMIT (p->>'limit')::integer) page
+                              || jsonb_build_object('days', ahead.days) ORDER BY ahead.id), '[]')
+    FROM page JOIN ahead ON ahead.id = (page.n).id
 $$;
 
 -- Why a node may not be as n is, NULL when it may: no_parent, cycle, depth, name, thresholds. The caller holds the
