@@ -105,7 +105,7 @@ def test_it_stands_in_the_settings_place_whatever_a_process_was_set_to(
         assert made.budget.limit == 2
     with pytest.raises(FusewireError):
         higher.reserve(a_call(), [candidate("0.3")])
-    budget, *_, found, _ = lower.budget()
+    budget, *_, found = lower.budget()
     assert (budget.limit, budget.remaining, found.in_force, found.setting) == (
         TWO,
         Decimal("0.19"),
@@ -117,10 +117,10 @@ def test_it_stands_in_the_settings_place_whatever_a_process_was_set_to(
 
 def test_where_it_comes_from_is_shown_beside_the_setting(open_ledger: OpenLedger, open_limits: OpenLimits) -> None:
     ledger = open_ledger(AI_MONTHLY_BUDGET_MAX_USD="5")
-    *_, before, _ = ledger.budget()
+    *_, before = ledger.budget()
     assert before == Limits(ONE, ONE, Decimal(5), ONE, None)
     change(open_limits(AI_MONTHLY_BUDGET_MAX_USD="5"), "2.5", window=True)
-    *_, found, _ = ledger.budget()
+    *_, found = ledger.budget()
     assert (found.in_force, found.setting, found.next_window) == (Decimal("2.5"), ONE, ONE)
     assert found.audited is not None
     assert (found.audited.amount, found.audited.until) == (Decimal("2.5"), "window")
@@ -190,7 +190,7 @@ def test_a_limit_for_the_window_ends_with_it_and_one_for_good_stays(
             reset(ledger)
         else:
             clock.advance(seconds=timedelta(days=31).total_seconds())
-        *_, found, _ = ledger.budget()
+        *_, found = ledger.budget()
         assert found.next_window == found.in_force
         return found
 
@@ -240,7 +240,7 @@ def test_none_passes_the_deploys_maximum(open_limits: OpenLimits, open_ledger: O
     lowered = open_ledger(AI_MONTHLY_BUDGET_MAX_USD="1.5")
     with pytest.raises(BudgetExceededError):
         lowered.reserve(a_call(), [candidate("1.6")])
-    budget, *_, found, _ = lowered.budget()
+    budget, *_, found = lowered.budget()
     assert (budget.limit, found.in_force, found.next_window) == (Decimal("1.5"), Decimal("1.5"), Decimal("1.5"))
     assert found.audited is not None and found.audited.amount == 2
 

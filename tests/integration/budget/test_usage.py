@@ -190,7 +190,7 @@ def test_the_forecasts_days_are_the_rollups(desk: Desk, clock: Clock, database_u
         clock.set(day)
         desk.spend("0.10", "openai", "gpt", "sota", "somebody")
         desk.spend("0.20")
-    *_, days, _, _ = desk.ledger.budget()
+    *_, days, _ = desk.ledger.budget()
     assert (days.today, days.since) == (date(2026, 11, 15), date(2026, 10, 1))
     assert days.days == {NOVEMBER: Decimal("0.3"), date(2026, 11, 15): Decimal("0.3")}
     with psycopg.connect(database_url) as connection:
