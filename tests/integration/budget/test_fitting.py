@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
+from benchmarks.admission.rule import Outputs
+from fusewire.budget.admission import Waiting
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.price import TokenCounts
 from fusewire.budget.reservation import Candidate, Fit, Reservation
@@ -77,10 +79,59 @@ def test_thirty_answers_make_it_twice_the_largest_of_all_but_one_in_a_thousand(o
     ledger = open_ledger(AI_MONTHLY_BUDGET_USD="1000")
     learn(ledger, [100] * 29)
     assert reserve(ledger, fitting(10**7)).cap == 2048
-    learn(ledger, [700])
-    # 700 is at most 768.
-    assert reserve(ledger, fitting(10**7)).cap == 1536
+    learn(ledger, [1_400])
+    # 1,400 is at most 1,536.
+    assert reserve(ledger, fitting(10**7)).cap == 3072
     assert reserve(ledger, fitting(10**7, min_cap=5_000)).cap == 5_000
+
+
+def test_answers_that_were_short_so_far_may_be_2048_tokens_long(open_ledger: OpenLedger) -> None:
+    """The first longer one would be cut off for nothing: a call that hasn't waited has the room."""
+    ledger = open_ledger(AI_MONTHLY_BUDGET_USD="1000")
+    learn(ledger, [100] * 30)
+    assert reserve(ledger, fitting(10**7)).cap == 2048
+    assert reserve(ledger, fitting(10**7, first_cap=16_384)).cap == 2048
+
+
+def test_the_longer_a_call_has_waited_the_smaller_its_cap(open_ledger: OpenLedger, database_url: str) -> None:
+    """As the rule on paper has it, which picked these shares."""
+    open_ledger()
+    outputs = Outputs()
+    for size, times in ((100, 900), (1500, 70), (3000, 20), (7000, 9), (12_000, 1)):
+        count(database_url, size, times=times)
+        for _ in range(times):
+            outputs.add(size, None)
+    for hundredths in range(101):
+        waited = Decimal(hundredths) / 100
+        assert fitted_after(database_url, waited) == max(outputs.cap(float(waited)), 256)
+    assert fitted_after(database_url, Decimal(0)) == 16_384
+    assert fitted_after(database_url, Decimal(1)) == 256
+    # Who may not wait has not waited.
+    assert fitted_after(database_url, None) == 16_384
+
+
+def test_a_call_that_has_waited_long_goes_out_with_a_cap_that_is_enough_for_most(open_ledger: OpenLedger) -> None:
+    ledger = open_ledger(AI_MONTHLY_BUDGET_USD="10")
+    learn(ledger, [300] * 95 + [3_000] * 5)  # 0.435 USD
+    reserve(ledger, Candidate("x", "x", Decimal("9.555")))  # leaves 1,000 tokens
+    try:
+        held = ledger.reserve(a_call(), [fitting(10**6)], waiting=Waiting(2, 100))
+    except BudgetReservedError:
+        pytest.fail("it is refused for a cap that few answers need")
+    # Until 60 % of its time are over it may be as long as the five are.
+    assert (held.cap, held.waited_seconds >= 1.2) == (384, True)
+
+
+def fitted_after(database_url: str, waited: Decimal | None) -> int:
+    """The cap in a room that has space for any but the whole."""
+    fit = {"fixed": 0, "per_token": 1, "cap": 10**6, "min_cap": 256, "first_cap": 2048, "fixed_tokens": 10, "n": 1}
+    offered = {"provider": "openai", "model": "gpt", "bound": 10**6, "tokens": 10**6 + 10, "fit": fit}
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute(
+            "SELECT ledger_fit(%s, NULL, 9999999, 9999999, NULL, %s)->'cap'", (Jsonb(offered), waited)
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def test_one_in_a_thousand_is_left_out(open_ledger: OpenLedger, database_url: str) -> None:
@@ -95,12 +146,12 @@ def test_one_in_a_thousand_is_left_out(open_ledger: OpenLedger, database_url: st
 def test_a_key_is_known_by_its_own_answers_and_a_new_one_by_its_models(open_ledger: OpenLedger, keys: Keys) -> None:
     ledger = open_ledger(AI_MONTHLY_BUDGET_USD="1000")
     busy, fresh = keys.make("busy"), keys.make("fresh")
-    learn(ledger, [100] * 40, busy)
-    assert reserve(ledger, fitting(10**7), busy).cap == 256
-    assert reserve(ledger, fitting(10**7), fresh).cap == 256
-    learn(ledger, [1000] * 30, fresh)
-    assert reserve(ledger, fitting(10**7), fresh).cap == 2048
-    assert reserve(ledger, fitting(10**7), busy).cap == 256
+    learn(ledger, [2000] * 40, busy)
+    assert reserve(ledger, fitting(10**7), busy).cap == 4096
+    assert reserve(ledger, fitting(10**7), fresh).cap == 4096
+    learn(ledger, [7000] * 30, fresh)
+    assert reserve(ledger, fitting(10**7), fresh).cap == 16_384
+    assert reserve(ledger, fitting(10**7), busy).cap == 4096
 
 
 def test_what_can_never_fit_the_window_is_tried_down_to_the_usual_size_and_then_refused(
@@ -196,7 +247,7 @@ def count(database_url: str, size: int, *, times: int = 1) -> None:
 
 def usual(database_url: str) -> int | None:
     with psycopg.connect(database_url) as connection:
-        row = connection.execute("SELECT output_usual('openai', 'gpt', NULL)").fetchone()
+        row = connection.execute("SELECT output_usual('openai', 'gpt', NULL, 0.999)").fetchone()
     assert row is not None
     return int(row[0]) if row[0] is not None else None
 
@@ -220,12 +271,12 @@ amounts = st.decimals(0, 20, places=4)
 @given(
     cap=st.integers(1, 200_000), min_cap=st.integers(1, 5_000), first=st.sampled_from([2048, 16_384]),
     n=st.integers(1, 4), fixed=st.decimals(0, 2, places=6), room=st.none() | amounts, spare=amounts,
-    tokens_left=st.none() | st.integers(0, 500_000), is_last=st.booleans(),
+    tokens_left=st.none() | st.integers(0, 500_000), waited=st.none() | st.decimals(0, 1, places=2),
 )  # fmt: skip
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_the_rule(
     rule: psycopg.Connection[Any], cap: int, min_cap: int, first: int, n: int, fixed: Decimal, room: Decimal | None,
-    spare: Decimal, tokens_left: int | None, is_last: bool,
+    spare: Decimal, tokens_left: int | None, waited: Decimal | None,
 ) -> None:  # fmt: skip
     """With nothing learned: the whole, a step, or the smallest of use; exact; and never beyond what it must fit."""
     smallest = min(cap, min_cap)
@@ -239,7 +290,7 @@ def test_the_rule(
         "'fixed_tokens', 10, 'n', %s)), NULL, %s, %s, %s, %s)",
         (
             Jsonb(argument), offered.bound, offered.tokens, fixed, TOKEN * n, cap, smallest, first, n, room, left,
-            tokens_left, is_last,
+            tokens_left, waited,
         ),
     ).fetchall()  # fmt: skip
     fitted = got.get("cap", cap)

@@ -42,6 +42,11 @@ def tables(url: str) -> set[str]:
         return {row[0] for row in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
 
 
+def test_each_migration_has_the_next_number() -> None:
+    """Two of one number would be applied in the order of their names, whichever came first."""
+    assert [int(name[:4]) for name in NAMES] == [*range(1, len(NAMES) + 1)]
+
+
 def test_the_files_are_numbered_without_a_gap() -> None:
     assert [int(name[:4]) for name in NAMES] == list(range(1, len(NAMES) + 1))
 

@@ -332,6 +332,15 @@ MUTATIONS: Final = (
         "unit/ai/test_output_caps.py::test_an_answer_that_was_cut_counts_as_a_longer_one",
     ),
     Mutation(
+        "waiting_shrinks_no_cap",
+        2,
+        "a call that has waited long asks for as much room as one that has just come",
+        "admission_offer",
+        (("(p->'wait'->>'waited_percent')::numeric / 100", "0::numeric"),),
+        "integration/budget/test_fitting.py"
+        "::test_a_call_that_has_waited_long_goes_out_with_a_cap_that_is_enough_for_most",
+    ),
+    Mutation(
         "queue_jumped",
         2,
         "a call that comes later takes the room that an earlier one waits for",

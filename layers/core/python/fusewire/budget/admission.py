@@ -61,7 +61,11 @@ class Waiting:
         """What the next ask says of it; None where it doesn't wait."""
         if self._seconds <= 0:
             return None
-        argument: WaitArgument = {"max_per_key": self._max_per_key, "lease_seconds": LEASE_SECONDS}
+        argument: WaitArgument = {
+            "max_per_key": self._max_per_key,
+            "lease_seconds": LEASE_SECONDS,
+            "waited_percent": min(int(100 * self.waited_seconds / self._seconds), 100),
+        }
         if self._since_seconds is not None:
             argument["holds"] = True
         if self._asks_last:

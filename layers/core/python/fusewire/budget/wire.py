@@ -303,6 +303,8 @@ class WaitArgument(TypedDict):
     max_per_key: int
     lease_seconds: float
     """How long its place counts from now on."""
+    waited_percent: int
+    """How much of its time it has waited, 0 to 100."""
     holds: NotRequired[bool]
     """Whether it has a ticket."""
     last: NotRequired[bool]

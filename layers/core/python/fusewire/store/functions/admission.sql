@@ -51,7 +51,7 @@ BEGIN
         INTO room FROM unnest(names, rooms) b (name, has);
     END IF;
     candidate := ledger_fit(candidate, k.id, room, left_usd, k.tokens_per_minute - kw.rate_tokens,
-                            NOT p ? 'wait' OR p->'wait' ? 'last');
+                            (p->'wait'->>'waited_percent')::numeric / 100);
     IF NOT waits THEN names := NULL; END IF;
 END $$;
 
@@ -75,7 +75,8 @@ END $$;
 
 -- Gives a refused call its ticket, or keeps the one that it has: {ticket}. NULL where it may not wait: it hasn't asked
 -- to, its time is over, or its key has as many waiting as it may.
--- wait: {max_per_key, lease_seconds, holds?: true where it has a ticket, last?: true where it asks for the last time}
+-- wait: {max_per_key, lease_seconds, waited_percent: how much of its time it has waited, 0 to 100, holds?: true
+-- where it has a ticket, last?: true where it asks for the last time}
 CREATE OR REPLACE FUNCTION admission_take(wait jsonb, entry jsonb, refusal jsonb, bound numeric) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE

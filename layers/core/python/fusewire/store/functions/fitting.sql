@@ -1,8 +1,11 @@
 -- The output cap that a call is reserved with: the caller's own, or a smaller one of which its answer won't notice.
 --
 -- A call holds its worst case until it ends. While that is a small part of the room, the caller's whole cap is reserved.
--- Else the cap is twice the size that all but one in a thousand answers of the same key and model have had. What is
--- known picks the cap, never the reservation: the cap that was picked is sent upstream, so the bound stays a bound.
+-- Else the cap is twice the size that all but one in a thousand answers of the same key and model have had, and 2,048
+-- at least. The longer the call has waited, the smaller it gets: at last it is the size that nine in ten answers don't
+-- pass. To be cut off once in ten times is better than to be refused; and where the first in line has waited long, all
+-- behind it have, so that nothing else has to measure how many there are. What is known picks the cap, never the
+-- reservation: the cap that was picked is sent upstream, so the bound stays a bound.
 --
 -- Caps are picked from a coarse ladder of steps, 1, 2, 3, 4, 6, 8, 12, ..., so that they tell a caller nothing of the
 -- budgets above its own.
@@ -37,9 +40,17 @@ BEGIN
     RETURN greatest(output_step(n), smallest);
 END $$;
 
--- The step, in tokens, that all but one in a thousand of this key's answers from a model don't pass; of all keys' where
+-- The share of past answers that a cap is to be enough for. waited: how much of its time the call has waited, 0 to 1;
+-- NULL where it may not wait.
+CREATE OR REPLACE FUNCTION output_share(waited numeric) RETURNS numeric
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN waited >= 0.8 THEN 0.9 WHEN waited >= 0.6 THEN 0.95 WHEN waited >= 0.4 THEN 0.98
+                WHEN waited >= 0.2 THEN 0.99 WHEN waited >= 0.1 THEN 0.995 ELSE 0.999 END
+$$;
+
+-- The step, in tokens, that so many of this key's answers from a model don't pass (share: 0 to 1); of all keys' where
 -- the key has fewer than 30; NULL where they have fewer, too.
-CREATE OR REPLACE FUNCTION output_usual(of_provider text, of_model text, of_key text) RETURNS bigint
+CREATE OR REPLACE FUNCTION output_usual(of_provider text, of_model text, of_key text, share numeric) RETURNS bigint
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     owner text;
@@ -55,7 +66,7 @@ BEGIN
                 FROM output_size s, unnest(s.sizes) WITH ORDINALITY u (calls, n)
                 WHERE s.provider = of_provider AND s.model = of_model AND s.key_id = owner
                 GROUP BY u.n) c
-            WHERE c.up_to * 1000 >= total * 999 ORDER BY c.n LIMIT 1;
+            WHERE c.up_to >= total * share ORDER BY c.n LIMIT 1;
             RETURN output_step(found_step);
         END IF;
     END LOOP;
@@ -106,12 +117,13 @@ END $$;
 -- bound = fixed + cap * per_token, tokens = fixed_tokens + n * cap; min_cap is the smallest cap of use, first_cap what
 -- is sent while too few answers are known.
 -- room: the least headroom of the budgets on the way, in USD; left_usd: the same with nothing in flight; tokens_left: of the key's
--- minute. Each is NULL where there is no limit. is_last: nothing is waited for any more.
--- 1. The whole cap, while its bound is less than a tenth of the room; else twice the usual size.
+-- minute. Each is NULL where there is no limit. waited: how much of its time it has waited, 0 to 1; NULL where it may not.
+-- 1. The whole cap, while its bound is less than a tenth of the room; else twice the usual size, or the usual size of
+--    ever fewer answers once it has waited a twentieth of its time.
 -- 2. Where that never fits what is left of the window: the largest step that does, down to the usual size.
 -- 3. The same for what is left of the key's tokens; and, for a call that has waited long enough, for the room.
 CREATE OR REPLACE FUNCTION ledger_fit(candidate jsonb, key_id text, room numeric, left_usd numeric, tokens_left bigint,
-                                      is_last boolean) RETURNS jsonb
+                                      waited numeric) RETURNS jsonb
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     fit jsonb := candidate->'fit';
@@ -127,16 +139,18 @@ BEGIN
     is_small := (candidate->>'bound')::numeric = 0 OR room IS NULL OR (candidate->>'bound')::numeric * 10 < room;
     IF is_small AND (tokens_left IS NULL OR (candidate->>'tokens')::bigint <= tokens_left) THEN RETURN candidate; END IF;
     whole := (fit->>'cap')::bigint; fixed := (fit->>'fixed')::numeric; per_token := (fit->>'per_token')::numeric;
-    usual := output_usual(candidate->>'provider', candidate->>'model', key_id);
+    usual := output_usual(candidate->>'provider', candidate->>'model', key_id, output_share(waited));
     smallest := least(whole, greatest((fit->>'min_cap')::bigint, COALESCE(usual, least((fit->>'first_cap')::bigint / 2, 2048))));
     cap := CASE WHEN is_small THEN whole
-           ELSE least(whole, greatest((fit->>'min_cap')::bigint, COALESCE(2 * usual, (fit->>'first_cap')::bigint))) END;
+           WHEN usual IS NULL THEN least(whole, greatest((fit->>'min_cap')::bigint, (fit->>'first_cap')::bigint))
+           WHEN waited >= 0.05 THEN smallest
+           ELSE least(whole, greatest((fit->>'min_cap')::bigint, 2 * usual, 2048)) END;
     IF per_token > 0 THEN
         cap := COALESCE(output_cap_within(cap, smallest, div(left_usd - fixed, per_token)), smallest);
     END IF;
     cap := COALESCE(output_cap_within(
         cap, smallest, div((tokens_left - (fit->>'fixed_tokens')::bigint)::numeric, (fit->>'n')::numeric)), smallest);
-    IF is_last AND usual IS NOT NULL AND per_token > 0 THEN
+    IF COALESCE(waited >= 1, true) AND usual IS NOT NULL AND per_token > 0 THEN
         cap := COALESCE(output_cap_within(cap, smallest, div(room - fixed, per_token)), cap);
     END IF;
     IF cap >= whole THEN RETURN candidate; END IF;
