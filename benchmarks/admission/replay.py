@@ -49,7 +49,9 @@ async def replay(calls: Sequence[Call], cap: int | None, target: Target, factor:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(send(call)) for call in calls]
-    except* (OSError, EOFError, TimeoutError, ValueError) as errors:
+    except ExceptionGroup as errors:  # not except*: before Python 3.11.4 it wraps what is raised in it
+        if errors.split((OSError, EOFError, TimeoutError, ValueError))[1] is not None:
+            raise
         raise BenchmarkError(f"A call was not answered: {errors.exceptions[0]!r}") from errors
     return [task.result() for task in tasks]
 

@@ -238,7 +238,13 @@ def test_a_call_that_does_not_fit_the_budget_is_refused_once(setting: Setting, c
     cap = int(BUDGET_USD / Decimal("0.0003")) + 1
     before = len(setting.gateway.events("circuit_breaker.blocked"))
     with pytest.raises(anthropic.PaymentRequiredError) as raised:
-        client.messages.create(model="openai/m", max_tokens=cap, messages=[ASK], stream=True)
+        client.messages.create(
+            model="openai/m",
+            max_tokens=cap,
+            messages=[ASK],
+            stream=True,
+            extra_headers={"x-fusewire-output-cap": "strict"},
+        )
     assert (raised.value.status_code, raised.value.type) == (402, "billing_error")
     assert raised.value.error_code == "budget_exceeded"
     assert "resets" in (raised.value.api_message or "")

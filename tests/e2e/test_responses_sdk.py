@@ -215,7 +215,13 @@ def test_the_sdk_raises_its_own_exceptions_and_tries_a_500_again_alone(setting: 
     cap = int(BUDGET_USD / Decimal("0.0003")) + 1
     before = len(setting.gateway.events("circuit_breaker.blocked"))
     with pytest.raises(openai.APIStatusError) as refused:
-        client.responses.create(model="openai/m", input="hi", max_output_tokens=cap, stream=True)
+        client.responses.create(
+            model="openai/m",
+            input="hi",
+            max_output_tokens=cap,
+            stream=True,
+            extra_headers={"x-fusewire-output-cap": "strict"},
+        )
     assert (refused.value.status_code, refused.value.code) == (402, "budget_exceeded")
     assert len(setting.gateway.events("circuit_breaker.blocked")) == before + 1
     assert not setting.upstream.requests

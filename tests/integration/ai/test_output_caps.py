@@ -131,7 +131,7 @@ def test_the_successor_of_a_fitted_attempt_is_fitted_anew(
 def test_what_answers_needed_is_learned_from_what_is_settled(
     upstream: Upstream, second_upstream: Upstream, core: CoreFactory
 ) -> None:
-    upstream.words = ["word"] * 100
+    upstream.words = ["word"] * 3000
     router = core(**two_clouds(upstream, second_upstream, AI_MONTHLY_BUDGET_USD="100000")).router
     for _ in range(15):
         router.complete(chat(), caller())

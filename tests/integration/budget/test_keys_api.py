@@ -42,6 +42,7 @@ FIELDS: dict[str, Any] = {
     "budget_id": None,
     "period": "month",
     "per_user_limit_usd": None,
+    "scope_budget_id": None,
 }
 
 

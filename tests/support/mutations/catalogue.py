@@ -1147,8 +1147,8 @@ MUTATIONS: Final = (
         "fusewire.budget.ledger",
         (
             (
-                "            self._keep(*unsent)\n            raise\n",
-                '            result = {"candidate": 0, "cooling": [], "key": None, "budget": {"id": 0,'
+                "                self._keep(*unsent)\n                raise\n",
+                '                result = {"candidate": 0, "cooling": [], "key": None, "budget": {"id": 0,'
                 ' "budget": "global", "opened_by": "use", "opened_at": "2026-01-01T00:00:00Z",'
                 ' "resets_at": "2027-01-01T00:00:00Z",'
                 ' "closed_at": None, "spent": 0, "reserved": 0, "request_count": 0, "state": "CLOSED"}}\n',
