@@ -137,7 +137,7 @@ def test_what_answers_needed_is_learned_from_what_is_settled(
         router.complete(chat(), caller())
         list(router.stream(chat(), caller()).chunks)
     _, served = router.complete(chat(max_tokens=10_000_000), caller())
-    assert served.output_cap == 256
+    assert served.output_cap == 6144  # twice the step above 3,000
 
 
 def test_a_call_waits_for_one_in_flight_and_then_is_served(
