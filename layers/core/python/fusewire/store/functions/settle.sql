@@ -114,10 +114,10 @@ BEGIN
     END IF;
     IF was.status = 'reserved' THEN e := ledger_settle_row(was, settlement, w, settings); END IF;
     IF e.id IS NULL THEN
-        -- It has ended: before, or in its slot as we looked.
+        -- It has ended before, or it was ended or lowered in its slot as we looked.
         SELECT * INTO was FROM ledger WHERE id = was.id FOR UPDATE;
-        IF was.outcome IS DISTINCT FROM 'expired'
-           OR w.spent < was.cost - COALESCE(ledger_cost(settlement, was.bound), 0) THEN
+        IF was.status <> 'reserved' AND (was.outcome IS DISTINCT FROM 'expired'
+                                         OR w.spent < was.cost - COALESCE(ledger_cost(settlement, was.bound), 0)) THEN
             SELECT jsonb_agg(ledger_threshold_event_json(t) ORDER BY t.window_id, t.state)
             INTO threshold_events FROM budget_threshold_event t
             WHERE (t.window_id IN (w.id, was.key_window_id) OR t.window_id = ANY (was.path_window_ids))
