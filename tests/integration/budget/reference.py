@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Literal
 from uuid import UUID
 
 from fusewire.budget.reservation import Fit
 from fusewire.budget.wire import SettlementMode, WaitArgument
-from tests.integration.budget.reference_budgets import Budgets
+from tests.integration.budget.reference_budgets import NAMES, Budgets
 from tests.integration.budget.reference_caps import Answers, fitted, is_small
 from tests.integration.budget.reference_line import Line
 from tests.integration.budget.reference_records import Entry, Key, KnownPrice, RateLimitState, SetPrice, Window
@@ -20,9 +20,6 @@ Refused = tuple[Refusal, str]
 """Why, and by whose budget or limit: `global`, a key's id, or a budget's of its path."""
 Ended = tuple[UUID, SettlementMode, Decimal | None, int] | tuple[UUID, SettlementMode, Decimal | None, int, int | None]
 """The arguments of `Reference.end`."""
-
-_NAMES: Final = ["sota", "gpt", "openai/gpt", "openai/*"]
-"""By which a node's `models` may name what every call goes to."""
 
 
 @dataclass
@@ -260,7 +257,7 @@ class Reference(Budgets):
         key = self._key(key_id)
         if key_id is None or not key.has_path or key.lacks(user):
             return None
-        path = [self.open_window(budget) for budget in self.path(key_id, user, _NAMES)]
+        path = [self.open_window(budget) for budget in self.path(key_id, user, NAMES)]
         for each in path:
             self.record(each)
         return path

@@ -1,7 +1,7 @@
 """The budgets by the rules: the company's, keys', users' and the tree's, their windows, states and limits."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, time, timedelta
 from decimal import Decimal
@@ -16,6 +16,8 @@ Event = tuple[str, str | None]
 Unchanged = Literal["no_parent", "cycle", "thresholds", "children", "keys"]
 """Why a node isn't changed."""
 
+NAMES: Final = ("sota", "gpt", "openai/gpt", "openai/*")
+"""By which a node's `models` may name what every call goes to."""
 ALERT: Final = Decimal("0.8")
 OPEN: Final = Decimal("0.95")
 MINUTE: Final = timedelta(minutes=1)
@@ -108,11 +110,16 @@ class Budgets:
         """A node and those above it, from below."""
         return [] if node_id is None else [node_id, *self.above(self.nodes[node_id].parent_id)]
 
-    def path(self, key_id: str, user: str | None, names: list[str]) -> list[str]:
+    def path(self, key_id: str, user: str | None, names: Sequence[str]) -> list[str]:
         """The budgets between a key's and the company's that count a call, from the key up."""
         key = self.keys[key_id]
         users = [self.user_budget(key_id, user)] if key.per_user is not None and user is not None else []
         return users + [node for node in self.above(key.node) if self.nodes[node].counts(names)]
+
+    def open_windows(self, key_id: str | None, user: str) -> list[Window]:
+        """Those of the budgets on a call's way that there are, and that aren't over."""
+        names = ["global"] if key_id is None else [key_id, *self.path(key_id, user, NAMES), "global"]
+        return [window for window in map(self.current, names) if window is not None]
 
     def open_window(self, budget: str) -> Window:
         windows = self.windows.setdefault(budget, [])

@@ -121,7 +121,7 @@ class Stage:
         except psycopg.Error as error:  # a deadlock, or sums that the tables' own checks refuse
             raise AssertionError(f"{statement.name}: {error}") from error
         assert row is not None
-        return row[1]
+        return {} if row[1] is None else row[1]  # no such node
 
     def asking(self, number: int, statement: Statement) -> "Future[Answer]":
         """The same in the background; returns when it has ended or waits for another session's lock."""

@@ -74,6 +74,8 @@ _ALSO: Final = (
     "settle the key's",
     "settle what is gone",
     "settle what is gone above its bound",
+    "give the key's back",
+    "give back what is gone",
     "read the budget",
     "reset",
     "reset the key",

@@ -274,7 +274,7 @@ def test_every_order_of_two_calls_and_what_happens_meanwhile(
         orders.walk(rules, held, happening)
     books.close()
     assert orders.met["steps"] > (5_000 if LONG else 60 if in_a_tree else 150)
-    assert all(orders.met[name] > 10 for name in happening)
+    assert all(orders.met[name] > (10 if LONG or not in_a_tree else 2) for name in happening)
     assert in_a_tree or orders.met["crossed"] > 10
     assert slots == 1 or orders.met["in slots"] > 5
-    assert not (LONG or in_a_tree) or orders.met["refused"] > 10
+    assert not LONG or orders.met["refused"] > 10

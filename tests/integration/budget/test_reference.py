@@ -147,6 +147,28 @@ class LedgerAndReference(TreeBesideReference):
         with nullcontext() if lost is None else self.losing("ledger_reserve", (lost,)):
             return self.reserve_one(waiter.caller, waiting=waiter.waiting, attempt=waiter.attempt)
 
+    @rule(
+        target=reservations,
+        key_id=key_ids,
+        part=st.sampled_from(["0.55", "0.7", "0.9"]).map(Decimal),
+        ending=endings,
+        waited=st.sampled_from(["0", "0.5", "1"]).map(Decimal),
+        frees=st.sampled_from([True, True, False]),
+    )
+    def wait_for_another(self, key_id: str | None, part: Decimal, ending: Ending, waited: Decimal, frees: bool) -> Made:
+        """A call that takes most of the room, and one like it, which asks again when the first has ended, or hasn't."""
+        windows = self.reference.open_windows(key_id, "alice")
+        room = min((room for _, room, _ in self.reference.rooms(windows)), default=Decimal(0))
+        caller = Caller(max(room * part, Decimal(0)) / self.unit / self.process.price, key_id=key_id, user="alice")
+        first = self.reserve_one(caller)
+        others = len(self.waiters)
+        self.reserve_one(replace(caller, waits=True))
+        if isinstance(first, Reservation) and frees:
+            self.end_with(first, ending)
+        if len(self.waiters) > others:
+            return self.ask_again(len(self.waiters) - 1, waited, None)
+        return multiple()
+
     @precondition(lambda self: self.waiters)
     @rule(place=places)
     def die_while_waiting(self, place: int) -> None:
@@ -588,7 +610,7 @@ def test_the_ledger_agrees_with_the_rules(machine: type[LedgerAndReference], met
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=300 if LONG else 20,
+            max_examples=250 if LONG else 18,
             stateful_step_count=60 if LONG else 40,
             deadline=None,
             derandomize=not LONG,
