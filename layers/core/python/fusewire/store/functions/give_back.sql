@@ -55,5 +55,6 @@ BEGIN
         rate_tokens = b.rate_tokens - CASE WHEN was.reserved_at >= b.rate_window_started_at THEN spare_tokens ELSE 0 END
     WHERE b.id = was.key_window_id;
     UPDATE budget_window b SET reserved = b.reserved - amount WHERE b.id = ANY (was.path_window_ids);
+    PERFORM admission_wake_after(was, settings);
     RETURN jsonb_build_object('given_back', amount);
 END $$;
