@@ -23,8 +23,8 @@ LANGUAGE sql VOLATILE AS $$
 $$;
 
 -- What the budgets on a call's way leave for it, and the candidate as ledger_fit fits it into that.
--- p: as ledger_reserve's. names and rooms: where calls wait, of each budget with a limit, from the key up, what its limit
--- leaves beside what is spent and in flight, in USD.
+-- p: as ledger_reserve's. names and rooms: where calls wait, of each budget with a limit, from the key up, what its
+-- limit leaves beside what is spent and in flight, in USD.
 CREATE OR REPLACE FUNCTION admission_offer(p jsonb, INOUT candidate jsonb, w budget_window, kw budget_window, k api_key,
                                            path jsonb, path_windows budget_window[], OUT names text[],
                                            OUT rooms numeric[])
@@ -88,8 +88,8 @@ BEGIN
     RETURN jsonb_build_object('listens', true);
 END $$;
 
--- Notifies the first call that waits for each of these budgets, where there seems to be room for it. NOTIFY takes a lock
--- of the whole server at its commit, so none is sent that would be in vain.
+-- Notifies the first call that waits for each of these budgets, where there seems to be room for it. NOTIFY takes a
+-- lock of the whole server at its commit, so none is sent that would be in vain.
 CREATE OR REPLACE FUNCTION admission_wake(names text[], settings jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -114,8 +114,8 @@ BEGIN
                                              WHERE b.id = ANY (ARRAY[e.key_window_id] || e.path_window_ids)), settings);
 END $$;
 
--- Gives a refused call its ticket, or keeps the one that it has: {ticket, listens?}. NULL where it may not wait: it hasn't asked
--- to, its time is over, or its key has as many waiting as it may.
+-- Gives a refused call its ticket, or keeps the one that it has: {ticket, listens?}. NULL where it may not wait: it
+-- hasn't asked to, its time is over, or its key has as many waiting as it may.
 -- wait: {max_per_key, lease_seconds, waited_percent: how much of its time it has waited, 0 to 100, holds?: true
 -- where it has a ticket, last?: true where it asks for the last time, session?: as admission_listen's, listens?: true
 -- where its session listens}
@@ -156,8 +156,8 @@ BEGIN
     IF wait ? 'listens' AND (wait->>'session')::bigint = pg_backend_pid() THEN EXECUTE 'UNLISTEN *'; END IF;
 END $$;
 
--- What a budget's limit leaves beside what is spent and in flight, in USD, as it is without a lock. NULL where it has no
--- limit, or its window has to be looked at under the lock.
+-- What a budget's limit leaves beside what is spent and in flight, in USD, as it is without a lock. NULL where it has
+-- no limit, or its window has to be looked at under the lock.
 CREATE OR REPLACE FUNCTION admission_room(name text, settings jsonb) RETURNS numeric
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
