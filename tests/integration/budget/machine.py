@@ -1,5 +1,6 @@
 """What the state machine of `test_reference.py` drives: the ledger, as its callers use it, and the rules, alike."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,7 +86,7 @@ class Paused(Waiting):
     def __init__(self) -> None:
         super().__init__(_WAIT_SECONDS, _MAX_WAITING)
 
-    def pause(self) -> None:
+    def pause(self, rest: Callable[[float], object] = time.sleep) -> None:
         self._since_seconds = 0
         raise PausedError
 
