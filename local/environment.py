@@ -139,7 +139,7 @@ def read_environment(environ: Mapping[str, str], dotenv: Path) -> Environment:
         migration_database_url=migration or variables.get("DATABASE_URL"),
         written=frozenset(written),
         admin_key=_source_of("ADMIN_API_KEY", environ, merged),
-        console=_switch(merged, "CONSOLE"),
+        console=_is_on(merged.get("CONSOLE", "on")),
     )
 
 
@@ -170,10 +170,9 @@ def _number(variables: Mapping[str, str], name: str, default: int, low: int, hig
     return int(text)
 
 
-def _switch(variables: Mapping[str, str], name: str) -> bool:
-    text = variables.get(name, "on").strip().lower()
+def _is_on(text: str) -> bool:
     if text not in ("on", "off"):
-        raise StartError(f"{name}={text[:80]} can't be used: it must be on or off.")
+        raise StartError(f"CONSOLE={text[:80]} can't be used: it must be on or off.")
     return text == "on"
 
 

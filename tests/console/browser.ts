@@ -19,7 +19,7 @@ export async function launch(): Promise<Browser> {
   const own = existsSync(DEBIANS);
   return chromium.launch({
     executablePath: own ? DEBIANS : await packaged.executablePath(),
-    args: own ? ["--no-sandbox"] : packaged.args,
+    args: ["--no-sandbox", "--disable-dev-shm-usage"],
     headless: true,
   });
 }

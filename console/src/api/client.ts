@@ -6,8 +6,8 @@ import type { components, paths } from "./schema";
 
 export type Schema = components["schemas"];
 
-/** Where the API is; by default where this page is. */
-export const API_ORIGIN: string = (import.meta.env.NEXT_PUBLIC_API_URL || window.location.origin).replace(/\/+$/, "");
+/** Where the API is, with its path or without; by default where this page is. */
+export const API_ORIGIN: string = (import.meta.env.NEXT_PUBLIC_API_URL || window.location.origin).replace(/(\/api)?(\/v1)?\/*$/, "");
 
 const SLOW_MILLISECONDS = 30_000;
 
