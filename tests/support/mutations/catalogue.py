@@ -149,9 +149,9 @@ MUTATIONS: Final = (
         "ledger_reserve_on_row",
         (
             (
-                "SELECT * INTO step FROM ledger_lock_window('global', settings, NULL);\n    w := step.w;",
+                "step := ledger_lock_window('global', settings, NULL);\n    w := step.w;",
                 "SELECT * INTO w FROM budget_window WHERE budget = 'global' AND closed_at IS NULL;\n"
-                "    SELECT * INTO step FROM ledger_lock_window('global', settings, NULL);\n"
+                "    step := ledger_lock_window('global', settings, NULL);\n"
                 "    IF w.id IS DISTINCT FROM (step.w).id THEN w := step.w; END IF;",
             ),
         ),
@@ -239,7 +239,7 @@ MUTATIONS: Final = (
         2,
         "the window decides without what its slots hold",
         "ledger_lock_window",
-        (("    w := ledger_reclaim_slots(w);\n", ""),),
+        (("IF name = 'global' THEN w := ledger_reclaim_slots(w); END IF;", ""),),
         "integration/budget/test_slots.py::test_the_last_cent_is_served_though_no_slot_has_room_for_it",
     ),
     Mutation(
@@ -262,10 +262,11 @@ MUTATIONS: Final = (
         "ledger_reserve_on_row",
         (
             (
-                "        SELECT * INTO k FROM api_key WHERE id = k.id;"
-                " -- again: its window's lock may have been waited for\n",
-                "",
+                "        step := ledger_lock_window(entry->>'key_id', settings, NULL);\n",
+                "        SELECT * INTO k FROM api_key WHERE id = entry->>'key_id';\n"
+                "        step := ledger_lock_window(entry->>'key_id', settings, NULL);\n",
             ),
+            ("        SELECT * INTO k FROM api_key WHERE id = kw.budget;", "       "),
         ),
         "integration/budget/test_concurrency.py::test_a_call_is_held_to_its_key_as_it_is_when_its_window_is_free",
     ),
@@ -607,7 +608,7 @@ MUTATIONS: Final = (
         "ledger_reserve_on_row",
         (
             (
-                "SELECT * INTO step FROM ledger_expire(w, settings, statement_id, NULL, threshold_events);\n"
+                "step := ledger_expire(w, settings, statement_id, NULL, threshold_events);\n"
                 "        w := step.w; expired := step.expired; threshold_events := step.threshold_events;",
                 "",
             ),
@@ -749,10 +750,16 @@ MUTATIONS: Final = (
         "ledger_settle_entry",
         (
             (
-                "    SELECT * INTO was FROM ledger WHERE id = was.id FOR UPDATE;"
-                " -- again: the lock may have been waited for\n",
+                "    SELECT * INTO w FROM budget_window\n",
+                "    SELECT * INTO was FROM ledger WHERE id = (settlement->>'id')::uuid;\n"
+                "    SELECT * INTO w FROM budget_window\n",
+            ),
+            (
+                "    SELECT * INTO was FROM ledger WHERE id = (settlement->>'id')::uuid;"
+                " -- after it: the lock may have been waited for\n",
                 "",
             ),
+            ("        SELECT * INTO was FROM ledger WHERE id = was.id FOR UPDATE;\n", ""),
         ),
         "integration/budget/test_overlaps.py::test_two_of_which_one_is_held_before_its_commit[below the threshold]",
     ),
@@ -1013,8 +1020,8 @@ MUTATIONS: Final = (
         "ledger_book_path",
         (
             (
-                "SELECT * INTO step FROM ledger_record_state(\n",
-                "w.state := 'CLOSED'; SELECT * INTO step FROM ledger_record_state(\n",
+                "step := ledger_record_state(\n",
+                "w.state := 'CLOSED'; step := ledger_record_state(\n",
             ),
         ),
         "integration/budget/test_tree.py::test_thresholds_of_its_own_are_crossed_once",
@@ -1053,8 +1060,8 @@ MUTATIONS: Final = (
         "ledger_settle_entry",
         (
             (
-                "SELECT * INTO w FROM budget_window WHERE id = was.window_id FOR",
-                "SELECT * INTO w FROM budget_window WHERE budget = 'global' AND closed_at IS NULL FOR",
+                "WHERE id = (SELECT l.window_id FROM ledger l WHERE l.id = (settlement->>'id')::uuid) FOR",
+                "WHERE budget = 'global' AND closed_at IS NULL FOR",
             ),
         ),
         "integration/budget/test_windows.py::"
@@ -1213,6 +1220,63 @@ MUTATIONS: Final = (
             ),
         ),
         "integration/ai/test_streams.py::test_hanging_up_in_mid_stream_is_settled_at_the_bound",
+    ),
+    Mutation(
+        "give_back_raises",
+        3,
+        "what is given back while a stream goes on may raise the reservation instead",
+        "ledger_give_back",
+        (
+            ("OR at_most >= was.bound\n", "\n"),
+            ("OR NOT give_back_is_worthwhile(was, was.bound - at_most, settings) THEN", "THEN"),
+            ("OR amount <= 0 THEN", "THEN"),
+        ),
+        "integration/budget/test_give_back.py::test_it_never_raises_what_is_held",
+    ),
+    Mutation(
+        "give_back_of_what_has_ended",
+        3,
+        "what has ended is given back once more",
+        "ledger_give_back",
+        (("was.status IS DISTINCT FROM 'reserved' OR ", ""), ("was.status <> 'reserved' OR ", "")),
+        "integration/budget/test_give_back.py::test_what_has_ended_stays_as_it_is",
+    ),
+    Mutation(
+        "give_back_beside_the_path",
+        2,
+        "what is given back stays held in the tree's budgets",
+        "ledger_give_back",
+        (("reserved = b.reserved - amount WHERE b.id = ANY", "reserved = b.reserved WHERE b.id = ANY"),),
+        "integration/budget/test_give_back.py::test_it_is_free_in_every_budget_of_the_call[on the row]",
+    ),
+    Mutation(
+        "settlement_of_the_bound_that_was",
+        3,
+        "a settlement that waits beside what is given back frees it a second time",
+        "ledger_settle_row",
+        ((" AND bound = was.bound", ""),),
+        "integration/budget/test_give_back.py::test_a_settlement_that_came_meanwhile_books_what_is_held_then",
+    ),
+    Mutation(
+        "input_counted_at_the_cheapest",
+        1,
+        "what a counted input leaves to be paid is bounded at the rates of this hour",
+        "fusewire.budget.price",
+        (
+            (
+                "rates.cost(counts) for tier in {None, service_tier} for rates in _possible(self._of(tier), at)",
+                "rates.cost(counts) for tier in {service_tier} for rates in (_active(self._of(tier), at),)",
+            ),
+        ),
+        "unit/ai/test_usage_cost.py::test_what_may_still_come_is_bounded_at_the_dearest_rates",
+    ),
+    Mutation(
+        "another_servers_first_count_believed",
+        1,
+        "any server of Anthropic's protocol is believed when its stream begins with a count",
+        "fusewire.ai.providers.anthropic.provider",
+        (("counts_input_first=self.at_vendor()", "counts_input_first=True"),),
+        "integration/ai/test_give_back.py::test_another_server_of_the_protocol_isnt_believed_so_early",
     ),
     # --- 10. No price, no call ---
     Mutation(

@@ -19,7 +19,7 @@ from fusewire.ai.provider import Timeouts
 from fusewire.ai.schema import Usage
 from fusewire.ai.targets import BoundedTarget, TargetsLeft
 from fusewire.ai.time_left import TimeLeft
-from fusewire.ai.usage_cost import usage_cost
+from fusewire.ai.usage_cost import most_after_input, usage_cost
 from fusewire.budget.breaker import Budget, KeyBudget
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.price import TokenCounts
@@ -91,6 +91,8 @@ class Attempts:
         self._waited_seconds: float | None = None
         self._outcomes: list[ProviderOutcome] = []
         self._reservation: Reservation | None = None
+        self._at_most_usd: Decimal | None = None
+        """What the attempt may cost since its input is known; None before that: its bound."""
         self._target: BoundedTarget | None = None
         self._taken: BoundedTarget | None = None
         """The same with the output cap that was asked for."""
@@ -173,6 +175,16 @@ class Attempts:
         """Of this attempt."""
         return self._time_left.timeouts(len(self._left))
 
+    def input_counted(self, usage: Usage) -> None:
+        """The vendor has counted the whole input: what is reserved beyond it and the output's bound is given back,
+        beside the stream."""
+        at_most, reservation = most_after_input(self.target, usage), self._reservation
+        if at_most is None or reservation is None or at_most >= reservation.candidate.bound:
+            return
+        tokens = usage.prompt_tokens + self.target.max_output_tokens
+        self._ledger.give_back(reservation, at_most, tokens)
+        self._reservation, self._at_most_usd = reservation.lowered(at_most, tokens), at_most
+
     def succeeded(
         self, usage: Usage | None, *, expects_output: bool, dropped: Sequence[str] = (), was_cut: bool = False
     ) -> Booked:
@@ -190,7 +202,7 @@ class Attempts:
                 reservation,
                 "actual" if cost.is_actual else "bound",
                 "success",
-                cost=cost.usd,
+                cost=cost.usd if cost.is_actual else self._within_known(cost.usd),
                 counts=cost.counts,
                 reasoning_tokens=cost.reasoning_tokens,
                 health_update=HealthUpdate(self.target.provider.id, "ok"),
@@ -246,11 +258,11 @@ class Attempts:
     def abandon(self) -> None:
         """Something of our own failed in mid-call: what the provider did is unknown, so it is settled at its bound."""
         if self._reservation is not None:
-            settlement = Settlement(self._take_reservation("abandoned"), "bound", "abandoned")
+            settlement = Settlement(self._take_reservation("abandoned"), "bound", "abandoned", cost=self._at_most_usd)
             self._log(
                 "ledger.settled_at_bound",
                 logging.WARNING,
-                cost_usd=self.target.bound_usd,
+                cost_usd=settlement.booked,
                 cost_basis="bound",
                 kind="abandoned",
             )
@@ -267,7 +279,7 @@ class Attempts:
         if reservation.downgraded and (tier := self._left.switch_to_downgrade()) is not None:
             self._call = replace(self._asked, tier=tier)
         self._outcomes += map(cooling_down, reservation.skipped)
-        self._reservation = reservation
+        self._reservation, self._at_most_usd = reservation, None
         self._budget, self.key = reservation.budget, reservation.key
         self.number += 1
         self._taken = self._left.take(reservation.place)
@@ -377,10 +389,17 @@ class Attempts:
             ),
             "release" if settle is Settle.RELEASE else "bound",
             failure.kind.value,
-            cost=self.target.input_bound_usd if settle is Settle.INPUT_BOUND else None,
+            cost=self._within_known(self.target.input_bound_usd if settle is Settle.INPUT_BOUND else None),
             health_update=health_update_of(self.target.provider.id, failure),
             refusal=refusal_of(failure),
         )
+
+    def _within_known(self, cost: Decimal | None) -> Decimal | None:
+        """A cost that isn't the actual one, None for the bound: no more than what the attempt may cost for all that is
+        known of its input."""
+        if cost is None or self._at_most_usd is None:
+            return self._at_most_usd if cost is None else cost
+        return min(cost, self._at_most_usd)
 
     def _take_reservation(self, outcome: str | None, flag: tracing.Flag = "fault") -> Reservation:
         """Take the reservation, so that it is ended once, and end the attempt's trace.
