@@ -72,10 +72,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         for row in SEVEN:
             variables |= row.variables(wires[row.provider].url) | wires[row.provider].environment
         gateway = stack.enter_context(running_gateway(home, **variables))
-        yield Running(gateway, gateway.openai(), Books(_socket_url(home)), wires)
+        yield Running(gateway, gateway.openai(), Books(socket_url(home)), wires)
 
 
-def _socket_url(home: Path) -> str:
+def socket_url(home: Path) -> str:
     lines = (home / "fusewire" / "postgres" / "postmaster.pid").read_text().splitlines()
     return f"host={lines[4]} port={lines[3]} user=postgres dbname=fusewire"
 
