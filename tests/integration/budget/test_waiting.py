@@ -151,6 +151,16 @@ def test_a_call_passes_those_before_it_where_there_is_room_for_all(
     assert ledger.reserve(a_call("request-3"), [candidate("0.3")]).waited_seconds == 0
 
 
+def test_no_slot_has_room_for_those_who_come_later(open_ledger: OpenLedger, books: Books) -> None:
+    ledger = open_ledger(AI_LEDGER_SLOTS="4")
+    held = [ledger.reserve(a_call(f"held-{n}"), [candidate("0.01")]) for n in range(2)]
+    assert books.entry(held[1].id)["slot"] is not None
+    ticket(books, blocked_by="global", bound="0.9", seconds_ago=1)
+    with pytest.raises(BudgetReservedError):
+        ledger.reserve(a_call("request-2"), [candidate("0.1")])
+    assert ledger.reserve(a_call("request-3"), [candidate("0.05")]).waited_seconds == 0
+
+
 def test_after_five_seconds_calls_of_less_than_an_eighth_pass_a_large_one(ledger: Ledger, books: Books) -> None:
     ledger.reserve(a_call("held"), [candidate("0.3")])
     ticket(books, blocked_by="global", bound="0.8", seconds_ago=4)
