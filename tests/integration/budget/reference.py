@@ -197,6 +197,14 @@ class Reference:
         self.entries[entry_id] = entry
         return None
 
+    def is_ample(self, entry_id: UUID) -> bool:
+        """Whether the reservation, which was just made on the window's row, may be settled after its answer."""
+        entry = self.entries[entry_id]
+        limits = [(each, self.limit_of(each)) for each in entry.windows]
+        if entry.key_window is not None and self.keys[entry.key_window.budget].tokens is not None:
+            return False
+        return all(limit is None or w.spent + 2 * w.reserved < limit * ALERT for w, limit in limits)
+
     def end(
         self,
         entry_id: UUID,

@@ -472,7 +472,9 @@ def machine(
 def wanted(slots: int) -> list[str]:
     """What must be among the steps."""
     in_slots = ["reserved in a slot", "ended in a slot"] if slots > 1 else []
-    return ["stale", "allowance raised", "adjusted", "limit set", "at a part of its bound", *in_slots]
+    on_the_row = ["ample"] if slots == 1 else []
+    others = ["stale", "allowance raised", "adjusted", "limit set", "at a part of its bound", "settled late"]
+    return [*others, *on_the_row, *in_slots]
 
 
 def test_one_of_each_agrees(machine: type[LedgerAndReference], met: Counter[str], slots: int) -> None:

@@ -73,19 +73,22 @@ class Database:
         self._credentials = credentials
         self._connection: _Connection | None = None
 
-    def call(self, statement: Statement[Argument, Result], argument: Argument) -> Result:
+    def call(
+        self, statement: Statement[Argument, Result], argument: Argument, *, seconds: float | None = None
+    ) -> Result:
         """Run a statement as a transaction of its own.
 
         A connection that turns out to be dead, or that brings no answer in time, is renewed once and the statement sent
         again, marked as `resent`: every ledger function books at most once for the ids it is given.
 
+        :param seconds: for which its answer is waited for, each time that it is sent; None: as long as a lock may take
         :return: the function's result, numbers with a fraction as Decimal
         :raises LedgerUnavailableError: when Postgres can't be reached or can't do it
         :raises StatementRefusedError: when it will never take this argument
         """
         try:
             with tracing.statement(statement.sql):
-                return cast(Result, self._sent(statement.sql, argument))
+                return cast(Result, self._sent(statement.sql, argument, seconds or _ANSWER_SECONDS))
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             raise StatementRefusedError(type(error).__name__) from error
         except psycopg.Error as error:
@@ -93,16 +96,16 @@ class Database:
             # The class, not the text: a connection error's text holds the address and the user.
             raise LedgerUnavailableError(type(error).__name__) from error
 
-    def _sent(self, sql: LiteralString, argument: Mapping[str, object]) -> object:
+    def _sent(self, sql: LiteralString, argument: Mapping[str, object], seconds: float) -> object:
         if self._connection is not None:
             try:
-                return self._run(self._connection, sql, argument)
+                return self._run(self._connection, sql, argument, seconds)
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 if not self._connection.closed:
                     raise  # it answered, and said no: a lock that it waited for too long
                 self.close()
                 argument = {**argument, "resent": True}
-        return self._run(self._connect(), sql, argument)
+        return self._run(self._connect(), sql, argument, seconds)
 
     def probe(self) -> None:
         """Write, and take it back.
@@ -125,9 +128,9 @@ class Database:
         return self._connection
 
     @staticmethod
-    def _run(connection: _Connection, sql: LiteralString, argument: Mapping[str, object]) -> object:
+    def _run(connection: _Connection, sql: LiteralString, argument: Mapping[str, object], seconds: float) -> object:
         try:
-            result = _result(connection.pgconn, sql.encode(), _storable(dumps(argument)))
+            result = _result(connection.pgconn, sql.encode(), _storable(dumps(argument)), seconds)
         except BaseException:
             # What it answers later would be taken for the next statement's answer.
             connection.close()
@@ -138,14 +141,14 @@ class Database:
         return None if row is None else loads(row)
 
 
-def _result(session: PGconn, statement: bytes, argument: bytes) -> PGresult:
+def _result(session: PGconn, statement: bytes, argument: bytes, seconds: float) -> PGresult:
     """Send a statement and wait for its last result, as libpq's manual has it
     (https://www.postgresql.org/docs/current/libpq-async.html).
 
     :raises AnswerTimeout: when it isn't there in time
     :raises psycopg.OperationalError: when the connection breaks
     """
-    deadline = time.monotonic() + _ANSWER_SECONDS
+    deadline = time.monotonic() + seconds
     session.send_query_params(statement, [argument])
     while session.flush():
         _wait(session, select.POLLIN | select.POLLOUT, deadline)
