@@ -153,3 +153,25 @@ def test_serial_callers_on_a_tight_budget_are_refused_nothing(
         late = sum(caller.result() for caller in [threads.submit(call_in_turn, each) for each in callers])
     assert (late > 0) == (wait != "0" and limit != "0.0205")
     assert books.only_window(limit=Decimal(limit)).reserved == 0
+
+
+def test_a_late_settlement_waits_briefly_and_is_kept(
+    open_ledger: OpenLedger, books: Books, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody holds the window for longer than the next event may be kept waiting. The statement isn't done later,
+    since its sessions end, so it has to be sent again."""
+    monkeypatch.setattr("fusewire.budget.ledger._LATE_SECONDS", 0.2)
+    ledger = open_ledger()
+    held = reserved(ledger, "0.01")
+    with psycopg.connect(database_url) as other:
+        other.execute("SELECT FROM budget_window FOR UPDATE")
+        began = time.monotonic()
+        assert ledger.settle(settled(held, "0.004"), late=True).budget is None
+        assert time.monotonic() - began < 4  # a lock's own limit is 5 s
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'fusewire' AND datname = current_database()"
+        )
+    assert books.entry(held.id)["status"] == "reserved"
+    ledger.settle(released(reserved(ledger, "0.01")))
+    assert (books.entry(held.id)["cost"], books.entry(held.id)["cost_basis"]) == (Decimal("0.004"), "actual")

@@ -26,17 +26,17 @@ class LoopContext(StreamingContext):
 
 
 def answered(functions: Functions, event: dict[str, Any], context: LoopContext, name: str = "complete") -> Decimal:
-    """:return: the cost that the caller is told in the body, where it is the last thing"""
+    """:return: the cost that the body names, where it is the last thing"""
     answer = functions.load(name).handler(event, context)
     if isinstance(answer, StreamingResponse):
         body = b"".join(answer.chunks).decode()
         last = body.split("\n\n")[-3].removeprefix("data: ")
         return Decimal(json.loads(last, parse_float=Decimal)["usage"]["cost"])
     assert answer["statusCode"] == 200
-    told = json.loads(answer["body"], parse_float=Decimal)["usage"]["cost"]
-    assert Decimal(answer["headers"]["x-fusewire-cost-usd"]) == told
-    assert Decimal(answer["headers"]["x-fusewire-budget-remaining-usd"]) == 500 - told
-    return Decimal(told)
+    cost = json.loads(answer["body"], parse_float=Decimal)["usage"]["cost"]
+    assert Decimal(answer["headers"]["x-fusewire-cost-usd"]) == cost
+    assert Decimal(answer["headers"]["x-fusewire-budget-remaining-usd"]) == 500 - cost
+    return Decimal(cost)
 
 
 @pytest.mark.parametrize("kind", ["whole", "stream", "embeddings"])
