@@ -15,7 +15,14 @@ from fusewire.budget.wire import SettlementMode
 Fields = Mapping[str, Any]
 """A statement's argument but for its settings."""
 Function = Literal[
-    "ledger_reserve", "ledger_settle", "ledger_budget", "ledger_reset", "ledger_set_limit", "key_update", "key_revoke"
+    "ledger_reserve",
+    "ledger_settle",
+    "ledger_give_back",
+    "ledger_budget",
+    "ledger_reset",
+    "ledger_set_limit",
+    "key_update",
+    "key_revoke",
 ]
 
 NOW: Final = datetime(2026, 11, 15, 12, tzinfo=UTC)
@@ -45,6 +52,7 @@ SECOND: Final = 2
 CALLS: Final[dict[str, LiteralString]] = {
     "ledger_reserve": "SELECT set_config('test.now', %s, false), ledger_reserve(%s::jsonb)",
     "ledger_settle": "SELECT set_config('test.now', %s, false), ledger_settle(%s::jsonb)",
+    "ledger_give_back": "SELECT set_config('test.now', %s, false), ledger_give_back(%s::jsonb)",
     "ledger_budget": "SELECT set_config('test.now', %s, false), ledger_budget(%s::jsonb)",
     "ledger_reset": "SELECT set_config('test.now', %s, false), ledger_reset(%s::jsonb)",
     "ledger_set_limit": "SELECT set_config('test.now', %s, false), ledger_set_limit(%s::jsonb)",
@@ -197,6 +205,10 @@ def _end(
     return lambda _: {**settlement(entry_id, mode, cost), **(noted or {})}
 
 
+def _give_back(entry_id: UUID) -> Callable[[int], Fields]:
+    return lambda _: {"id": str(entry_id), "bound": COST, "tokens": 200}
+
+
 _SETTLE: Final = _end(HELD, "actual", COST, ANSWERED)
 _ABOVE: Final = Decimal("0.9")
 
@@ -265,6 +277,9 @@ STATEMENTS: Final = (
         },
         resent=True,
     ),
+    Statement("give back", "ledger_give_back", _give_back(HELD)),
+    Statement("give the key's back", "ledger_give_back", _give_back(KEYED)),
+    Statement("give back what is gone", "ledger_give_back", _give_back(GONE)),
     Statement("read the budget", "ledger_budget", _read),
     Statement("read the budget an hour later", "ledger_budget", _read, after=timedelta(hours=1)),
     Statement("reset", "ledger_reset", lambda session: reset(session, "admin")),

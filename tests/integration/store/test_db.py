@@ -1,7 +1,9 @@
 """The one connection: what goes through it unharmed, and what happens when it breaks."""
 
+import time
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -9,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from fusewire.errors import LedgerUnavailableError
-from fusewire.store.db import Database, StatementRefusedError
+from fusewire.store.db import Database, Statement, StatementRefusedError
 from tests.support.database import ask
 
 PROBES = """
@@ -189,3 +191,32 @@ def test_an_unreachable_server_is_told_of_without_its_address(database_url: str)
     assert caught.value.retry_after == 1
     message = f"{caught.value} {caught.value.message} {caught.value!r}"
     assert not any(secret in message for secret in ("127.0.0.1", "somebody", "s3cret"))
+
+
+def test_what_is_sent_ahead_is_done_and_its_answer_is_nobodys(
+    database: Database, owner: psycopg.Connection[tuple[int]]
+) -> None:
+    send_ahead(database, "SELECT probe_echo(to_jsonb(nextval('runs'))) FROM pg_sleep(0.1) WHERE $1::jsonb IS NULL")
+    assert runs(owner) == 0  # without a connection nothing is sent
+    first = backend(database)
+    began = time.monotonic()
+    for _ in range(2):  # the second finds the first's answer due
+        send_ahead(database, "SELECT to_jsonb(nextval('runs')) FROM pg_sleep(0.3) WHERE $1::jsonb IS NOT NULL")
+    assert time.monotonic() - began < 0.2
+    assert backend(database) == first
+    assert (runs(owner), time.monotonic() - began >= 0.3) == (1, True)
+
+
+@pytest.mark.parametrize("ahead", ["SELECT probe_raises($1::jsonb)", "SELECT probe_dies($1::jsonb)"])
+def test_what_is_sent_ahead_and_fails_is_left_undone(
+    database: Database, owner: psycopg.Connection[tuple[int]], ahead: LiteralString
+) -> None:
+    backend(database)
+    send_ahead(database, ahead)
+    assert ask(database, "SELECT probe_echo($1::jsonb)", {"after": 1}) == {"after": 1}  # not as one that is sent again
+    assert runs(owner) == 1
+
+
+def send_ahead(database: Database, sql: LiteralString) -> None:
+    argument: dict[str, object] = {"code": "40001"}
+    database.send(Statement[dict[str, object], object](sql), argument)

@@ -1214,6 +1214,63 @@ MUTATIONS: Final = (
         ),
         "integration/ai/test_streams.py::test_hanging_up_in_mid_stream_is_settled_at_the_bound",
     ),
+    Mutation(
+        "give_back_raises",
+        3,
+        "what is given back while a stream goes on may raise the reservation instead",
+        "ledger_give_back",
+        (
+            ("OR at_most >= was.bound\n", "\n"),
+            ("OR NOT give_back_is_worthwhile(was, was.bound - at_most, settings) THEN", "THEN"),
+            ("OR amount <= 0 THEN", "THEN"),
+        ),
+        "integration/budget/test_give_back.py::test_it_never_raises_what_is_held",
+    ),
+    Mutation(
+        "give_back_of_what_has_ended",
+        3,
+        "what has ended is given back once more",
+        "ledger_give_back",
+        (("was.status IS DISTINCT FROM 'reserved' OR ", ""), ("was.status <> 'reserved' OR ", "")),
+        "integration/budget/test_give_back.py::test_what_has_ended_stays_as_it_is",
+    ),
+    Mutation(
+        "give_back_beside_the_path",
+        2,
+        "what is given back stays held in the tree's budgets",
+        "ledger_give_back",
+        (("reserved = b.reserved - amount WHERE b.id = ANY", "reserved = b.reserved WHERE b.id = ANY"),),
+        "integration/budget/test_give_back.py::test_it_is_free_in_every_budget_of_the_call[on the row]",
+    ),
+    Mutation(
+        "settlement_of_the_bound_that_was",
+        3,
+        "a settlement that waits beside what is given back frees it a second time",
+        "ledger_settle_row",
+        ((" AND bound = was.bound", ""),),
+        "integration/budget/test_give_back.py::test_a_settlement_that_came_meanwhile_books_what_is_held_then",
+    ),
+    Mutation(
+        "input_counted_at_the_cheapest",
+        1,
+        "what a counted input leaves to be paid is bounded at the rates of this hour",
+        "fusewire.budget.price",
+        (
+            (
+                "rates.cost(counts) for tier in {None, service_tier} for rates in _possible(self._of(tier), at)",
+                "rates.cost(counts) for tier in {service_tier} for rates in (_active(self._of(tier), at),)",
+            ),
+        ),
+        "unit/ai/test_usage_cost.py::test_what_may_still_come_is_bounded_at_the_dearest_rates",
+    ),
+    Mutation(
+        "another_servers_first_count_believed",
+        1,
+        "any server of Anthropic's protocol is believed when its stream begins with a count",
+        "fusewire.ai.providers.anthropic.provider",
+        (("counts_input_first=self.at_vendor()", "counts_input_first=True"),),
+        "integration/ai/test_give_back.py::test_another_server_of_the_protocol_isnt_believed_so_early",
+    ),
     # --- 10. No price, no call ---
     Mutation(
         "poorer_override_taken",

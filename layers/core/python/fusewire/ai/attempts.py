@@ -19,7 +19,7 @@ from fusewire.ai.provider import Timeouts
 from fusewire.ai.schema import Usage
 from fusewire.ai.targets import BoundedTarget, TargetsLeft
 from fusewire.ai.time_left import TimeLeft
-from fusewire.ai.usage_cost import UsageCost, usage_cost
+from fusewire.ai.usage_cost import UsageCost, most_after_input, usage_cost
 from fusewire.budget.breaker import Budget, KeyBudget
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.price import TokenCounts
@@ -94,6 +94,8 @@ class Attempts:
         self._waited_seconds: float | None = None
         self._outcomes: list[ProviderOutcome] = []
         self._reservation: Reservation | None = None
+        self._at_most_usd: Decimal | None = None
+        """What the attempt may cost since its input is known; None before that: its bound."""
         self._target: BoundedTarget | None = None
         self._taken: BoundedTarget | None = None
         """The same with the output cap that was asked for."""
@@ -176,6 +178,16 @@ class Attempts:
         """Of this attempt."""
         return self._time_left.timeouts(len(self._left))
 
+    def input_counted(self, usage: Usage) -> None:
+        """The vendor has counted the whole input: what is reserved beyond it and the output's bound is given back,
+        beside the stream."""
+        at_most, reservation = most_after_input(self.target, usage), self._reservation
+        if at_most is None or reservation is None or at_most >= reservation.candidate.bound:
+            return
+        tokens = usage.prompt_tokens + self.target.max_output_tokens
+        self._ledger.give_back(reservation, at_most, tokens)
+        self._reservation, self._at_most_usd = reservation.lowered(at_most, tokens), at_most
+
     def succeeded(
         self, usage: Usage | None, *, expects_output: bool, dropped: Sequence[str] = (), was_cut: bool = False
     ) -> Booked:
@@ -192,7 +204,7 @@ class Attempts:
             self._take_reservation(None),
             "actual" if cost.is_actual else "bound",
             "success",
-            cost=cost.usd,
+            cost=cost.usd if cost.is_actual else self._within_known(cost.usd),
             counts=cost.counts,
             reasoning_tokens=cost.reasoning_tokens,
             health_update=HealthUpdate(self.target.provider.id, "ok"),
@@ -209,7 +221,7 @@ class Attempts:
             booked = settlement.foreseen
         else:
             booked = self._ledger.settle(settlement)
-            self._log_beyond_bound(settlement)
+            self._log_beyond_bound(settlement, cost.usd)
             self._log_success(booked, cost, latency_ms, dropped)
         if booked.budget is not None:
             self._budget, self.key = booked.budget, booked.key
@@ -228,11 +240,11 @@ class Attempts:
     def abandon(self) -> None:
         """Something of our own failed in mid-call: what the provider did is unknown, so it is settled at its bound."""
         if self._reservation is not None:
-            settlement = Settlement(self._take_reservation("abandoned"), "bound", "abandoned")
+            settlement = Settlement(self._take_reservation("abandoned"), "bound", "abandoned", cost=self._at_most_usd)
             self._log(
                 "ledger.settled_at_bound",
                 logging.WARNING,
-                cost_usd=self.target.bound_usd,
+                cost_usd=settlement.booked,
                 cost_basis="bound",
                 kind="abandoned",
             )
@@ -249,7 +261,7 @@ class Attempts:
         if reservation.downgraded and (tier := self._left.switch_to_downgrade()) is not None:
             self._call = replace(self._asked, tier=tier)
         self._outcomes += map(cooling_down, reservation.skipped)
-        self._reservation = reservation
+        self._reservation, self._at_most_usd = reservation, None
         self._budget, self.key = reservation.budget, reservation.key
         self.number += 1
         self._taken = self._left.take(reservation.place)
@@ -359,10 +371,17 @@ class Attempts:
             ),
             "release" if settle is Settle.RELEASE else "bound",
             failure.kind.value,
-            cost=self.target.input_bound_usd if settle is Settle.INPUT_BOUND else None,
+            cost=self._within_known(self.target.input_bound_usd if settle is Settle.INPUT_BOUND else None),
             health_update=health_update_of(self.target.provider.id, failure),
             refusal=refusal_of(failure),
         )
+
+    def _within_known(self, cost: Decimal | None) -> Decimal | None:
+        """A cost that isn't the actual one, None for the bound: no more than what the attempt may cost for all that is
+        known of its input."""
+        if cost is None or self._at_most_usd is None:
+            return self._at_most_usd if cost is None else cost
+        return min(cost, self._at_most_usd)
 
     def _take_reservation(self, outcome: str | None, flag: tracing.Flag = "fault") -> Reservation:
         """Take the reservation, so that it is ended once, and end the attempt's trace.
@@ -394,9 +413,9 @@ class Attempts:
                 kind=failure.kind.value,
             )
 
-    def _log_beyond_bound(self, settlement: Settlement) -> None:
+    def _log_beyond_bound(self, settlement: Settlement, cost: Decimal | None) -> None:
         """The provider may report more than it was asked for. It is booked as reported: books follow the bill."""
-        allowance, cost = settlement.allowance, settlement.cost
+        allowance = settlement.allowance
         if allowance is None and (cost is None or cost <= settlement.reservation.candidate.bound):
             return
         more = f"; {allowance} are allowed for what its server adds from now on" if allowance is not None else ""

@@ -169,6 +169,7 @@ class Router:
 
         def first_content(target: BoundedTarget) -> tuple[list[StreamChunk], Iterator[StreamChunk]]:
             chunks = target.provider.stream(asked.of(target), target.model, target.cap, attempts.timeouts())
+            chunks = _input_counted(attempts, chunks)
             if asked.wants_first_call(target):
                 chunks = first_calls(chunks)
             return _head(chunks), chunks
@@ -373,6 +374,14 @@ def _until_answered(attempts: Attempts, ask: Callable[[BoundedTarget], _T], aske
         except BaseException:
             attempts.abandon()
             raise
+
+
+def _input_counted(attempts: Attempts, chunks: Iterator[StreamChunk]) -> Iterator[StreamChunk]:
+    """Give back what is held beyond the input as soon as a chunk has its count."""
+    for chunk in chunks:
+        if chunk.input_usage is not None:
+            attempts.input_counted(chunk.input_usage)
+        yield chunk
 
 
 def _head(chunks: Iterator[StreamChunk]) -> list[StreamChunk]:

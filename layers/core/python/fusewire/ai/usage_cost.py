@@ -70,6 +70,21 @@ def _usd(target: BoundedTarget, usage: Usage, counts: TokenCounts, *, is_whole: 
     return target.price.cost(billable, service_tier=tier) if is_priced else None
 
 
+def most_after_input(target: BoundedTarget, usage: Usage) -> Decimal | None:
+    """The most in USD that a call may cost whose input is known and whose output isn't yet; None where that can't be
+    told: the input wasn't reported, or it was counted in a service tier that nobody asked for.
+
+    :param usage: of the input
+    """
+    reported = usage.service_tier
+    if not usage.has_input or usage.prompt_tokens == 0 or reported not in _TIER_BY_VENDOR_NAME:
+        return None
+    if _TIER_BY_VENDOR_NAME[reported] not in (None, target.service_tier):
+        return None
+    counts = replace(token_counts(usage), output_tokens=target.max_output_tokens)
+    return target.price.bound_of(counts, service_tier=target.service_tier)
+
+
 def token_counts(usage: Usage) -> TokenCounts:
     """Usage as the price list counts it; details beyond the totals are clipped, so that nothing goes below zero."""
     details = usage.prompt_tokens_details or PromptTokensDetails()

@@ -34,6 +34,7 @@ from fusewire.budget.reservation import (
 )
 from fusewire.budget.wire import (
     BUDGET,
+    GIVE_BACK,
     PRICE_TABLE,
     RESERVE,
     RESET,
@@ -44,6 +45,7 @@ from fusewire.budget.wire import (
     CoolingRow,
     Ended,
     EntryArgument,
+    GiveBackArgument,
     HealthUpdateArgument,
     PricesArgument,
     ReserveArgument,
@@ -64,6 +66,8 @@ _PROBE_SECONDS: Final = 30
 _MAX_KEPT: Final = 100
 _LATE_SECONDS: Final = 2.0
 """For which a settlement that follows its answer waits for Postgres: the environment takes no event before its end."""
+_SMALLEST_GIFT: Final = Decimal("0.1")
+"""The part of a reservation that is worth a statement to give back."""
 
 
 class Ledger:
@@ -210,6 +214,24 @@ class Ledger:
         :raises LedgerUnavailableError: when Postgres can't be reached
         """
         return PriceTable.read(self._database.call(PRICE_TABLE, {}))
+
+    def give_back(self, reservation: Reservation, bound: Decimal, tokens: int) -> None:
+        """Lower a pending reservation to what its call may still cost; nobody waits for the answer.
+
+        It may be left undone: then all of the reservation is held until its settlement, which has to name its cost.
+
+        :param bound: in USD
+        :param tokens: the same in tokens
+        """
+        if reservation.candidate.bound - bound < _SMALLEST_GIFT * reservation.candidate.bound:
+            return
+        argument: GiveBackArgument = {
+            "settings": self._settings,
+            "id": str(reservation.id),
+            "bound": bound,
+            "tokens": tokens,
+        }
+        self._database.send(GIVE_BACK, argument)
 
     def may_settle_late(self, settlement: Settlement) -> bool:
         """Whether the answer may leave first: what will be booked is known, and nobody misses the room till then.

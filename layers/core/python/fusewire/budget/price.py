@@ -180,6 +180,16 @@ class Price:
             for rates in _possible(self._of(tier), at)
         )
 
+    def bound_of(
+        self, counts: TokenCounts, *, at: datetime | None = None, service_tier: ServiceTier | None = None
+    ) -> Decimal:
+        """The most in USD that a call with just these tokens can cost, by the rules of `bound`: what isn't known is
+        which rates will apply.
+
+        :raises KeyError: for a service tier without a price
+        """
+        return max(rates.cost(counts) for tier in {None, service_tier} for rates in _possible(self._of(tier), at))
+
     def output_bound(
         self, input_tokens: int, *, at: datetime | None = None, service_tier: ServiceTier | None = None
     ) -> Decimal:

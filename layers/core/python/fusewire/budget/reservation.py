@@ -125,6 +125,10 @@ class Reservation:
     made_at_seconds: float = field(default_factory=time.monotonic, compare=False)
     """By `time.monotonic()`."""
 
+    def lowered(self, bound: Decimal, tokens: int) -> "Reservation":
+        """The same with a smaller bound, in USD and in tokens."""
+        return replace(self, candidate=replace(self.candidate, bound=bound, tokens=tokens))
+
 
 @dataclass(frozen=True, slots=True)
 class Downgrade:

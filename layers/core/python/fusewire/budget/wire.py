@@ -268,6 +268,15 @@ class SettleArgument(TypedDict):
     resent: NotRequired[bool]
 
 
+class GiveBackArgument(TypedDict):
+    """For `ledger_give_back`: what a pending reservation is lowered to."""
+
+    settings: SettingsArgument
+    id: str
+    bound: Amount
+    tokens: int
+
+
 class Ended(TypedDict):
     """A settlement as it is kept until it can be sent."""
 
@@ -465,6 +474,7 @@ class ResetResult(Seen):
 
 RESERVE: Final = Statement[ReserveArgument, ReserveResult]("SELECT ledger_reserve($1::jsonb)")
 SETTLE: Final = Statement[SettleArgument, SettleResult]("SELECT ledger_settle($1::jsonb)")
+GIVE_BACK: Final = Statement[GiveBackArgument, object]("SELECT ledger_give_back($1::jsonb)")
 BUDGET: Final = Statement[BudgetArgument, BudgetResult]("SELECT ledger_budget($1::jsonb)")
 RESET: Final = Statement[ResetArgument, ResetResult]("SELECT ledger_reset($1::jsonb)")
 PRICE_TABLE: Final = Statement[Mapping[str, object], PriceTableRow]("SELECT price_table_json($1::jsonb)")

@@ -72,6 +72,8 @@ class Database:
         self._url = url
         self._credentials = credentials
         self._connection: _Connection | None = None
+        self._is_answer_due = False
+        """Whether a statement was sent whose answer is still to be taken from the connection."""
 
     def call(
         self, statement: Statement[Argument, Result], argument: Argument, *, seconds: float | None = None
@@ -96,7 +98,40 @@ class Database:
             # The class, not the text: a connection error's text holds the address and the user.
             raise LedgerUnavailableError(type(error).__name__) from error
 
+    def send(self, statement: Statement[Argument, Result], argument: Argument) -> None:
+        """Send a statement and go on: its answer is taken before the next statement is sent, and says nothing.
+
+        It is for what may be left undone. Without an open connection, or while the last one's answer is due, nothing is
+        sent; a refusal by Postgres leaves it undone.
+        """
+        if self._connection is None or self._is_answer_due:
+            return
+        try:
+            _send(
+                self._connection.pgconn, statement.sql.encode(), _storable(dumps(argument)), _deadline(_ANSWER_SECONDS)
+            )
+            self._is_answer_due = True
+        except psycopg.Error:
+            self.close()  # the next statement opens another
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_due_answer(self, seconds: float) -> None:
+        """Without an answer the connection is of no more use, and the next statement opens another."""
+        if self._connection is None or not self._is_answer_due:
+            return
+        self._is_answer_due = False
+        try:
+            _answer(self._connection.pgconn, _deadline(seconds))
+        except psycopg.Error:
+            self.close()
+        except BaseException:
+            self.close()
+            raise
+
     def _sent(self, sql: LiteralString, argument: Mapping[str, object], seconds: float) -> object:
+        self._take_due_answer(seconds)
         if self._connection is not None:
             try:
                 return self._run(self._connection, sql, argument, seconds)
@@ -117,6 +152,7 @@ class Database:
     def close(self) -> None:
         """Drop the connection; the next call opens another."""
         connection, self._connection = self._connection, None
+        self._is_answer_due = False
         if connection is not None:
             connection.close()
 
@@ -148,11 +184,23 @@ def _result(session: PGconn, statement: bytes, argument: bytes, seconds: float) 
     :raises AnswerTimeout: when it isn't there in time
     :raises psycopg.OperationalError: when the connection breaks
     """
-    deadline = time.monotonic() + seconds
+    deadline = _deadline(seconds)
+    _send(session, statement, argument, deadline)
+    return _answer(session, deadline)
+
+
+def _deadline(seconds: float) -> float:
+    return time.monotonic() + seconds
+
+
+def _send(session: PGconn, statement: bytes, argument: bytes, deadline: float) -> None:
     session.send_query_params(statement, [argument])
     while session.flush():
         _wait(session, select.POLLIN | select.POLLOUT, deadline)
         session.consume_input()
+
+
+def _answer(session: PGconn, deadline: float) -> PGresult:
     last: PGresult | None = None
     while True:
         while session.is_busy():

@@ -164,6 +164,8 @@ class StreamChunk(ResponseModel):
     model: str
     choices: list[ChunkChoice]
     usage: Usage | None = None
+    input_usage: Annotated[SkipJsonSchema[Usage | None], Field(exclude=True)] = None
+    """The whole input as its vendor bills it, where it says so before the answer: nothing will be added to it."""
     system_fingerprint: str | None = None
     service_tier: ServedTier = None
 

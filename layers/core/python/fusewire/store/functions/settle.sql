@@ -46,7 +46,7 @@ BEGIN
         reasoning_tokens = COALESCE((settlement->>'reasoning_tokens')::bigint, 0),
         ended_at = clock_timestamp(),
         day = CASE mode WHEN 'release' THEN NULL ELSE ledger_day(w, settings) END
-    WHERE id = was.id AND status = was.status RETURNING * INTO e;
+    WHERE id = was.id AND status = was.status AND bound = was.bound RETURNING * INTO e;
     RETURN e;
 END $$;
 
@@ -100,10 +100,12 @@ BEGIN
     SELECT * INTO w FROM budget_window WHERE id = was.window_id FOR NO KEY UPDATE;
     IF w.closed_at IS NOT NULL AND was.path_window_ids IS NOT NULL THEN PERFORM ledger_lock_out_paths(); END IF;
     -- A settlement at no more than the bound leaves the room that is allocated to slots as it is. One that raises an
-    -- allowance takes it back, so that no reservation is made in a slot meanwhile.
+    -- allowance takes it back, so that no reservation is made in a slot meanwhile; and so does one of an entry that is
+    -- still in a slot, where it couldn't end (it was lowered meanwhile).
     IF (settlement->>'cost')::numeric > was.bound OR settlement ? 'allowance' OR EXISTS (
         SELECT FROM budget_slot s WHERE s.window_id = w.id AND s.allocated > 0
-        AND s.ceiling <> ledger_alert_of(ledger_limit_in_force(w.limit_usd, settings), settings)
+        AND (s.ceiling <> ledger_alert_of(ledger_limit_in_force(w.limit_usd, settings), settings)
+             OR (s.slot = was.slot AND s.epoch = was.slot_epoch))
     ) THEN
         w := ledger_reclaim_slots(w);
     END IF;

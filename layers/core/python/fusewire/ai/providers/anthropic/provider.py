@@ -148,7 +148,9 @@ class AnthropicProvider(AIProvider):
 
         body = self._mapped(request, model, output_cap) | {"stream": True}
         deadline = AttemptDeadline.of_stream(timeouts)
-        reader = StreamReader(model)
+        # Other servers of this protocol begin with a 0 or a guess. What adds to the input afterwards are the vendor's
+        # own tools, which aren't sent ("Streaming messages").
+        reader = StreamReader(model, counts_input_first=self.at_vendor())
         try:
             with self._opened(body, timeouts, deadline) as events:
                 for event in events:

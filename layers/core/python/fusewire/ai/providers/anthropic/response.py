@@ -112,8 +112,12 @@ def whole_response(raw: bytes, model: str) -> ChatResponse:
 class StreamReader:
     """One stream's events, each read to chunks or to nothing."""
 
-    def __init__(self, model: str) -> None:
-        """:param model: that was asked, for a server that doesn't repeat it"""
+    def __init__(self, model: str, *, counts_input_first: bool = False) -> None:
+        """
+        :param model: that was asked, for a server that doesn't repeat it
+        :param counts_input_first: whether the first event has the whole input as it is billed
+        """
+        self._counts_input_first = counts_input_first
         self.begun: bool = False
         """The vendor has taken the request up: what comes to grief from here on may have cost something."""
         self.done: bool = False
@@ -141,7 +145,10 @@ class StreamReader:
                 self._id = text(message.get("id")) or self._id
                 self._model = text(message.get("model")) or self._model
                 self._count(message.get("usage"), final=False)
-                yield self._chunk({"role": "assistant", "content": ""})
+                chunk = self._chunk({"role": "assistant", "content": ""})
+                if self._counts_input_first:
+                    chunk.input_usage = usage_of(self._usage, has_content=False)
+                yield chunk
             case "content_block_start":
                 yield from self._block_begins(self._index(body, begins=True), block)
             case "content_block_delta":
