@@ -446,8 +446,10 @@ class TestOutage:
     ) -> None:
         ledger = open_ledger()
         first = reserved(ledger)
-        functions = books.rows("SELECT proconfig FROM pg_proc WHERE proname ~ '^ledger_(reserve|settle|budget|reset)$'")
-        assert functions == [{"proconfig": ["lock_timeout=5s"]}] * 4
+        functions = books.rows(
+            "SELECT proconfig[1] AS first FROM pg_proc WHERE proname ~ '^ledger_(reserve|settle|budget|reset)$'"
+        )
+        assert functions == [{"first": "lock_timeout=5s"}] * 4
         with psycopg.connect(database_url, autocommit=True) as owner:
             for name in ("ledger_settle", "ledger_reserve"):
                 owner.execute(

@@ -149,9 +149,9 @@ MUTATIONS: Final = (
         "ledger_reserve_on_row",
         (
             (
-                "SELECT * INTO step FROM ledger_lock_window('global', settings, NULL);\n    w := step.w;",
+                "step := ledger_lock_window('global', settings, NULL);\n    w := step.w;",
                 "SELECT * INTO w FROM budget_window WHERE budget = 'global' AND closed_at IS NULL;\n"
-                "    SELECT * INTO step FROM ledger_lock_window('global', settings, NULL);\n"
+                "    step := ledger_lock_window('global', settings, NULL);\n"
                 "    IF w.id IS DISTINCT FROM (step.w).id THEN w := step.w; END IF;",
             ),
         ),
@@ -239,7 +239,7 @@ MUTATIONS: Final = (
         2,
         "the window decides without what its slots hold",
         "ledger_lock_window",
-        (("    w := ledger_reclaim_slots(w);\n", ""),),
+        (("IF name = 'global' THEN w := ledger_reclaim_slots(w); END IF;", ""),),
         "integration/budget/test_slots.py::test_the_last_cent_is_served_though_no_slot_has_room_for_it",
     ),
     Mutation(
@@ -262,10 +262,11 @@ MUTATIONS: Final = (
         "ledger_reserve_on_row",
         (
             (
-                "        SELECT * INTO k FROM api_key WHERE id = k.id;"
-                " -- again: its window's lock may have been waited for\n",
-                "",
+                "        step := ledger_lock_window(entry->>'key_id', settings, NULL);\n",
+                "        SELECT * INTO k FROM api_key WHERE id = entry->>'key_id';\n"
+                "        step := ledger_lock_window(entry->>'key_id', settings, NULL);\n",
             ),
+            ("        SELECT * INTO k FROM api_key WHERE id = kw.budget;", "       "),
         ),
         "integration/budget/test_concurrency.py::test_a_call_is_held_to_its_key_as_it_is_when_its_window_is_free",
     ),
@@ -607,7 +608,7 @@ MUTATIONS: Final = (
         "ledger_reserve_on_row",
         (
             (
-                "SELECT * INTO step FROM ledger_expire(w, settings, statement_id, NULL, threshold_events);\n"
+                "step := ledger_expire(w, settings, statement_id, NULL, threshold_events);\n"
                 "        w := step.w; expired := step.expired; threshold_events := step.threshold_events;",
                 "",
             ),
@@ -749,10 +750,16 @@ MUTATIONS: Final = (
         "ledger_settle_entry",
         (
             (
-                "    SELECT * INTO was FROM ledger WHERE id = was.id FOR UPDATE;"
-                " -- again: the lock may have been waited for\n",
+                "    SELECT * INTO w FROM budget_window\n",
+                "    SELECT * INTO was FROM ledger WHERE id = (settlement->>'id')::uuid;\n"
+                "    SELECT * INTO w FROM budget_window\n",
+            ),
+            (
+                "    SELECT * INTO was FROM ledger WHERE id = (settlement->>'id')::uuid;"
+                " -- after it: the lock may have been waited for\n",
                 "",
             ),
+            ("        SELECT * INTO was FROM ledger WHERE id = was.id FOR UPDATE;\n", ""),
         ),
         "integration/budget/test_overlaps.py::test_two_of_which_one_is_held_before_its_commit[below the threshold]",
     ),
@@ -1013,8 +1020,8 @@ MUTATIONS: Final = (
         "ledger_book_path",
         (
             (
-                "SELECT * INTO step FROM ledger_record_state(\n",
-                "w.state := 'CLOSED'; SELECT * INTO step FROM ledger_record_state(\n",
+                "step := ledger_record_state(\n",
+                "w.state := 'CLOSED'; step := ledger_record_state(\n",
             ),
         ),
         "integration/budget/test_tree.py::test_thresholds_of_its_own_are_crossed_once",
@@ -1053,8 +1060,8 @@ MUTATIONS: Final = (
         "ledger_settle_entry",
         (
             (
-                "SELECT * INTO w FROM budget_window WHERE id = was.window_id FOR",
-                "SELECT * INTO w FROM budget_window WHERE budget = 'global' AND closed_at IS NULL FOR",
+                "WHERE id = (SELECT l.window_id FROM ledger l WHERE l.id = (settlement->>'id')::uuid) FOR",
+                "WHERE budget = 'global' AND closed_at IS NULL FOR",
             ),
         ),
         "integration/budget/test_windows.py::"

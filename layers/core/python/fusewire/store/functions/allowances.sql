@@ -16,13 +16,14 @@ $$;
 -- not told, as by a release before this one.
 -- candidate: {provider, model, allowance?, ...}
 CREATE OR REPLACE FUNCTION input_allowance_refusal(candidate jsonb) RETURNS jsonb
-LANGUAGE sql VOLATILE AS $$
-    SELECT jsonb_build_object('refused', 'allowance_raised', 'provider', a.provider, 'model', candidate->>'model',
+LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT jsonb_build_object('refused', 'allowance_raised', 'provider', a.provider, 'model', candidate->>'model',
                               'tokens', a.tokens)
     FROM input_allowance a
     WHERE a.provider = candidate->>'provider' AND a.model = lower(candidate->>'model')
-      AND a.tokens > (candidate->>'allowance')::bigint
-$$;
+      AND a.tokens > (candidate->>'allowance')::bigint);
+END $$;
 
 -- As it is shown. The call is the one whose usage has shown it, while the ledger has it.
 CREATE OR REPLACE FUNCTION input_allowance_json(a input_allowance) RETURNS jsonb

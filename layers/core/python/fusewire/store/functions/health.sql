@@ -14,20 +14,19 @@ LANGUAGE plpgsql AS $$
 DECLARE
     h provider_health;
     effect text := health_update->>'effect';
-    seconds double precision := (health_update->>'seconds')::double precision;
-    threshold integer := (health_update->>'threshold')::integer;
+    seconds double precision;
+    threshold integer;
     stale boolean;
     until timestamptz;
 BEGIN
-    SELECT * INTO h FROM provider_health WHERE provider = health_update->>'provider';
-    IF effect = 'ok' AND h.last_success_at > clock_timestamp() - interval '5 seconds' AND (
-        (h.consecutive_failures = 0 AND h.cooldown_until IS NULL) OR began < h.cooled_at
+    IF effect = 'ok' AND EXISTS (
+        SELECT FROM provider_health p
+        WHERE p.provider = health_update->>'provider' AND p.last_success_at > clock_timestamp() - interval '5 seconds'
+              AND ((p.consecutive_failures = 0 AND p.cooldown_until IS NULL) OR began < p.cooled_at)
     ) THEN
         RETURN NULL; -- most successes change nothing worth a lock: the time of the last one is kept to within 5 s
     END IF;
-    IF h.provider IS NULL THEN
-        INSERT INTO provider_health (provider) VALUES (health_update->>'provider') ON CONFLICT (provider) DO NOTHING;
-    END IF;
+    INSERT INTO provider_health (provider) VALUES (health_update->>'provider') ON CONFLICT (provider) DO NOTHING;
     SELECT * INTO h FROM provider_health WHERE provider = health_update->>'provider' FOR UPDATE;
     stale := COALESCE(began < h.cooled_at, false);
     IF effect = 'ok' THEN
@@ -44,6 +43,8 @@ BEGIN
         last_failure_message = health_update->>'message'
     WHERE provider = h.provider RETURNING * INTO h;
     IF effect = 'note' THEN RETURN NULL; END IF;
+    seconds := (health_update->>'seconds')::double precision;
+    threshold := (health_update->>'threshold')::integer;
     IF effect = 'count' THEN
         IF stale OR h.consecutive_failures < threshold THEN RETURN NULL; END IF;
         seconds := least(seconds * 2.0 ^ least(h.consecutive_failures - threshold, 20),
@@ -88,15 +89,16 @@ END $$;
 -- Why a call to a model may not be reserved, because a vendor refused the key's last ones; NULL where it may.
 -- candidate: {provider, model, bound, ...}
 CREATE OR REPLACE FUNCTION vendor_refusal_of(entry jsonb, candidate jsonb) RETURNS jsonb
-LANGUAGE sql VOLATILE AS $$
-    SELECT jsonb_build_object(
+LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT jsonb_build_object(
         'refused', 'repeated', 'by', v.key_id, 'provider', v.provider, 'model', v.model, 'refusals', v.refusals,
         'retry_after', ceil(extract(epoch FROM v.until - clock_timestamp()))::integer)
     FROM vendor_refusal v
     WHERE v.key_id = COALESCE(entry->>'key_id', '') AND v.provider = candidate->>'provider'
       AND v.model = candidate->>'model' AND v.until > clock_timestamp() AND (candidate->>'bound')::numeric > 0
-      AND entry->>'operation' <> 'probe'
-$$;
+      AND entry->>'operation' <> 'probe');
+END $$;
 
 -- What every environment has recorded of the providers, by name.
 CREATE OR REPLACE FUNCTION provider_health_json(p jsonb) RETURNS jsonb

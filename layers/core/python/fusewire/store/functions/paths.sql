@@ -110,13 +110,13 @@ BEGIN
         each := path->(place - 1);
         w := windows[place];
         IF w.id IS NULL OR w.resets_at <= clock_timestamp() THEN
-            SELECT * INTO step FROM ledger_lock_window(each->>'budget', settings, NULL);
+            step := ledger_lock_window(each->>'budget', settings, NULL);
             w := step.w;
             IF step.rolled_over IS NOT NULL THEN
                 rolled_over := COALESCE(rolled_over, '[]') || jsonb_build_array(step.rolled_over);
             END IF;
         END IF;
-        SELECT * INTO step FROM ledger_record_state(
+        step := ledger_record_state(
             w, (each->>'limit')::numeric, each, threshold_events, NULL, statement_id);
         threshold_events := step.threshold_events;
         windows[place] := step.w;
@@ -216,7 +216,7 @@ BEGIN
         WHERE b.id = ANY (window_ids) RETURNING b.*
     LOOP
         CONTINUE WHEN w.closed_at IS NOT NULL;
-        SELECT * INTO step FROM ledger_record_state(
+        step := ledger_record_state(
             w, ledger_limit(w.budget, settings), ledger_thresholds_of(w.budget, settings), threshold_events, entry_id,
             statement_id);
         threshold_events := step.threshold_events;

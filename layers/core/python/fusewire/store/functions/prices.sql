@@ -36,11 +36,14 @@ $$;
 -- Whether a statement's bounds were computed with other prices than those in force. A caller that names no version knows
 -- of no price here. p: {prices?: {version, until}}
 CREATE OR REPLACE FUNCTION price_is_stale(p jsonb) RETURNS boolean
-LANGUAGE sql VOLATILE AS $$
-    SELECT v.version <> COALESCE((p->'prices'->>'version')::bigint, 0)
-           OR COALESCE((p->'prices'->>'until')::timestamptz <= clock_timestamp(), false)
-    FROM price_version v
-$$;
+LANGUAGE plpgsql AS $$
+DECLARE
+    now_version bigint;
+BEGIN
+    SELECT v.version INTO now_version FROM price_version v;
+    RETURN now_version <> COALESCE((p->'prices'->>'version')::bigint, 0)
+           OR COALESCE((p->'prices'->>'until')::timestamptz <= clock_timestamp(), false);
+END $$;
 
 -- A price with its status: staged, scheduled, in_force, superseded or removed.
 CREATE OR REPLACE FUNCTION price_json(p price) RETURNS jsonb

@@ -7,21 +7,24 @@ CREATE OR REPLACE FUNCTION ledger_choose(candidates jsonb, operation text, OUT p
 LANGUAGE plpgsql AS $$
 DECLARE
     candidate jsonb;
-    h provider_health;
+    cooldown_until timestamptz;
+    kind text;
 BEGIN
-    place := -1; cooling := '[]'; probing := false;
-    FOR candidate IN SELECT * FROM jsonb_array_elements(candidates) LOOP
-        place := place + 1;
-        SELECT * INTO h FROM provider_health WHERE provider = candidate->>'provider';
+    place := 0; cooling := '[]'; probing := false;
+    LOOP
+        candidate := candidates->place;
+        EXIT WHEN candidate IS NULL;
+        SELECT h.cooldown_until, h.last_failure_kind INTO cooldown_until, kind
+        FROM provider_health h WHERE h.provider = candidate->>'provider';
         -- An operator's probe asks even a provider that is cooling down: that is what it is for.
-        IF h.cooldown_until > clock_timestamp() AND operation <> 'probe' THEN
-            cooling := cooling || jsonb_build_array(jsonb_build_object(
-                'candidate', place, 'until', h.cooldown_until, 'kind', h.last_failure_kind));
-            CONTINUE;
+        IF cooldown_until IS NULL OR cooldown_until <= clock_timestamp() OR operation = 'probe' THEN
+            chosen := candidate;
+            probing := cooldown_until IS NOT NULL; -- its cooldown has ended: this caller probes, the others keep off
+            RETURN;
         END IF;
-        chosen := candidate;
-        probing := h.cooldown_until IS NOT NULL; -- its cooldown has ended: this caller probes, the others keep off
-        RETURN;
+        cooling := cooling || jsonb_build_array(jsonb_build_object(
+            'candidate', place, 'until', cooldown_until, 'kind', kind));
+        place := place + 1;
     END LOOP;
 END $$;
 
@@ -40,19 +43,31 @@ BEGIN
 END $$;
 
 -- A key's budget and what is left of its rate limits, for the caller's headers; NULL without a key.
-CREATE OR REPLACE FUNCTION ledger_key_json(kw budget_window, settings jsonb) RETURNS jsonb
-LANGUAGE sql VOLATILE AS $$
-    SELECT ledger_budget_json(kw, k.limit_usd, settings) || jsonb_build_object(
+CREATE OR REPLACE FUNCTION ledger_budget_of_key_json(k api_key, kw budget_window, settings jsonb) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+    ends_in integer := ledger_rate_window_ends_in(kw.rate_window_started_at);
+BEGIN
+    IF k.id IS NULL THEN RETURN NULL; END IF;
+    RETURN ledger_budget_json(kw, k.limit_usd, settings) || jsonb_build_object(
         'requests_per_minute', k.requests_per_minute,
         'requests_left', k.requests_per_minute
-            - least(CASE WHEN r.ends_in > 0 THEN kw.rate_requests ELSE 0 END, k.requests_per_minute),
+            - least(CASE WHEN ends_in > 0 THEN kw.rate_requests ELSE 0 END, k.requests_per_minute),
         'tokens_per_minute', k.tokens_per_minute,
         'tokens_left', k.tokens_per_minute
-            - least(CASE WHEN r.ends_in > 0 THEN kw.rate_tokens ELSE 0 END, k.tokens_per_minute),
-        'rate_window_ends_in', greatest(r.ends_in, 0))
-    FROM api_key k, (SELECT ledger_rate_window_ends_in(kw.rate_window_started_at) AS ends_in) r
-    WHERE k.id = kw.budget
-$$;
+            - least(CASE WHEN ends_in > 0 THEN kw.rate_tokens ELSE 0 END, k.tokens_per_minute),
+        'rate_window_ends_in', greatest(ends_in, 0));
+END $$;
+
+-- The same for a caller who hasn't read the key.
+CREATE OR REPLACE FUNCTION ledger_key_json(kw budget_window, settings jsonb) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+    k api_key;
+BEGIN
+    SELECT * INTO k FROM api_key WHERE id = kw.budget;
+    RETURN ledger_budget_of_key_json(k, kw, settings);
+END $$;
 
 -- Why a call may not be reserved, NULL when it may: {refused, by, refused_by?, ...}; by is 'global', the key's id, or a
 -- budget of the path, whose ledger_budget_json with its name is refused_by. The first that says no is named, from the key
@@ -70,7 +85,7 @@ DECLARE
     limit_usd numeric := ledger_limit_in_force(w.limit_usd, settings);
     bound numeric := (candidate->>'bound')::numeric;
     tokens bigint := COALESCE((candidate->>'tokens')::bigint, 0);
-    rate_limited jsonb;
+    rate_limit text; -- the one that is used up
 BEGIN
     -- What costs nothing can't overrun anything: a budget never holds up a free local model.
     IF bound > 0 THEN
@@ -86,14 +101,13 @@ BEGIN
             IF refusal IS NOT NULL THEN RETURN refusal; END IF;
         END IF;
     END IF;
-    rate_limited := jsonb_build_object('refused', 'rate_limited', 'by', k.id, 'retry_after',
-                                       ledger_rate_window_ends_in(kw.rate_window_started_at));
-    IF is_first AND kw.rate_requests >= k.requests_per_minute THEN
-        RETURN rate_limited || jsonb_build_object('limit', 'requests');
-    ELSIF tokens > k.tokens_per_minute THEN
+    rate_limit := CASE WHEN is_first AND kw.rate_requests >= k.requests_per_minute THEN 'requests'
+                       WHEN kw.rate_tokens + tokens > k.tokens_per_minute THEN 'tokens' END;
+    IF tokens > k.tokens_per_minute AND rate_limit IS DISTINCT FROM 'requests' THEN
         RETURN jsonb_build_object('refused', 'too_large', 'by', k.id, 'tokens', tokens, 'limit', k.tokens_per_minute);
-    ELSIF kw.rate_tokens + tokens > k.tokens_per_minute THEN
-        RETURN rate_limited || jsonb_build_object('limit', 'tokens');
+    ELSIF rate_limit IS NOT NULL THEN
+        RETURN jsonb_build_object('refused', 'rate_limited', 'by', k.id, 'limit', rate_limit, 'retry_after',
+                                  ledger_rate_window_ends_in(kw.rate_window_started_at));
     END IF;
     IF bound > 0 THEN
         IF w.spent + w.reserved + bound > limit_usd THEN
@@ -178,7 +192,7 @@ BEGIN
         PERFORM 1 FROM budget_window
         WHERE id = (SELECT window_id FROM ledger WHERE id = (p->'settlement'->>'id')::uuid) FOR NO KEY UPDATE;
     END IF;
-    SELECT * INTO step FROM ledger_lock_window('global', settings, NULL);
+    step := ledger_lock_window('global', settings, NULL);
     w := step.w; rolled_over := step.rolled_over; limit_usd := ledger_limit_in_force(w.limit_usd, settings);
     -- Before anything is done, so that the caller sends all of it again. What stands already was made at its own prices.
     IF price_is_stale(p) AND NOT EXISTS (SELECT FROM ledger WHERE id = statement_id) THEN
@@ -187,7 +201,7 @@ BEGIN
             'budget', ledger_budget_json(w, limit_usd, settings), 'key', NULL);
     END IF;
     IF p ? 'settlement' THEN
-        SELECT * INTO step FROM ledger_settle_entry(p->'settlement', settings);
+        step := ledger_settle_entry(p->'settlement', settings);
         ended := step.e;
         IF ended.window_id = w.id THEN w := step.w; END IF;
         IF NOT step.repeated OR p ? 'resent' THEN threshold_events := step.threshold_events; END IF;
@@ -198,12 +212,11 @@ BEGIN
 
     IF p ? 'resent' THEN threshold_events := ledger_add_threshold_events(statement_id, threshold_events); END IF;
 
-    IF entry->>'key_id' IS NOT NULL THEN
-        SELECT * INTO k FROM api_key WHERE id = entry->>'key_id'; -- none for the bootstrap key, which has no limits
-    END IF;
-    IF k.id IS NOT NULL THEN
-        SELECT * INTO step FROM ledger_lock_window(k.id, settings, NULL);
+    -- None for the bootstrap key, which has no limits.
+    IF entry->>'key_id' IS NOT NULL AND EXISTS (SELECT FROM api_key WHERE id = entry->>'key_id') THEN
+        step := ledger_lock_window(entry->>'key_id', settings, NULL);
         kw := step.w; key_rolled_over := step.rolled_over;
+        SELECT * INTO k FROM api_key WHERE id = kw.budget; -- after it: the lock may have been waited for
     END IF;
 
     -- Sent twice, because the first answer was lost with its connection: the reservation stands.
@@ -215,12 +228,12 @@ BEGIN
               AND (NOT d.downgraded OR l.tier = p->'downgrade'->>'tier')
         ORDER BY d.downgraded DESC LIMIT 1;
         IF FOUND THEN
-            PERFORM admission_leave(wait, statement_id);
+            IF wait ? 'holds' THEN PERFORM admission_leave(wait, statement_id); END IF;
             RETURN result || jsonb_build_object(
                 'candidate', step.place, 'cap', ledger_fitted_cap(step.candidate, statement_id), 'downgraded', step.downgraded, 'rolled_over', rolled_over,
                 'key_rolled_over', key_rolled_over, 'threshold_events', threshold_events,
                 'budget', ledger_budget_json(w, limit_usd, settings),
-                'key', CASE WHEN k.id IS NOT NULL THEN ledger_key_json(kw, settings) END);
+                'key', ledger_budget_of_key_json(k, kw, settings));
         END IF;
     END IF;
 
@@ -229,18 +242,19 @@ BEGIN
         SELECT FROM ledger l WHERE l.window_id = w.id AND l.status = 'reserved'
         AND l.expires_at > w.expired_until AND l.expires_at <= clock_timestamp()
     ) THEN
-        SELECT * INTO step FROM ledger_expire(w, settings, statement_id, NULL, threshold_events);
+        step := ledger_expire(w, settings, statement_id, NULL, threshold_events);
         w := step.w; expired := step.expired; threshold_events := step.threshold_events;
+        SELECT * INTO kw FROM budget_window WHERE id = kw.id; -- expired entries of its own may have been booked
     END IF;
     IF w.state <> ledger_state(w.spent, limit_usd, settings) THEN
-        SELECT * INTO step FROM ledger_record_state(w, limit_usd, settings, threshold_events, NULL, statement_id);
+        step := ledger_record_state(w, limit_usd, settings, threshold_events, NULL, statement_id);
         w := step.w; threshold_events := step.threshold_events;
     END IF;
     IF k.id IS NOT NULL THEN
-        SELECT * INTO kw FROM budget_window WHERE id = kw.id; -- expired entries of its own may have been booked
-        SELECT * INTO k FROM api_key WHERE id = k.id; -- again: its window's lock may have been waited for
-        SELECT * INTO step FROM ledger_record_state(kw, k.limit_usd, settings, threshold_events, NULL, statement_id);
-        kw := step.w; threshold_events := step.threshold_events;
+        IF kw.state <> ledger_state(kw.spent, k.limit_usd, settings) THEN
+            step := ledger_record_state(kw, k.limit_usd, settings, threshold_events, NULL, statement_id);
+            kw := step.w; threshold_events := step.threshold_events;
+        END IF;
         IF ledger_rate_window_ends_in(kw.rate_window_started_at) <= 0 THEN kw := ledger_begin_rate_window(kw); END IF;
     END IF;
 
@@ -249,24 +263,24 @@ BEGIN
         tier := p->'downgrade'->>'tier';
         result := result || jsonb_build_object('downgraded', true);
     END IF;
-    SELECT * INTO choice FROM ledger_choose(candidates, entry->>'operation');
+    choice := ledger_choose(candidates, entry->>'operation');
     IF key_has_path(k) AND choice.chosen IS NOT NULL AND NOT ledger_lacks_user(k, entry) THEN
         path := ledger_path(k, entry, tier, choice.chosen, settings);
-        SELECT * INTO step FROM ledger_lock_path(path, settings, statement_id, path_rolled_over, threshold_events);
+        step := ledger_lock_path(path, settings, statement_id, path_rolled_over, threshold_events);
         path_windows := step.windows; path_rolled_over := step.rolled_over; threshold_events := step.threshold_events;
         IF p ? 'downgrade' AND NOT result ? 'downgraded' AND ledger_path_has_state(path_windows, 'HALF_OPEN') THEN
             candidates := p->'downgrade'->'candidates';
             tier := p->'downgrade'->>'tier';
             result := result || jsonb_build_object('downgraded', true);
-            SELECT * INTO choice FROM ledger_choose(candidates, entry->>'operation');
+            choice := ledger_choose(candidates, entry->>'operation');
             -- Another model, which other budgets may count.
             path := ledger_path(k, entry, tier, choice.chosen, settings);
-            SELECT * INTO step FROM ledger_lock_path(path, settings, statement_id, path_rolled_over, threshold_events);
+            step := ledger_lock_path(path, settings, statement_id, path_rolled_over, threshold_events);
             path_windows := step.windows; path_rolled_over := step.rolled_over;
             threshold_events := step.threshold_events;
         END IF;
     END IF;
-    SELECT * INTO offer FROM admission_offer(p, choice.chosen, w, kw, k, path, path_windows);
+    offer := admission_offer(p, choice.chosen, w, kw, k, path, path_windows);
     refusal := CASE
         WHEN NOT key_is_active(k) THEN jsonb_build_object('refused', 'revoked')
         WHEN ledger_lacks_user(k, entry) THEN jsonb_build_object('refused', 'no_user')
@@ -280,16 +294,16 @@ BEGIN
     IF refusal->>'refused' = 'reserved' AND refusal->>'by' <> 'global' THEN
         -- A call that crashed before the company's last reset may hold the room: then it is spent, and waiting is no
         -- use.
-        SELECT * INTO step FROM ledger_expire_closed(settings, statement_id, expired, threshold_events);
+        step := ledger_expire_closed(settings, statement_id, expired, threshold_events);
         expired := step.expired; threshold_events := step.threshold_events;
         SELECT b.spent, b.reserved, b.request_count, b.state
         INTO kw.spent, kw.reserved, kw.request_count, kw.state FROM budget_window b WHERE b.id = kw.id;
         IF path IS NOT NULL THEN
-            SELECT * INTO step FROM ledger_lock_path(path, settings, statement_id, path_rolled_over, threshold_events);
+            step := ledger_lock_path(path, settings, statement_id, path_rolled_over, threshold_events);
             path_windows := step.windows; path_rolled_over := step.rolled_over;
             threshold_events := step.threshold_events;
         END IF;
-        SELECT * INTO offer FROM admission_offer(p, choice.chosen, w, kw, k, path, path_windows);
+        offer := admission_offer(p, choice.chosen, w, kw, k, path, path_windows);
         refusal := COALESCE(
             ledger_refusal(w, kw, k, settings, offer.candidate, is_first, path, path_windows),
             admission_refusal(offer.candidate, statement_id, offer.names, offer.rooms, path, path_windows));
@@ -314,10 +328,10 @@ BEGIN
         choice.probing := false;
     END IF;
     IF refusal->>'refused' = 'reserved' THEN waiting := admission_take(wait, entry, refusal, bound); END IF;
-    IF waiting IS NULL THEN
-        PERFORM admission_leave(wait, statement_id);
-    ELSE
+    IF waiting IS NOT NULL THEN
         result := result || waiting;
+    ELSIF wait ? 'holds' THEN
+        PERFORM admission_leave(wait, statement_id);
     END IF;
 
     IF p ? 'settlement' THEN PERFORM input_allowance_raise(ended, p->'settlement'); END IF;
@@ -345,7 +359,7 @@ BEGIN
     RETURN result || jsonb_build_object(
         'cooling', choice.cooling, 'rolled_over', rolled_over, 'key_rolled_over', key_rolled_over,
         'path_rolled_over', path_rolled_over, 'expired', expired, 'threshold_events', threshold_events, 'budget', ledger_budget_json(w, limit_usd, settings),
-        'key', CASE WHEN k.id IS NOT NULL THEN ledger_key_json(kw, settings) END);
+        'key', ledger_budget_of_key_json(k, kw, settings));
 END $$;
 
 -- Reserves the worst case of the first candidate that isn't cooling down, in the company's budget, in the key's and in
@@ -365,7 +379,7 @@ END $$;
 -- Where there are slots and nothing but a reservation is asked for, it tries the session's slot first. What can't be
 -- done there gives up its locks before it goes on: the slot's may not be held while the window's is waited for.
 CREATE OR REPLACE FUNCTION ledger_reserve(p jsonb) RETURNS jsonb
-LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+LANGUAGE plpgsql SET lock_timeout = '5s' SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     result jsonb;
 BEGIN

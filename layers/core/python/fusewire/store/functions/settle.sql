@@ -16,7 +16,8 @@ $$;
 
 -- Adds an entry to its rollup row: +1 when it is booked, -1 when a booking is taken back.
 CREATE OR REPLACE FUNCTION ledger_roll_up(e ledger, sign integer, in_slot smallint DEFAULT 0::smallint) RETURNS void
-LANGUAGE sql AS $$
+LANGUAGE plpgsql AS $$
+BEGIN
     INSERT INTO usage_rollup AS r
         (window_id, day, provider, model, tier, key_id, slot, cost, requests, input_tokens, output_tokens)
     VALUES (e.window_id, e.day, e.provider, e.model, COALESCE(e.tier, ''), COALESCE(e.key_id, ''), in_slot,
@@ -24,8 +25,8 @@ LANGUAGE sql AS $$
             sign * e.output_tokens)
     ON CONFLICT (window_id, day, provider, model, tier, key_id, slot) DO UPDATE SET
         cost = r.cost + EXCLUDED.cost, requests = r.requests + EXCLUDED.requests,
-        input_tokens = r.input_tokens + EXCLUDED.input_tokens, output_tokens = r.output_tokens + EXCLUDED.output_tokens
-$$;
+        input_tokens = r.input_tokens + EXCLUDED.input_tokens, output_tokens = r.output_tokens + EXCLUDED.output_tokens;
+END $$;
 
 -- Ends an entry's own row, if it still is as it was seen. The caller books its sums.
 CREATE OR REPLACE FUNCTION ledger_settle_row(was ledger, settlement jsonb, w budget_window, settings jsonb)
@@ -73,8 +74,9 @@ BEGIN
         rate_tokens = rate_tokens + CASE WHEN entered >= rate_window_started_at THEN tokens ELSE 0 END
     WHERE id = window_id RETURNING * INTO kw;
     IF kw.closed_at IS NULL THEN
-        SELECT * INTO step FROM ledger_record_state(
-            kw, ledger_limit(kw.budget, settings), settings, threshold_events, entry_id, statement_id);
+        step := ledger_record_state(
+            kw, (SELECT k.limit_usd FROM api_key k WHERE k.id = kw.budget), settings, threshold_events, entry_id,
+            statement_id);
         kw := step.w; threshold_events := step.threshold_events;
     END IF;
 END $$;
@@ -95,9 +97,10 @@ DECLARE
     calls integer;
 BEGIN
     repeated := false;
-    SELECT * INTO was FROM ledger WHERE id = (settlement->>'id')::uuid;
+    SELECT * INTO w FROM budget_window
+    WHERE id = (SELECT l.window_id FROM ledger l WHERE l.id = (settlement->>'id')::uuid) FOR NO KEY UPDATE;
     IF NOT FOUND THEN RETURN; END IF; -- another database than the one it was reserved in: the result's status is NULL
-    SELECT * INTO w FROM budget_window WHERE id = was.window_id FOR NO KEY UPDATE;
+    SELECT * INTO was FROM ledger WHERE id = (settlement->>'id')::uuid; -- after it: the lock may have been waited for
     IF w.closed_at IS NOT NULL AND was.path_window_ids IS NOT NULL THEN PERFORM ledger_lock_out_paths(); END IF;
     -- A settlement at no more than the bound leaves the room that is allocated to slots as it is. One that raises an
     -- allowance takes it back, so that no reservation is made in a slot meanwhile; and so does one of an entry that is
@@ -109,39 +112,41 @@ BEGIN
     ) THEN
         w := ledger_reclaim_slots(w);
     END IF;
-    IF was.key_window_id IS NOT NULL THEN
-        SELECT * INTO kw FROM budget_window WHERE id = was.key_window_id FOR NO KEY UPDATE;
+    IF was.status = 'reserved' THEN e := ledger_settle_row(was, settlement, w, settings); END IF;
+    IF e.id IS NULL THEN
+        -- It has ended before, or it was ended or lowered in its slot as we looked.
+        SELECT * INTO was FROM ledger WHERE id = was.id FOR UPDATE;
+        IF was.status <> 'reserved' AND (was.outcome IS DISTINCT FROM 'expired'
+                                         OR w.spent < was.cost - COALESCE(ledger_cost(settlement, was.bound), 0)) THEN
+            SELECT jsonb_agg(ledger_threshold_event_json(t) ORDER BY t.window_id, t.state)
+            INTO threshold_events FROM budget_threshold_event t
+            WHERE (t.window_id IN (w.id, was.key_window_id) OR t.window_id = ANY (was.path_window_ids))
+                  AND t.entry_id = was.id;
+            SELECT * INTO kw FROM budget_window WHERE id = was.key_window_id;
+            e := was;
+            repeated := true;
+            RETURN;
+        END IF;
+        e := ledger_settle_row(was, settlement, w, settings);
     END IF;
-    IF was.path_window_ids IS NOT NULL THEN PERFORM ledger_lock_stored_path(was); END IF;
-    SELECT * INTO was FROM ledger WHERE id = was.id FOR UPDATE; -- again: the lock may have been waited for
-    IF was.status <> 'reserved' AND (was.outcome IS DISTINCT FROM 'expired'
-                                     OR w.spent < was.cost - COALESCE(ledger_cost(settlement, was.bound), 0)) THEN
-        SELECT jsonb_agg(ledger_threshold_event_json(t) ORDER BY t.window_id, t.state)
-        INTO threshold_events FROM budget_threshold_event t
-        WHERE (t.window_id IN (w.id, kw.id) OR t.window_id = ANY (was.path_window_ids)) AND t.entry_id = was.id;
-        e := was;
-        repeated := true;
-        RETURN;
-    END IF;
-    e := ledger_settle_row(was, settlement, w, settings);
     IF was.status = 'settled' THEN PERFORM ledger_roll_up(was, -1); END IF;
     IF e.status = 'settled' THEN PERFORM ledger_roll_up(e, 1); END IF;
     spends := COALESCE(e.cost, 0) - COALESCE(was.cost, 0);
-    frees := CASE was.status WHEN 'reserved' THEN was.bound ELSE 0 END;
+    frees := CASE was.status WHEN 'reserved' THEN e.bound ELSE 0 END;
     calls := (e.status = 'settled')::int - (was.status = 'settled')::int;
     UPDATE budget_window SET spent = spent + spends, reserved = reserved - frees, request_count = request_count + calls
     WHERE id = w.id RETURNING * INTO w;
     IF w.closed_at IS NULL THEN
-        SELECT * INTO step
-        FROM ledger_record_state(w, ledger_limit_in_force(w.limit_usd, settings), settings, threshold_events, e.id);
+        step := ledger_record_state(w, ledger_limit_in_force(w.limit_usd, settings), settings, threshold_events, e.id);
         w := step.w; threshold_events := step.threshold_events;
     END IF;
-    IF kw.id IS NOT NULL THEN
-        SELECT * INTO step FROM ledger_book_key(kw.id, settings, spends, frees, calls, ledger_spare_tokens(e),
-                                                e.reserved_at, threshold_events, e.id);
+    IF was.key_window_id IS NOT NULL THEN
+        step := ledger_book_key(was.key_window_id, settings, spends, frees, calls, ledger_spare_tokens(e),
+                                e.reserved_at, threshold_events, e.id);
         kw := step.kw; threshold_events := step.threshold_events;
     END IF;
     IF e.path_window_ids IS NOT NULL THEN
+        PERFORM ledger_lock_stored_path(e);
         threshold_events := ledger_book_path(e.path_window_ids, settings, spends, frees, calls, threshold_events, e.id);
     END IF;
 END $$;
@@ -181,7 +186,7 @@ DECLARE
     threshold_events jsonb;
     cooldown_until timestamptz;
 BEGIN
-    SELECT * INTO step FROM ledger_settle_entry(p->'settlement', settings);
+    step := ledger_settle_entry(p->'settlement', settings);
     w := step.w; kw := step.kw; e := step.e;
     IF NOT step.repeated OR p ? 'resent' THEN threshold_events := step.threshold_events; END IF;
     IF p ? 'resent' AND p->'settlement'->>'outcome' = 'not_sent' THEN
@@ -192,7 +197,7 @@ BEGIN
         PERFORM output_size_record(e, p->'settlement');
         PERFORM vendor_refusal_record(e, p->'settlement');
     END IF;
-    PERFORM input_allowance_raise(e, p->'settlement');
+    IF p->'settlement' ? 'allowance' THEN PERFORM input_allowance_raise(e, p->'settlement'); END IF;
     IF p ? 'health_update' AND NOT step.repeated THEN
         cooldown_until := provider_health_record(p->'health_update', e.reserved_at);
     END IF;
@@ -220,7 +225,7 @@ END $$;
 -- Ends an attempt for good: in the slot that holds it, or under its window's lock.
 -- p: {settings, settlement, health_update?}
 CREATE OR REPLACE FUNCTION ledger_settle(p jsonb) RETURNS jsonb
-LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+LANGUAGE plpgsql SET lock_timeout = '5s' SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     result jsonb;
     was ledger;

@@ -72,7 +72,7 @@ DECLARE
 BEGIN
     SELECT * INTO w FROM budget_window WHERE budget = 'global' AND closed_at IS NULL;
     IF w.id IS NULL OR w.resets_at <= clock_timestamp() THEN RETURN NULL; END IF;
-    SELECT * INTO choice FROM ledger_choose(p->'candidates', entry->>'operation');
+    choice := ledger_choose(p->'candidates', entry->>'operation');
     bound := (choice.chosen->>'bound')::numeric;
     -- Where calls wait, a slot's part isn't for those who come later.
     IF choice.chosen IS NULL OR choice.probing OR vendor_refusal_of(entry, choice.chosen) IS NOT NULL
@@ -165,7 +165,7 @@ BEGIN
     IF e.id IS NULL THEN RETURN NULL; END IF;
     IF e.status = 'settled' THEN PERFORM ledger_roll_up(e, 1, s.slot); END IF;
     IF e.key_window_id IS NOT NULL THEN
-        SELECT * INTO step FROM ledger_book_key(
+        step := ledger_book_key(
             e.key_window_id, settings, COALESCE(e.cost, 0), e.bound, (e.status = 'settled')::int,
             ledger_spare_tokens(e), e.reserved_at, NULL, e.id);
         kw := step.kw; threshold_events := step.threshold_events;

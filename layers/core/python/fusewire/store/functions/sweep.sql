@@ -20,7 +20,7 @@ BEGIN
     LOOP
         PERFORM ledger_roll_up(e, 1);
         IF e.key_window_id IS NOT NULL THEN
-            SELECT * INTO step FROM ledger_book_key(
+            step := ledger_book_key(
                 e.key_window_id, settings, e.bound, e.bound, 1, 0, e.reserved_at, threshold_events, NULL, statement_id);
             threshold_events := step.threshold_events;
         END IF;
@@ -67,10 +67,10 @@ BEGIN
     PERFORM ledger_reclaim_slots(b) FROM budget_window b WHERE b.id = ANY (stale);
     FOREACH each_id IN ARRAY stale LOOP
         SELECT * INTO w FROM budget_window WHERE id = each_id;
-        SELECT * INTO step FROM ledger_expire(w, settings, statement_id, expired, threshold_events);
+        step := ledger_expire(w, settings, statement_id, expired, threshold_events);
         w := step.w; expired := step.expired; threshold_events := step.threshold_events;
         IF w.closed_at IS NULL THEN
-            SELECT * INTO step FROM ledger_record_state(
+            step := ledger_record_state(
                 w, ledger_limit_in_force(w.limit_usd, settings), settings, threshold_events, NULL, statement_id);
             w := step.w; threshold_events := step.threshold_events;
         END IF;
@@ -91,7 +91,7 @@ BEGIN
         WHERE budget = 'global' AND closed_at IS NOT NULL AND expired_until <= closed_at + interval '1 day'
         ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
     LOOP
-        SELECT * INTO step FROM ledger_expire(closed, settings, statement_id, expired, threshold_events);
+        step := ledger_expire(closed, settings, statement_id, expired, threshold_events);
         expired := step.expired; threshold_events := step.threshold_events;
     END LOOP;
 END $$;

@@ -75,8 +75,10 @@ $$;
 
 CREATE OR REPLACE FUNCTION ledger_budget_json(w budget_window, limit_usd numeric, settings jsonb) RETURNS jsonb
 LANGUAGE sql STABLE AS $$
-    SELECT ledger_window_json(w)
-           || jsonb_build_object('state', ledger_state(w.spent, limit_usd, settings), 'limit', limit_usd)
+    SELECT jsonb_build_object( -- as ledger_window_json, and in one piece: every call of the gateway makes four
+        'id', w.id, 'budget', w.budget, 'opened_at', w.opened_at, 'opened_by', w.opened_by, 'resets_at', NULLIF(w.resets_at, 'infinity'),
+        'closed_at', w.closed_at, 'spent', w.spent, 'reserved', w.reserved, 'request_count', w.request_count,
+        'state', ledger_state(w.spent, limit_usd, settings), 'limit', limit_usd)
 $$;
 
 -- What the slots of a window hold, as it is without a lock.
@@ -112,7 +114,7 @@ BEGIN
                 ledger_period_end(ledger_period_of(name), clock_timestamp(), settings->>'timezone'))
         ON CONFLICT (budget) WHERE closed_at IS NULL DO NOTHING;
     END LOOP;
-    w := ledger_reclaim_slots(w);
+    IF name = 'global' THEN w := ledger_reclaim_slots(w); END IF; -- no other has slots
     IF w.resets_at <= clock_timestamp() THEN
         old := w;
         w := ledger_roll_over(old, 'period_end', old.resets_at, settings, NULL);
