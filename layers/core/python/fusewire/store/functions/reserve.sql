@@ -333,6 +333,12 @@ BEGIN
     ELSIF wait ? 'holds' THEN
         PERFORM admission_leave(wait, statement_id);
     END IF;
+    -- What was ended here, what has expired, and a call that has left the line may have made room for who is next.
+    IF (ended.id IS NOT NULL OR expired IS NOT NULL OR (wait ? 'holds' AND waiting IS NULL))
+       AND EXISTS (SELECT FROM admission_wait t WHERE t.listens) THEN
+        PERFORM admission_wake(ARRAY['global', k.id]
+                               || ARRAY(SELECT b->>'budget' FROM jsonb_array_elements(path) b), settings);
+    END IF;
 
     IF p ? 'settlement' THEN PERFORM input_allowance_raise(ended, p->'settlement'); END IF;
     -- Health rows come last and by name: that is their place in the lock order (windows.sql).
@@ -375,7 +381,7 @@ END $$;
 -- "ample" says that nobody misses what the reservation holds until it is settled: in each budget on the way, twice what
 -- is reserved would still leave it CLOSED; the key has no limit of tokens a minute, which are counted at the bound until
 -- then; and it isn't the probe of a provider that the others keep off. Then the settlement may follow the answer
--- (docs/decisions/0023-settled-after-the-answer.md).
+-- (docs/decisions/0024-settled-after-the-answer.md).
 -- Where there are slots and nothing but a reservation is asked for, it tries the session's slot first. What can't be
 -- done there gives up its locks before it goes on: the slot's may not be held while the window's is waited for.
 CREATE OR REPLACE FUNCTION ledger_reserve(p jsonb) RETURNS jsonb
