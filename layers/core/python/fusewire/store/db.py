@@ -152,7 +152,7 @@ class Database:
 
     def rest(self, seconds: float) -> None:
         """Wait until this session is notified, or its connection breaks, and no longer than this."""
-        self._take_due_answer()
+        self._take_due_answer(_ANSWER_SECONDS)
         connection = self._connection
         if connection is None:
             time.sleep(seconds)
