@@ -381,7 +381,7 @@ END $$;
 -- "ample" says that nobody misses what the reservation holds until it is settled: in each budget on the way, twice what
 -- is reserved would still leave it CLOSED; the key has no limit of tokens a minute, which are counted at the bound until
 -- then; and it isn't the probe of a provider that the others keep off. Then the settlement may follow the answer
--- (docs/decisions/0024-settled-after-the-answer.md).
+-- (docs/decisions/0025-settled-after-the-answer.md).
 -- Where there are slots and nothing but a reservation is asked for, it tries the session's slot first. What can't be
 -- done there gives up its locks before it goes on: the slot's may not be held while the window's is waited for.
 CREATE OR REPLACE FUNCTION ledger_reserve(p jsonb) RETURNS jsonb
