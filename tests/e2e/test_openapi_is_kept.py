@@ -64,7 +64,14 @@ def answers(
         command += ["--phases", "coverage,fuzzing", "--max-examples", _EXAMPLES, "--continue-on-failure"]
         command += ["--seed", _SEED] if _SEED else []
     else:
-        command += ["--phases", "fuzzing", "--max-examples", "4", "--generation-deterministic", "--no-shrink"]
+        command += [
+            "--phases",
+            "fuzzing",
+            "--max-examples",
+            "2" if only else "4",
+            "--generation-deterministic",
+            "--no-shrink",
+        ]
     command += ["--include-path-regex", only] if only else []
     command += ["--header", f"Authorization: Bearer {key}"] if key else []
     run = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=_SECONDS)  # noqa: S603
