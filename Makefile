@@ -115,8 +115,7 @@ console-test: .venv-console/stamp ## The console in a real Chromium, over a gate
 prove: .venv/dev.stamp ## Break each rule about money; the ledger against its model, and every overlap of two (minutes)
 	FUSEWIRE_PROVE=1 $(BIN)/python -m pytest -v -n auto --dist worksteal tests/integration/test_mutations.py \
 		tests/integration/budget/test_reference.py tests/integration/budget/test_histories.py \
-		tests/integration/budget/test_overlaps.py tests/integration/budget/test_orders.py \
-		tests/e2e/test_many_callers.py
+		tests/integration/budget/test_overlaps.py tests/integration/budget/test_orders.py
 
 chaos: .venv/dev.stamp ## Kill workers and Postgres under load, end the month, reset; then look for every cent (SECONDS=150)
 	PYTHONPATH=layers/core/python $(BIN)/python -m benchmarks.chaos $(if $(SECONDS),--seconds $(SECONDS))
