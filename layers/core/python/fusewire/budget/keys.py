@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final, Literal, NotRequired, TypedDict, TypeVa
 
 from fusewire import logs
 from fusewire.budget.breaker import KeyBudget, announce
-from fusewire.budget.forecast import DailySpend
 from fusewire.budget.refusals import rate_limited
 from fusewire.budget.refused_calls import CALL_REFUSED, CallRefusedArgument, RefusedCallArgument
 from fusewire.budget.wire import Amount, DailySpendRow, KeyBudgetRow, RolloverRow, SettingsArgument, sql_settings
@@ -25,6 +24,7 @@ from fusewire.ids import time_ordered_id
 from fusewire.store.db import Database, Statement
 
 if TYPE_CHECKING:
+    from fusewire.budget.forecast import DailySpend
     from fusewire.budget.key_refusals import KeyRefusal
 
 BOOTSTRAP: Final = "bootstrap"
@@ -229,12 +229,14 @@ class Key:
     """With every column, also one that only a later release knows: who shows it chooses."""
     budget: KeyBudget | None
     """None before the first call of the period."""
-    history: DailySpend | None = None
+    history: "DailySpend | None" = None
     """What its forecast is made of; None in a list."""
 
     @classmethod
     def read(cls, row: KeyBudgetsRow) -> "Key":
         """From `key_budget_json`."""
+        from fusewire.budget.forecast import DailySpend  # here, because no call needs it
+
         history = DailySpend.read(row["days"]) if "days" in row else None
         fields = {name: value for name, value in row.items() if name not in _NOT_THE_KEYS}
         return cls(cast(KeyRow, fields), KeyBudget.read(row["budget"]), history)
