@@ -14,7 +14,7 @@ from fusewire.http.request import Request
 
 _core = core()
 _zone = _core.settings.ai_budget_timezone
-app = Resolver(_core.settings, _core.keys)
+app = Resolver(_core.settings, _core.key_checks)
 
 
 @app.handles(routes.SHOW_USAGE)

@@ -17,7 +17,7 @@ for model in (EmbeddingRequest, EmbeddingResponse):  # compiled before the first
     model.model_rebuild()
 
 _core = services()
-app = Resolver(_core.settings, _core.keys)
+app = Resolver(_core.settings, _core.key_checks)
 
 
 @app.handles(routes.EMBEDDINGS)

@@ -44,7 +44,7 @@ MAX_OWN: Final = {
     "admin_budget": 62,
     "admin_keys": 60,
     "admin_providers": 84,
-    "admin_usage": 63,
+    "admin_usage": 70,
     "authorizer": 41,
     "complete": 99,
     "embed": 95,

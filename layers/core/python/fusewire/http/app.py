@@ -13,7 +13,7 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 
 from fusewire import logs, metrics
-from fusewire.budget.keys import Keys
+from fusewire.budget.key_checks import KeyChecks
 from fusewire.config import Settings
 from fusewire.errors import FusewireError, LedgerUnavailableError
 from fusewire.http.cors import cors_of
@@ -53,7 +53,7 @@ class StreamingResponse:
 class Resolver(APIGatewayRestResolver):
     """A function's routes. `resolver.serve` is its handler."""
 
-    def __init__(self, settings: Settings, keys: Keys | None = None) -> None:
+    def __init__(self, settings: Settings, keys: KeyChecks | None = None) -> None:
         """:param keys: where the requests are counted that are refused before they are reserved for; None: nowhere"""
         super().__init__(serializer=dumps, cors=cors_of(settings))
         self._settings = settings

@@ -16,6 +16,7 @@ CREATE TABLE public.admission_wait (
     since timestamp with time zone NOT NULL,
     asked_at timestamp with time zone NOT NULL,
     alive_until timestamp with time zone NOT NULL,
+    listens boolean DEFAULT false NOT NULL,
     CONSTRAINT admission_wait_bound_check CHECK ((bound > (0)::numeric))
 )
 WITH (fillfactor='50');

@@ -175,5 +175,6 @@ BEGIN
     PERFORM output_size_record(e, p->'settlement', s.slot);
     PERFORM vendor_refusal_record(e, p->'settlement');
     IF p ? 'health_update' THEN cooldown_until := provider_health_record(p->'health_update', e.reserved_at); END IF;
+    PERFORM admission_wake_after(e, settings);
     RETURN ledger_settled_json(e, w, kw, threshold_events, cooldown_until, settings);
 END $$;
