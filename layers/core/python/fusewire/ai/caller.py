@@ -1,5 +1,6 @@
 """Who asks for a call, and within which limits."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -24,6 +25,8 @@ class Caller:
     """`x-fusewire-output-cap: strict`: no smaller output cap is sent than the one that was asked for."""
     max_cost_usd: Decimal | None = None
     """`x-fusewire-max-cost-usd`: the most that all attempts of the call together may cost."""
+    after_response: Callable[[Callable[[], None]], None] | None = None
+    """Has something done once the answer has left; None where nothing may be left for then."""
 
     def call(self, operation: Operation, tier: str | None, user: str | None = None) -> Call:
         """:param user: whom the request is for, as it names them"""

@@ -57,7 +57,8 @@ class Answered:
     attempts: int
     dropped: tuple[str, ...]
     budget: Budget
-    """After it; of a stream, and where the ledger couldn't be reached any more, as it stood when this was reserved."""
+    """After it, as far as was known when this was reserved where it is settled later; of a stream, and where the ledger
+    couldn't be reached any more, as it stood when this was reserved."""
     key: KeyBudget | None
     """The budget of the caller's key, likewise."""
     downgraded_from: str | None
@@ -90,7 +91,8 @@ class Served(Answered):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedStream(Answered):
-    """A stream whose first content has come. `chunks` must be read to its end: settling happens inside it."""
+    """A stream whose first content has come. `chunks` must be read to its end: settling happens inside it, or is left
+    for afterwards there."""
 
     chunks: Iterator[StreamChunk]
 
@@ -320,6 +322,7 @@ class Router:
             confidential=route.confidential,
             on_credential_rejected=self._on_credential_rejected,
             max_cost_usd=caller.max_cost_usd,
+            after_response=caller.after_response,
         )
 
 
