@@ -34,7 +34,6 @@ def open_ledger(core: CoreFactory) -> Iterator[OpenLedger]:
             **{
                 "AI_MONTHLY_BUDGET_USD": "1",
                 "AI_REQUEST_TIMEOUT_SECONDS": "0.0001",
-                "AI_LEDGER_SLOTS": "1",  # what a test is about doesn't depend on how busy the machine is
                 "DATABASE_URL": database_url or core.database_url,
             }
             | variables
