@@ -2,8 +2,9 @@
 
 The file is written, read back from the disk and compared with the rollups and the windows, to the last digit; windows
 of nodes and users, which no rollup has, are compared with the attempts. Only then are the rows deleted, in one
-transaction with an audit entry that holds the file's SHA-256. The month's sums, in windows and rollups, stay. The
-functions' role may not delete what was booked: this takes the owner's.
+transaction with an audit entry that holds the file's SHA-256. The month's sums, in windows and rollups, stay; but
+windows of users go with the last of their attempts, since a key may have a thousand users a day. The functions' role
+may not delete what was booked: this takes the owner's.
 """
 
 import csv
@@ -53,6 +54,16 @@ _DELETE: Final = """
     WITH gone AS (DELETE FROM ledger WHERE window_id = ANY(%s) RETURNING status, cost)
     SELECT count(*), COALESCE(sum(cost), 0) FROM gone
 """
+_FORGOTTEN_USERS: Final = """
+    SELECT w.id FROM budget_window w
+    WHERE starts_with(w.budget, 'user:') AND w.reserved = 0
+          AND least(w.resets_at, w.closed_at) < clock_timestamp() - %s::interval
+          AND w.id NOT IN (SELECT unnest(l.path_window_ids) FROM ledger l WHERE l.path_window_ids IS NOT NULL)
+"""
+_FORGET: Final = """
+    WITH events AS (DELETE FROM budget_threshold_event WHERE window_id = ANY(%(ids)s))
+    DELETE FROM budget_window WHERE id = ANY(%(ids)s)
+"""
 _AUDIT: Final = "SELECT audit_append(clock_timestamp(), 'system', 'ledger.archived', NULL, NULL, NULL, %s)"
 
 Group = tuple[str, ...]
@@ -99,8 +110,19 @@ def archive(connection: psycopg.Connection[Any], month: date, zone: str, file: P
             raise StartError("The month's entries changed meanwhile; nothing was deleted. Run it again.")
         entry = {"month": f"{month:%Y-%m}", "file": file.name, "sha256": archived.sha256, "entries": archived.entries}
         connection.execute(_AUDIT, (Jsonb(entry | {"cost_usd": usd(archived.cost)}),))
+    _forget_users(connection)
     connection.execute("VACUUM (ANALYZE) ledger")  # the months to come take the room
     return archived
+
+
+def _forget_users(connection: psycopg.Connection[Any]) -> None:
+    """Delete users' windows that ended long ago and that no attempt in the ledger is of. No new one can be: the next
+    call of such a user opens a window."""
+    windows = [row[0] for row in connection.execute(_FORGOTTEN_USERS, (_REST,))]
+    if windows:
+        with connection.transaction():
+            connection.execute("SELECT ledger_lock_out_paths()")  # whoever opens a user's window waits
+            connection.execute(_FORGET, {"ids": windows})
 
 
 def _finished(connection: psycopg.Connection[Any], month: date, zone: str) -> dict[int, tuple[Decimal, int]]:

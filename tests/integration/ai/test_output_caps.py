@@ -8,7 +8,13 @@ from decimal import Decimal
 import pytest
 
 from fusewire.ai.bounds import TEMPLATE_TOKENS, chat_input_bound
-from fusewire.errors import BudgetExceededError, BudgetReservedError, InvalidRequestError, RequestCostError
+from fusewire.errors import (
+    AllProvidersFailedError,
+    BudgetExceededError,
+    BudgetReservedError,
+    InvalidRequestError,
+    RequestCostError,
+)
 from tests.conftest import CoreFactory
 from tests.integration.ai.contract import chat
 from tests.integration.ai.observing import PRICES, Books, LogLines, caller, price_of, two_clouds
@@ -245,6 +251,22 @@ def test_who_is_too_dear_for_the_request_is_passed_over(
     most = price_of("openai", ELSEWHERE, 0)
     core(**variables).router.complete(chat(max_tokens=300), replace(caller(), max_cost_usd=most + Decimal("0.6")))
     assert (len(upstream.requests), len(second_upstream.requests)) == (1, 0)
+
+
+def test_where_only_the_requests_own_limit_keeps_others_from_answering_it_says_so(
+    upstream: Upstream, second_upstream: Upstream, core: CoreFactory, books: Books
+) -> None:
+    router = core(**two_clouds(upstream, second_upstream)).router
+    upstream.script.append(status(500))
+    most = price_of("openai", ELSEWHERE, 0) + Decimal("0.6")
+    with pytest.raises(RequestCostError):  # openai costs more than that
+        router.complete(chat(max_tokens=300), replace(caller(), max_cost_usd=most))
+    assert (len(upstream.requests), second_upstream.requests) == (1, [])
+    upstream.script.append(status(500))
+    second_upstream.script.append(status(500))
+    with pytest.raises(AllProvidersFailedError):
+        router.complete(chat(max_tokens=300), replace(caller(), max_cost_usd=Decimal(100)))
+    books.check()
 
 
 def test_a_stream_that_its_cap_cut_off_counts_as_a_longer_one(

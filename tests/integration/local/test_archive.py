@@ -314,6 +314,25 @@ def test_a_window_of_the_tree_that_doesnt_agree_stops_it(
         assert not (tmp_path / "october.csv.gz").exists()
 
 
+def test_users_windows_go_with_the_last_of_their_attempts(
+    planted: Tree, database_url: str, clock: Clock, tmp_path: Path
+) -> None:
+    clock.set(datetime(2026, 11, 20, tzinfo=UTC))
+    planted.services.ledger.budget()  # what was in flight has expired
+    of_users = "SELECT resets_at::date FROM budget_window WHERE budget LIKE 'user:%' ORDER BY 1"
+    with psycopg.connect(database_url, autocommit=True) as session:
+        week, later = (date(2026, 11, 2),), (date(2026, 11, 9),)
+        assert session.execute(of_users).fetchall() == [week] * 2 + [later] * 2
+        session.execute(
+            "INSERT INTO budget_threshold_event (window_id, state, crossed_at, spent, limit_usd)"
+            " SELECT id, 'OPEN', now(), 1, 1 FROM budget_window WHERE budget LIKE 'user:%'"
+        )
+        archive(session, OCTOBER, "UTC", tmp_path / "october.csv.gz")
+        assert session.execute(of_users).fetchall() == [later] * 2
+        assert not broken(session)
+    planted.spend("back again", "alice", "0.01")
+
+
 def broken(session: Session) -> list[str]:
     return [line for line in books(session) if line.startswith("BROKEN")]
 

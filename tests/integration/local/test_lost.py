@@ -1,15 +1,18 @@
 """What a restore or a failover lost of the books, found in the log and booked by hand."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from fusewire.budget.keys import AuditContext
+from local import StartError
+from local.archive import archive
 from local.books import books as every_book
-from local.lost import booked, lost
+from local.lost import archived, booked, lost
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import Books, a_call, candidate, settled
 from tests.integration.local.ledgers import run
@@ -72,6 +75,30 @@ def test_what_the_ledger_has_is_not_lost_and_the_rest_is_booked_by_hand(core: Co
     books = Books(database_url)
     assert books.only_window().spent == Decimal("0.350000000007")
     books.close()
+
+
+def test_what_an_archive_has_is_not_lost(core: CoreFactory, database_url: str, tmp_path: Path) -> None:
+    made = core(AI_MONTHLY_BUDGET_USD="1")
+    made.ledger.settle(settled(made.ledger.reserve(a_call("kept"), [candidate("0.1")]), "0.05"))
+    made.ledger.reset(actor="admin", source_ip=None, request_id="reset", reason=None)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE budget_window SET closed_at = now() - interval '30 days', opened_at = now() - interval '40 days'"
+            " WHERE closed_at IS NOT NULL"
+        )
+        [(opened,)] = connection.execute("SELECT opened_at FROM budget_window WHERE closed_at IS NOT NULL").fetchall()
+        month = opened.astimezone(UTC).date().replace(day=1)
+        done = archive(connection, month, "UTC", tmp_path / "archive.csv.gz")
+        said = {(name, 1): ("2026-10", Decimal("0.05")) for name in ("kept", "gone")}
+        elsewhere = archived(connection, opened, tmp_path)
+        assert lost(connection, said, elsewhere) == {"2026-10": Decimal("0.05")}
+        assert archived(connection, opened + timedelta(days=70), tmp_path) == set()
+        done.file.write_bytes(b"another")
+        with pytest.raises(StartError, match="SHA-256"):
+            archived(connection, opened, tmp_path)
+        done.file.unlink()
+        with pytest.raises(StartError, match="isn't there"):
+            archived(connection, opened, tmp_path)
 
 
 def test_in_a_tree_what_is_lost_is_booked_in_the_companys_window_alone(core: CoreFactory, database_url: str) -> None:

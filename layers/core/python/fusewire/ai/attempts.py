@@ -344,6 +344,8 @@ class Attempts:
         return tokens
 
     def _nobody_left(self, last: FailureKind | None) -> FusewireError:
+        if self._max_cost_usd is not None and self._left.some_cost_too_much and not self._time_left.is_too_short:
+            return RequestCostError(self._max_cost_usd)  # others could answer, for more
         if self._confidential:
             outcomes = "; ".join(f"{o.provider}/{o.model}: {o.message}" for o in self._outcomes)
             error: FusewireError = NoEligibleProviderError(

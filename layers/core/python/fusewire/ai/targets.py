@@ -169,6 +169,8 @@ class TargetsLeft:
         self._downgrade = downgrade
         self._is_downgraded = False
         self._is_begun = False
+        self.some_cost_too_much: bool = False
+        """Whether the caller's own limit has left one out."""
         self._allowances = Allowances() if allowances is None else allowances
         self._reprice = reprice
         self.prices = prices
@@ -211,7 +213,9 @@ class TargetsLeft:
 
         :return: whether one is left
         """
-        self._targets = _within(self._targets, usd)
+        fitting = _within(self._targets, usd)
+        self.some_cost_too_much |= len(fitting) < len(self._targets)
+        self._targets = fitting
         if self._downgrade is not None:
             targets = _within(self._downgrade.targets, usd)
             self._downgrade = DowngradedTier(self._downgrade.tier, targets) if targets else None

@@ -1,6 +1,11 @@
-"""How a call waits for room in its budgets: it asks again, and holds nothing in between (`functions/admission.sql`)."""
+"""How a call waits for room in its budgets: it asks again, and holds nothing in between (`functions/admission.sql`).
+
+It is notified when there is room, where its connection leads to one session of Postgres; behind a pooler, which lends a
+connection for a transaction, it asks in short pauses.
+"""
 
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -12,6 +17,8 @@ LEASE_SECONDS: Final = 4
 """How long a ticket counts whose call doesn't ask any more."""
 _FIRST_PAUSE_MS: Final = 25
 _MAX_PAUSE_MS: Final = 250
+_LISTENING_PAUSE_MS: Final = 500
+"""A notification may be lost, and a raised limit or a reset sends none."""
 
 
 class Line(NamedTuple):
@@ -44,6 +51,10 @@ class Waiting:
         self._pause_ms = _FIRST_PAUSE_MS
         self._since_seconds: float | None = None
         self._asks_last = False
+        self._session: int | None = None
+        """In which the last ask was made."""
+        self._listens_in: int | None = None
+        """The session that is notified when there is room."""
         self.waited_seconds: float = 0
         """How long it has waited."""
 
@@ -57,8 +68,16 @@ class Waiting:
         """Whether it has a place in the line."""
         return self._since_seconds is not None
 
-    def argument(self) -> WaitArgument | None:
-        """What the next ask says of it; None where it doesn't wait."""
+    @property
+    def _is_notified(self) -> bool:
+        return self._session is not None and self._session == self._listens_in
+
+    def argument(self, session: int | None = None) -> WaitArgument | None:
+        """What the next ask says of it; None where it doesn't wait.
+
+        :param session: of the connection (`Database.session`)
+        """
+        self._session = session
         if self._seconds <= 0:
             return None
         argument: WaitArgument = {
@@ -70,15 +89,27 @@ class Waiting:
             argument["holds"] = True
         if self._asks_last:
             argument["last"] = True
+        if session is not None:
+            argument["session"] = session
+        if self._is_notified:
+            argument["listens"] = True
         return argument
 
-    def pause(self) -> None:
-        """Wait until it is time to ask again. After the last pause it asks for the last time."""
+    def listens(self) -> None:
+        """The session of the last ask is notified from now on."""
+        self._listens_in = self._session
+
+    def pause(self, rest: Callable[[float], object] = time.sleep) -> None:
+        """Wait until it is time to ask again. After the last pause it asks for the last time.
+
+        :param rest: waits so many seconds, or until there is a notification
+        """
         now = time.monotonic()
         if self._since_seconds is None:
             self._since_seconds = now
         left = self._seconds - (now - self._since_seconds)
-        time.sleep(max(0, min(self._pause_ms / 1000, left)))
+        pause_ms = _LISTENING_PAUSE_MS if self._is_notified else self._pause_ms
+        rest(max(0, min(pause_ms / 1000, left)))
         self._pause_ms = min(self._pause_ms * 3 // 2, _MAX_PAUSE_MS)
         self.waited_seconds = time.monotonic() - self._since_seconds
         self._asks_last = self.waited_seconds >= self._seconds

@@ -177,7 +177,7 @@ class Ledger:
         entry_id = argument["entry"]["id"]
         unsent.append({"settlement": {"id": entry_id, "mode": "release", "outcome": "not_sent"}})
         while True:
-            if (wait := waiting.argument()) is not None:
+            if (wait := waiting.argument(self._database.session)) is not None:
                 argument["wait"] = wait
             try:
                 result = self._database.call(RESERVE, argument)
@@ -194,7 +194,9 @@ class Ledger:
                     return result
                 self._seen(result["budget"])
                 argument, unsent = _without_what_is_done(argument), unsent[-1:]
-            waiting.pause()
+            if result.get("listens"):
+                waiting.listens()
+            waiting.pause(self._database.rest)
 
     def waiting(self, most_seconds: float, *, already: float = 0) -> Waiting:
         """The wait of a reservation that is to be made now.

@@ -319,6 +319,10 @@ class WaitArgument(TypedDict):
     """Whether it has a ticket."""
     last: NotRequired[bool]
     """Whether it won't ask again."""
+    session: NotRequired[int]
+    """The session's process, as the connection was told of it."""
+    listens: NotRequired[bool]
+    """Whether that session is notified when there is room."""
 
 
 class ReserveArgument(TypedDict):
@@ -364,6 +368,8 @@ class ReserveResult(Seen):
     """The output cap that it is reserved with, where that is smaller than the candidate's."""
     ticket: NotRequired[int]
     """It is refused for now, and has a place in the line."""
+    listens: NotRequired[bool]
+    """Whether the session is notified from now on when there is room."""
     waiting: NotRequired[bool]
     """It was seen without a lock that it is still to wait: there is no more in the result."""
     downgraded: NotRequired[bool]

@@ -137,6 +137,27 @@ class Database:
                 argument = {**argument, "resent": True}
         return self._run(self._connect(), sql, argument)
 
+    @property
+    def session(self) -> int | None:
+        """The process of the server that the connection was told of when it was opened; None without a connection.
+
+        Behind a pooler it isn't the one that its statements run in (`pg_backend_pid()`).
+        """
+        return None if self._connection is None else self._connection.pgconn.backend_pid
+
+    def rest(self, seconds: float) -> None:
+        """Wait until this session is notified, or its connection breaks, and no longer than this."""
+        self._take_due_answer()
+        connection = self._connection
+        if connection is None:
+            time.sleep(seconds)
+            return
+        try:
+            if connection.pgconn.notifies() is None:  # one that came with an answer is with libpq already
+                next(connection.notifies(timeout=seconds, stop_after=1), None)
+        except psycopg.Error:
+            self.close()
+
     def probe(self) -> None:
         """Write, and take it back.
 

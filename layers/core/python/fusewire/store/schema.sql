@@ -16,6 +16,7 @@ CREATE TABLE public.admission_wait (
     since timestamp with time zone NOT NULL,
     asked_at timestamp with time zone NOT NULL,
     alive_until timestamp with time zone NOT NULL,
+    listens boolean DEFAULT false NOT NULL,
     CONSTRAINT admission_wait_bound_check CHECK ((bound > (0)::numeric))
 )
 WITH (fillfactor='50');
@@ -187,7 +188,7 @@ CREATE TABLE public.budget_window (
     limit_usd numeric,
     slots smallint DEFAULT 1 NOT NULL,
     slots_changed_at timestamp with time zone,
-    lock_waits real DEFAULT 0 NOT NULL,
+    lock_waits numeric DEFAULT 0 NOT NULL,
     CONSTRAINT budget_window_limit_usd_check CHECK ((limit_usd >= (0)::numeric)),
     CONSTRAINT budget_window_opened_by_check CHECK ((opened_by = ANY (ARRAY['use'::text, 'period_end'::text, 'schedule'::text, 'admin'::text]))),
     CONSTRAINT budget_window_reserved_check CHECK ((reserved >= (0)::numeric)),

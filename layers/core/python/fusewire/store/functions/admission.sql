@@ -8,6 +8,9 @@
 -- budget (another team's) holds up nobody. One exception, so that a call of half a budget can't hold up everybody for
 -- as long as it waits: after 5 seconds, calls of less than an eighth of its bound may pass it.
 --
+-- Who frees room notifies the first call in line that has room now. Who is admitted, or gives up, notifies the next. A
+-- notification may be lost: each call asks again by itself, too, if less often.
+--
 -- Lock order: a row of admission_wait is changed by its own call alone; dead ones are deleted with SKIP LOCKED.
 
 -- USD that calls before this one wait for in a budget. entry_id: its own, which may have a ticket.
@@ -20,8 +23,8 @@ LANGUAGE sql VOLATILE AS $$
 $$;
 
 -- What the budgets on a call's way leave for it, and the candidate as ledger_fit fits it into that.
--- p: as ledger_reserve's. names and rooms: where calls wait, of each budget with a limit, from the key up, what its limit
--- leaves beside what is spent and in flight, in USD.
+-- p: as ledger_reserve's. names and rooms: where calls wait, of each budget with a limit, from the key up, what its
+-- limit leaves beside what is spent and in flight, in USD.
 CREATE OR REPLACE FUNCTION admission_offer(p jsonb, INOUT candidate jsonb, w budget_window, kw budget_window, k api_key,
                                            path jsonb, path_windows budget_window[], OUT names text[],
                                            OUT rooms numeric[])
@@ -73,10 +76,49 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Gives a refused call its ticket, or keeps the one that it has: {ticket}. NULL where it may not wait: it hasn't asked
--- to, its time is over, or its key has as many waiting as it may.
+-- Has a call's session notified when there is room for it: {listens}; {} where it can't be. session: the process that
+-- the client was told when it connected. Behind a pooler or RDS Proxy, which lends its connections for a transaction,
+-- the statement runs in another one: to listen would keep that connection from all others, or tell whoever has it next.
+CREATE OR REPLACE FUNCTION admission_listen(wait jsonb, own_entry uuid) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF (wait->>'session')::bigint IS DISTINCT FROM pg_backend_pid() THEN RETURN '{}'; END IF;
+    EXECUTE format('LISTEN %I', 'fusewire_' || own_entry);
+    UPDATE admission_wait t SET listens = true WHERE t.entry_id = own_entry AND NOT t.listens;
+    RETURN jsonb_build_object('listens', true);
+END $$;
+
+-- Notifies the first call that waits for each of these budgets, where there seems to be room for it. NOTIFY takes a
+-- lock of the whole server at its commit, so none is sent that would be in vain.
+CREATE OR REPLACE FUNCTION admission_wake(names text[], settings jsonb) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    t admission_wait;
+BEGIN
+    FOR t IN
+        SELECT DISTINCT ON (o.blocked_by) o.* FROM admission_wait o
+        WHERE o.blocked_by = ANY (names) AND o.alive_until > clock_timestamp() ORDER BY o.blocked_by, o.ticket
+    LOOP
+        IF t.listens AND t.bound <= admission_room(t.blocked_by, settings) THEN
+            PERFORM pg_notify('fusewire_' || t.entry_id, '');
+        END IF;
+    END LOOP;
+END $$;
+
+-- The same for the budgets of an entry that holds less than before.
+CREATE OR REPLACE FUNCTION admission_wake_after(e ledger, settings jsonb) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM admission_wait t WHERE t.listens) THEN RETURN; END IF;
+    PERFORM admission_wake(ARRAY['global'] || ARRAY(SELECT b.budget FROM budget_window b
+                                             WHERE b.id = ANY (ARRAY[e.key_window_id] || e.path_window_ids)), settings);
+END $$;
+
+-- Gives a refused call its ticket, or keeps the one that it has: {ticket, listens?}. NULL where it may not wait: it
+-- hasn't asked to, its time is over, or its key has as many waiting as it may.
 -- wait: {max_per_key, lease_seconds, waited_percent: how much of its time it has waited, 0 to 100, holds?: true
--- where it has a ticket, last?: true where it asks for the last time}
+-- where it has a ticket, last?: true where it asks for the last time, session?: as admission_listen's, listens?: true
+-- where its session listens}
 CREATE OR REPLACE FUNCTION admission_take(wait jsonb, entry jsonb, refusal jsonb, bound numeric) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -101,17 +143,21 @@ BEGIN
         VALUES (own_entry, of_key, refusal->>'by', bound, clock_timestamp(), clock_timestamp(), alive)
         RETURNING t.ticket INTO drawn;
     END IF;
-    RETURN jsonb_build_object('ticket', drawn);
+    RETURN jsonb_build_object('ticket', drawn)
+           || CASE WHEN wait ? 'listens' THEN '{}' ELSE admission_listen(wait, own_entry) END;
 END $$;
 
 -- Ends a call's wait, where it has one.
 CREATE OR REPLACE FUNCTION admission_leave(wait jsonb, own_entry uuid) RETURNS void
-LANGUAGE sql AS $$
-    DELETE FROM admission_wait t WHERE t.entry_id = own_entry AND wait ? 'holds'
-$$;
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF (wait ? 'holds') IS NOT TRUE THEN RETURN; END IF;
+    DELETE FROM admission_wait t WHERE t.entry_id = own_entry;
+    IF wait ? 'listens' AND (wait->>'session')::bigint = pg_backend_pid() THEN EXECUTE 'UNLISTEN *'; END IF;
+END $$;
 
--- What a budget's limit leaves beside what is spent and in flight, in USD, as it is without a lock. NULL where it has no
--- limit, or its window has to be looked at under the lock.
+-- What a budget's limit leaves beside what is spent and in flight, in USD, as it is without a lock. NULL where it has
+-- no limit, or its window has to be looked at under the lock.
 CREATE OR REPLACE FUNCTION admission_room(name text, settings jsonb) RETURNS numeric
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -147,7 +193,8 @@ BEGIN
     IF t.alive_until < clock_timestamp() + lease / 2 THEN
         UPDATE admission_wait o SET alive_until = clock_timestamp() + lease WHERE o.entry_id = own_entry;
     END IF;
-    RETURN jsonb_build_object('refused', 'reserved', 'waiting', true);
+    RETURN jsonb_build_object('refused', 'reserved', 'waiting', true)
+           || CASE WHEN p->'wait' ? 'listens' THEN '{}' ELSE admission_listen(p->'wait', own_entry) END;
 END $$;
 
 -- How many calls wait, for whichever budget, and for how long the first of them has: {calls, longest_seconds}.

@@ -1,11 +1,11 @@
 -- The output cap that a call is reserved with: the caller's own, or a smaller one of which its answer won't notice.
 --
--- A call holds its worst case until it ends. While that is a small part of the room, the caller's whole cap is reserved.
--- Else the cap is twice the size that all but one in a thousand answers of the same key and model have had, and 2,048
--- at least. The longer the call has waited, the smaller it gets: at last it is the size that nine in ten answers don't
--- pass. To be cut off once in ten times is better than to be refused; and where the first in line has waited long, all
--- behind it have, so that nothing else has to measure how many there are. What is known picks the cap, never the
--- reservation: the cap that was picked is sent upstream, so the bound stays a bound.
+-- A call holds its worst case until it ends. While that is a small part of the room, the caller's whole cap is
+-- reserved. Else the cap is twice the size that all but one in a thousand answers of the same key and model have had,
+-- and 2,048 at least. The longer the call has waited, the smaller it gets: at last it is the size that nine in ten
+-- answers don't pass. To be cut off once in ten times is better than to be refused; and where the first in line has
+-- waited long, all behind it have, so that nothing else has to measure how many there are. What is known picks the cap,
+-- never the reservation: the cap that was picked is sent upstream, so the bound stays a bound.
 --
 -- Caps are picked from a coarse ladder of steps, 1, 2, 3, 4, 6, 8, 12, ..., so that they tell a caller nothing of the
 -- budgets above its own.
@@ -116,8 +116,9 @@ END $$;
 -- candidate: {provider, model, bound, tokens, fit?: {fixed, per_token, cap, min_cap, first_cap, fixed_tokens, n}, ...}:
 -- bound = fixed + cap * per_token, tokens = fixed_tokens + n * cap; min_cap is the smallest cap of use, first_cap what
 -- is sent while too few answers are known.
--- room: the least headroom of the budgets on the way, in USD; left_usd: the same with nothing in flight; tokens_left: of the key's
--- minute. Each is NULL where there is no limit. waited: how much of its time it has waited, 0 to 1; NULL where it may not.
+-- room: the least headroom of the budgets on the way, in USD; left_usd: the same with nothing in flight; tokens_left:
+-- of the key's minute. Each is NULL where there is no limit. waited: how much of its time it has waited, 0 to 1; NULL
+-- where it may not.
 -- 1. The whole cap, while its bound is less than a tenth of the room; else twice the usual size, or the usual size of
 --    ever fewer answers once it has waited a twentieth of its time.
 -- 2. Where that never fits what is left of the window: the largest step that does, down to the usual size.

@@ -1,5 +1,5 @@
--- What a call holds and can't cost any more, given back while it goes on: a vendor that counts the input at the start of
--- a stream leaves the output alone to be bounded.
+-- What a call holds and can't cost any more, given back while it goes on: a vendor that counts the input at the start
+-- of a stream leaves the output alone to be bounded.
 
 -- Whether it is worth a lock to give so much of an entry back, in USD: where calls wait, or where it is a hundredth of
 -- the room of a budget on its way. Looked at without a lock.
@@ -11,9 +11,9 @@ LANGUAGE sql VOLATILE AS $$
                        false)
 $$;
 
--- Lowers a pending reservation to what its call may still cost, in every budget that it was reserved in. It never raises
--- one, and leaves an entry alone that has ended. No state can change: that follows from what is spent. It waits for a
--- lock for a second at most: what isn't given back now is at the settlement.
+-- Lowers a pending reservation to what its call may still cost, in every budget that it was reserved in. It never
+-- raises one, and leaves an entry alone that has ended. No state can change: that follows from what is spent. It waits
+-- for a lock for a second at most: what isn't given back now is at the settlement.
 -- p: {settings, id, bound, tokens}; the result's given_back is in USD.
 CREATE OR REPLACE FUNCTION ledger_give_back(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
@@ -55,5 +55,6 @@ BEGIN
         rate_tokens = b.rate_tokens - CASE WHEN was.reserved_at >= b.rate_window_started_at THEN spare_tokens ELSE 0 END
     WHERE b.id = was.key_window_id;
     UPDATE budget_window b SET reserved = b.reserved - amount WHERE b.id = ANY (was.path_window_ids);
+    PERFORM admission_wake_after(was, settings);
     RETURN jsonb_build_object('given_back', amount);
 END $$;

@@ -331,6 +331,12 @@ BEGIN
     ELSIF wait ? 'holds' THEN
         PERFORM admission_leave(wait, statement_id);
     END IF;
+    -- What was ended here, what has expired, and a call that has left the line may have made room for who is next.
+    IF (ended.id IS NOT NULL OR expired IS NOT NULL OR (wait ? 'holds' AND waiting IS NULL))
+       AND EXISTS (SELECT FROM admission_wait t WHERE t.listens) THEN
+        PERFORM admission_wake(ARRAY['global', k.id]
+                               || ARRAY(SELECT b->>'budget' FROM jsonb_array_elements(path) b), settings);
+    END IF;
 
     IF p ? 'settlement' THEN PERFORM input_allowance_raise(ended, p->'settlement'); END IF;
     -- Health rows come last and by name: that is their place in the lock order (windows.sql).

@@ -205,6 +205,7 @@ BEGIN
         RETURN jsonb_build_object(
             'status', NULL, 'threshold_events', threshold_events, 'cooldown_until', cooldown_until);
     END IF;
+    IF NOT step.repeated THEN PERFORM admission_wake_after(e, settings); END IF;
     RETURN ledger_settled_json(e, w, kw, threshold_events, cooldown_until, settings);
 END $$;
 

@@ -50,7 +50,7 @@ $$;
 CREATE OR REPLACE FUNCTION ledger_follow_load(INOUT w budget_window, waited boolean)
 LANGUAGE plpgsql AS $$
 BEGIN
-    w.lock_waits := w.lock_waits * 0.9 + waited::int;
+    w.lock_waits := round(w.lock_waits * 0.9 + waited::int, 2);
     IF w.lock_waits > 5 AND w.slots < 16 THEN
         w.slots := w.slots * 2; w.lock_waits := 0; w.slots_changed_at := clock_timestamp();
     ELSIF w.slots > 1 AND w.lock_waits < 0.5 AND w.slots_changed_at < clock_timestamp() - interval '1 minute' THEN
@@ -225,5 +225,6 @@ BEGIN
     PERFORM output_size_record(e, p->'settlement', s.slot);
     PERFORM vendor_refusal_record(e, p->'settlement');
     IF p ? 'health_update' THEN cooldown_until := provider_health_record(p->'health_update', e.reserved_at); END IF;
+    PERFORM admission_wake_after(e, settings);
     RETURN ledger_settled_json(e, w, kw, threshold_events, cooldown_until, settings);
 END $$;
