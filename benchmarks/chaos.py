@@ -137,6 +137,7 @@ def _gateway(folder: Path, ports: dict[str, int], postgres: MortalPostgres, work
         "OPENAI_COST_EFFECTIVE_MODEL": "dear",
         # Every vendor's bound has the same allowance, so that a call's number follows from it.
         "OPENAI_TEMPLATE_TOKENS": str(TOKENS_PER_REQUEST),
+        "CONSOLE": "off",
         "VLLM_BASE_URL": urls["vllm"],
         "VLLM_API_KEY": key,
         "VLLM_MODEL": "m",

@@ -204,6 +204,7 @@ def fusewire(
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "layers" / "core" / "python"))),
         "PORT": str(port),
         "FUSEWIRE_HOME": str(folder / "home"),
+        "CONSOLE": "off",
     }
     return Server(
         name,

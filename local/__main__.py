@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -21,6 +22,7 @@ from fusewire.config import ConfigurationError
 from fusewire.errors import FusewireError
 from fusewire.store.migrate import IncompatibleSchemaError, migrate
 from local import StartError, banner, ollama
+from local.console import Console
 from local.environment import Environment, read_environment
 from local.home import home_of_its_own
 from local.mode import assembled, mode_of, wants_stand_in
@@ -105,6 +107,7 @@ def _run(environment: Environment, stack: ExitStack) -> None:
         dotenv=_DOTENV.absolute(),
         admin_key=environment.admin_key,
         warnings=warnings,
+        console=environment.console,
     )
     try:
         uvloop.run(_serve(environment, public, variables, gateway))
@@ -123,10 +126,18 @@ async def _serve(
     for number in _STOPS:
         asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
     origins = gateway.core.settings.cors_origins
+    console = Console()
     platform = Platform(
-        _template(variables), public, environment.concurrency, _for_workers(variables), origins, environment.hosts
+        _template(variables),
+        public,
+        environment.concurrency,
+        _for_workers(variables),
+        origins,
+        environment.hosts,
+        console,
     )
     await platform.start()
+    building: asyncio.Task[None] | None = None
     ready = asyncio.create_task(asyncio.to_thread(_wait_until_ready, environment.port))
     try:
         stopping = asyncio.create_task(stop_requested.wait())
@@ -134,10 +145,17 @@ async def _serve(
         if ready.done():
             ready.result()
             _say(await asyncio.to_thread(_banner, gateway))
+            if environment.console:
+                # Not before: nobody's first answer waits for it.
+                address = f"http://localhost:{environment.port}/"
+                building = asyncio.create_task(console.build(partial(_step, "Console"), address))
         await stopping
         _say("\nStopping: calls in flight get ten seconds.")
     finally:
         ready.cancel()
+        if building is not None:
+            building.cancel()
+            await asyncio.wait((building,))
         await platform.stop()
 
 

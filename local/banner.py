@@ -29,6 +29,8 @@ class Gateway:
     dotenv: Path
     admin_key: KeySource
     warnings: tuple[str, ...] = ()
+    console: bool = False
+    """Whether it is served, or will be once it is built."""
 
 
 def banner(gateway: Gateway, budget: Budget) -> str:
@@ -59,6 +61,8 @@ def _steps(gateway: Gateway, budget: Budget, base: str) -> Iterator[str]:
     yield step("Budget", f"{left} ({budget.state})")
     keys = gateway.core.settings.auth_mode == "keys"
     yield step("Auth", "keys: every caller needs one" if keys else "open: no key is asked for, on this machine alone")
+    if gateway.console:
+        yield step("Console", f"http://localhost:{gateway.port}/")
     yield step("Ready", base)
 
 

@@ -18,7 +18,7 @@ _DATABASES: Final = ("DATABASE_URL", "MIGRATION_DATABASE_URL")
 """Blank is an error for these: taken for unset, a misspelt `DATABASE_URL="$EMPTY_ULR"` would mean the live ledger."""
 KeySource = Literal["environment", ".env", "nowhere"]
 OF_THIS_MACHINE: Final = (
-    *("PORT", "FUSEWIRE_HOME", "LOCAL_CONCURRENCY", "LOCAL_HOSTS", "MIGRATION_DATABASE_URL"),
+    *("PORT", "FUSEWIRE_HOME", "LOCAL_CONCURRENCY", "LOCAL_HOSTS", "MIGRATION_DATABASE_URL", "CONSOLE"),
     *("FUSEWIRE_URL", "FUSEWIRE_KEY"),
 )
 """What is read here, and by the command line beside it, and is no setting of the functions."""
@@ -47,6 +47,11 @@ _RESPONSES_KEY: Final = "AI_RESPONSES_KEY"
 """It is in the secret of the providers' keys; only who keeps responses has a use for it."""
 _HEALTH: Final = "health"
 """Live for whoever holds the bootstrap key, whom no authorizer is asked about. On AWS it reads no secret for that."""
+_OF_A_BUILD: Final = re.compile(
+    r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|PYTHON\w+|XDG_\w+|\w+_proxy|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE"
+    r"|NODE_EXTRA_CA_CERTS|(npm_config|pip)_\w+",
+    re.IGNORECASE,
+)
 _OF_THE_SYSTEM: Final = re.compile(r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|PYTHON\w+|(DY)?LD_\w+|OMP_\w+|GGML_\w+|LLAMA_\w+")
 
 
@@ -80,6 +85,12 @@ def for_model(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if _OF_THE_SYSTEM.fullmatch(name)}
 
 
+def for_build(environ: Mapping[str, str]) -> dict[str, str]:
+    """What pip, npm and vite read: the system's and the package registries' variables, no setting, no credential of
+    fusewire's."""
+    return {name: value for name, value in environ.items() if _OF_A_BUILD.fullmatch(name)}
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """`variables` go to every worker; blank ones count as unset, but for a database's, where blank is an error."""
@@ -96,6 +107,8 @@ class Environment:
     """The names in `.env`, blank ones too."""
     admin_key: KeySource
     """Where `ADMIN_API_KEY` stands: the environment wins."""
+    console: bool
+    """Whether the console is built and served."""
 
 
 def read_environment(environ: Mapping[str, str], dotenv: Path) -> Environment:
@@ -126,6 +139,7 @@ def read_environment(environ: Mapping[str, str], dotenv: Path) -> Environment:
         migration_database_url=migration or variables.get("DATABASE_URL"),
         written=frozenset(written),
         admin_key=_source_of("ADMIN_API_KEY", environ, merged),
+        console=_is_on(merged.get("CONSOLE", "on")),
     )
 
 
@@ -154,6 +168,12 @@ def _number(variables: Mapping[str, str], name: str, default: int, low: int, hig
     if not text.isdecimal() or not low <= int(text) <= high:
         raise StartError(f"{name}={text} can't be used: it must be a whole number from {low} to {high}.")
     return int(text)
+
+
+def _is_on(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise StartError(f"CONSOLE={text[:80]} can't be used: it must be on or off.")
+    return text == "on"
 
 
 def _hosts(text: str | None) -> tuple[str, ...]:

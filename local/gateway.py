@@ -26,6 +26,7 @@ from local.asgi import (
     send_whole,
 )
 from local.authorizer import RefusedError, caller_of
+from local.console import Console
 from local.invocation import Invocation, InvocationError, TooManyRequestsError
 from local.pages import page_of
 from local.pool import Pool
@@ -66,6 +67,7 @@ class Gateway:
         *,
         is_open: bool = False,
         hosts: Collection[str] = (),
+        console: Console | None = None,
     ) -> None:
         """
         :param is_open: whether no key is asked for: then the authorizer is asked only about a fusewire key that is sent
@@ -75,6 +77,7 @@ class Gateway:
         self._pools = pools
         self._refusals = refusals
         self._is_open = is_open
+        self._console = Console() if console is None else console
         self._hosts = frozenset(hosts)
         self._origins = frozenset(origins)
         self._literal: dict[str, dict[str, Route]] = {}
@@ -130,7 +133,7 @@ class Gateway:
             if scope["method"] == "OPTIONS" and methods:
                 await send_whole(send, 204, [*extra, *self._preflight(methods, scope)], b"")
                 return
-            if (page := page_of(scope, is_open=self._is_open)) is not None:
+            if (page := page_of(scope, is_open=self._is_open, console=self._console)) is not None:
                 await body.drop()
                 await send_whole(send, page.status, [*extra, *page.headers], page.body)
                 return

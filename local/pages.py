@@ -1,14 +1,16 @@
-"""What a browser gets from `make run`: a page of links, and the manual as text. On AWS there is none of this.
+"""What a browser gets from `make run` beside the console: a page of links, and the manual as text. On AWS there is none
+of this.
 
 Nothing here is a secret, so no key is asked for, and nothing comes from anywhere else: no script, no font, no image.
 """
 
 import base64
 import hashlib
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fusewire import VERSION
 from local.asgi import RawHeaders, header_of
@@ -35,16 +37,23 @@ _STYLE: Final = (
     "code{font-size:.9em}li{margin:.2rem 0}"
 )
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-_SAFE: Final[RawHeaders] = [
-    (
-        b"content-security-policy",
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'".encode(),
-    ),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-cache"),
-]
+_POLICY: Final = (
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_LINKS: Final = "/docs"
+
+
+def safe_headers(policy: str, kept: str = "no-cache") -> RawHeaders:
+    """
+    :param policy: the Content-Security-Policy
+    :param kept: for how long a browser keeps it, as `Cache-Control`
+    """
+    return [
+        (b"content-security-policy", policy.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cache-control", kept.encode()),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,15 @@ class Page:
     body: bytes
 
 
-def page_of(scope: Mapping[str, Any], *, is_open: bool) -> Page | None:
+class Console(Protocol):
+    """What is at `/` once it is built."""
+
+    note: str
+
+    def page(self, path: str) -> Page | None: ...
+
+
+def page_of(scope: Mapping[str, Any], *, is_open: bool, console: Console) -> Page | None:
     """The page that a request asks for; None where it asks for something else.
 
     :param is_open: whether a browser, which sends no key, can follow every link
@@ -62,8 +79,13 @@ def page_of(scope: Mapping[str, Any], *, is_open: bool) -> Page | None:
     path = scope["path"]
     if scope["method"] not in ("GET", "HEAD"):
         return None
-    if path == "/" and _takes_html(scope):
-        return _page("text/html", _links(is_open=is_open).encode())
+    if path == "/" and not _takes_html(scope):
+        return None
+    if (page := console.page(path)) is not None:
+        return page
+    if path in ("/", _LINKS):
+        note = console.note if path == "/" else ""
+        return _page("text/html", _links(is_open=is_open, note=note).encode())
     if path in _DOCUMENTS:
         return _page("text/plain", (_PROJECT / path[1:]).read_bytes())
     if path == "/favicon.ico":
@@ -79,22 +101,23 @@ def _takes_html(scope: Mapping[str, Any]) -> bool:
 
 def _page(kind: str, body: bytes) -> Page:
     own = [(b"content-type", f"{kind}; charset=utf-8".encode()), (b"content-length", b"%d" % len(body))]
-    return Page(200, [*_SAFE, *own], body)
+    return Page(200, [*safe_headers(_POLICY), *own], body)
 
 
-def _links(*, is_open: bool) -> str:
+def _links(*, is_open: bool, note: str) -> str:
     with_a_key = "".join(
         _item(path, title) if is_open else f"<li><code>{path}</code>: {title}</li>"
         for path, title in _WITH_A_KEY.items()
     )
-    note = "" if is_open else "<p>These ask for a key, as <code>Authorization: Bearer</code>:</p>"
+    keys = "" if is_open else "<p>These ask for a key, as <code>Authorization: Bearer</code>:</p>"
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>fusewire</title>'
         '<meta name="viewport" content="width=device-width">'
         f"<style>{_STYLE}</style><h1>fusewire {VERSION}</h1>"
         "<p>An AI gateway whose budget can't be overrun. Applications call it at <code>/api/v1</code>, "
         "with OpenAI's or Anthropic's SDK.</p>"
-        f"<h2>API</h2><ul>{_items(_FOR_EVERYBODY)}</ul>{note}<ul>{with_a_key}</ul>"
+        f"{f'<h2>Console</h2><p>{html.escape(note)}</p>' if note else ''}"
+        f"<h2>API</h2><ul>{_items(_FOR_EVERYBODY)}</ul>{keys}<ul>{with_a_key}</ul>"
         f"<h2>Documentation</h2><ul>{_items(_DOCUMENTS)}</ul></html>\n"
     )
 

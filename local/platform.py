@@ -11,6 +11,7 @@ import uvicorn
 
 from fusewire.http.invocation import log_unexpected
 from local.connection import Connection
+from local.console import Console
 from local.environment import for_function
 from local.gateway import BrokenAnswerError, Gateway
 from local.pool import Pool
@@ -35,6 +36,7 @@ class Platform:
         variables: Mapping[str, str],
         origins: Sequence[str],
         hosts: Sequence[str] = (),
+        console: Console | None = None,
     ) -> None:
         """:param variables: of which each function gets what it needs"""
         self._public = public
@@ -57,7 +59,9 @@ class Platform:
                 workers.append(worker)
             self._pools[function.name] = Pool(workers, processors)
         is_open = variables.get("AUTH_MODE", "").strip() == "open"
-        self._gateway = Gateway(template.routes, self._pools, origins, template.refusals, is_open=is_open, hosts=hosts)
+        self._gateway = Gateway(
+            template.routes, self._pools, origins, template.refusals, is_open=is_open, hosts=hosts, console=console
+        )
         self._schedules = template.schedules
         self._background: list[asyncio.Task[None]] = []
         self._runtime_apis: list[asyncio.Server] = []

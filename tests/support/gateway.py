@@ -34,7 +34,7 @@ class Gateway:
         self._out = home / "stdout"
         self._err = home / "stderr"
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        environment = kept | {"PYTHONPATH": PYTHONPATH, "PORT": str(self.port)}
+        environment = kept | {"PYTHONPATH": PYTHONPATH, "PORT": str(self.port), "CONSOLE": "off"}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "local"],

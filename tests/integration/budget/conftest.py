@@ -1,5 +1,5 @@
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -69,11 +69,23 @@ def keys(database_url: str) -> Iterator[Keys]:
 
 
 @pytest.fixture
-def nodes(core: CoreFactory) -> Iterator[Nodes]:
-    settings = core.settings(AI_MONTHLY_BUDGET_USD="1", DATABASE_URL=core.database_url)
-    database = Database(settings.database_url)
-    yield Nodes(database, settings)
-    database.close()
+def open_nodes(core: CoreFactory) -> Iterator[Callable[[], Nodes]]:
+    """The tree through a connection of its own."""
+    databases: list[Database] = []
+
+    def make() -> Nodes:
+        settings = core.settings(AI_MONTHLY_BUDGET_USD="1", DATABASE_URL=core.database_url)
+        databases.append(Database(settings.database_url))
+        return Nodes(databases[-1], settings)
+
+    yield make
+    for database in databases:
+        database.close()
+
+
+@pytest.fixture
+def nodes(open_nodes: Callable[[], Nodes]) -> Nodes:
+    return open_nodes()
 
 
 @pytest.fixture

@@ -1,9 +1,12 @@
-"""API keys as the ledger sees them: rows with a budget and limits per minute, changed while calls are under way."""
+"""API keys and budgets of the tree as the ledger sees them: rows that are changed while calls are under way."""
 
-from typing import Any
+from decimal import Decimal
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
+
+from fusewire.budget.wire import Period
 
 
 class Keys:
@@ -34,11 +37,22 @@ class Keys:
         )
         return key_id
 
+    def make_node(self, node_id: str, *, parent: str | None, limit: Decimal, period: Period) -> None:
+        """A budget of the tree."""
+        self.execute(
+            "INSERT INTO budget_node (id, name, parent_id, limit_usd, period, created_at, created_by) "
+            "VALUES (%s, %s, %s, %s, %s, now(), 'test')",
+            *(node_id, node_id, parent, limit, period),
+        )
+
     def change(self, key_id: str, **columns: Any) -> None:  # noqa: ANN401 - whatever the column takes
         for name, value in columns.items():
             self._connection.execute(
                 sql.SQL("UPDATE api_key SET {} = %s WHERE id = %s").format(sql.Identifier(name)), (value, key_id)
             )
+
+    def execute(self, statement: LiteralString, *parameters: object) -> None:
+        self._connection.execute(statement, parameters)
 
     def close(self) -> None:
         self._connection.close()

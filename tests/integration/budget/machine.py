@@ -1,5 +1,6 @@
 """What the state machine of `test_reference.py` drives: the ledger, as its callers use it, and the rules, alike."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,11 +14,13 @@ from uuid import UUID, uuid4
 from hypothesis.stateful import MultipleResults, RuleBasedStateMachine, multiple
 
 from fusewire.budget.adjustments import Adjustments
+from fusewire.budget.admission import Waiting
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.limits import AuditedLimits
+from fusewire.budget.nodes import Nodes
 from fusewire.budget.price_history import PriceHistory
 from fusewire.budget.price_table import NO_PRICES, PriceTable, StalePricesError
-from fusewire.budget.reservation import AllowanceRaisedError, Candidate, Reservation, Settlement
+from fusewire.budget.reservation import AllowanceRaisedError, Candidate, Fit, Reservation, Settlement
 from fusewire.budget.wire import SettlementMode
 from fusewire.errors import (
     AuthenticationError,
@@ -29,7 +32,8 @@ from fusewire.errors import (
 )
 from tests.integration.budget.books import Books, Clock, Events, a_call, at_bound, candidate, released, settled
 from tests.integration.budget.keys import Keys
-from tests.integration.budget.reference import Ended, KnownPrice, Reference, Refusal, Window
+from tests.integration.budget.reference import Ended, Reference, Refusal
+from tests.integration.budget.reference_records import KnownPrice, Window
 from tests.integration.budget.wire import Break, Wire
 
 Made = MultipleResults[Reservation] | Reservation
@@ -40,6 +44,10 @@ _USED: Final = 30
 """Tokens of every actual settlement: see `books.settled`."""
 _MAX_REFUSALS: Final = 2
 """For what a caller didn't know: other prices, a raised allowance. Nothing changes meanwhile."""
+_WAIT_SECONDS: Final = 20
+_MAX_WAITING: Final = 2
+_OUTPUT_TOKEN: Final = Decimal("0.00001")
+"""USD, where a token of the prompt costs 1."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,52 @@ class Ending:
     """Of the bound, that is billed or may be; None at the bound for the whole of it."""
     more: int | None = None
     """By how many tokens its usage raises the allowance."""
+    size: int | None = None
+    """Of its answer, in tokens."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, and what for."""
+
+    amount: Decimal
+    tokens: int = 0
+    key_id: str | None = None
+    user: str | None = None
+    cap: int | None = None
+    """The output cap that comes on top of the amount, and may be fitted; None for a call that has none."""
+    waits: bool = False
+
+
+class PausedError(Exception):
+    """The call waits: it asks again when the test has it ask."""
+
+
+class Paused(Waiting):
+    """A wait in which the test is the clock."""
+
+    def __init__(self) -> None:
+        super().__init__(_WAIT_SECONDS, _MAX_WAITING)
+
+    def pause(self, rest: Callable[[float], object] = time.sleep) -> None:
+        self._since_seconds = 0
+        raise PausedError
+
+    def goes_on(self, part: Decimal) -> None:
+        """
+        :param part: of its time, that is over now; the whole: it asks for the last time
+        """
+        self.waited_seconds = float(max(Decimal(self.waited_seconds), part * _WAIT_SECONDS))
+        self._asks_last = self.waited_seconds >= _WAIT_SECONDS
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """A call that has a ticket."""
+
+    caller: Caller
+    waiting: Paused
+    attempt: int
 
 
 @dataclass
@@ -61,6 +115,7 @@ class Process:
     adjustments: Adjustments
     limits: AuditedLimits
     history: PriceHistory
+    nodes: Nodes
     known: KnownPrice
     table: PriceTable = NO_PRICES
     allowance: int = 0
@@ -89,6 +144,7 @@ class LedgerBesideReference(RuleBasedStateMachine):
     limit: str
     processes: dict[str, Process]
     reference: Reference
+    waiters: list[Waiter]
     may_lack: bool
     highest: dict[str, Decimal | None]
     """The highest limit that each budget has had, None for none."""
@@ -115,77 +171,111 @@ class LedgerBesideReference(RuleBasedStateMachine):
     def end_with(self, reservation: Reservation, ending: Ending, *, heard: bool = True) -> None:
         """:param heard: whether the ledger hears of it at all"""
         settlement, ended = self._ended(reservation, ending)
-        in_slot = self.would_end_in_slot(reservation.id, settlement.cost, settlement.allowance)
+        slot = self.would_end_in_slot(reservation.id, settlement.cost, settlement.allowance)
         booked = self.process.ledger.settle(settlement)
         if not heard:
             return
-        expected = self.reference.end(*ended, in_slot=in_slot)
+        expected = self.reference.end(*ended, slot=slot, size=settlement.size)
         if booked.budget is not None:  # else it wasn't heard, and what it says is what the caller knows
             assert booked.cost == expected.cost
             assert (booked.basis is None) == (expected.status == "released")
 
-    def offer(self, amount: Decimal, tokens: int) -> Candidate:
+    def offer(self, caller: Caller) -> Candidate:
         """At the prices and the allowance that the process knows."""
-        bound = amount * self.unit * self.process.price
-        return replace(candidate(bound, tokens=tokens), allowance=self.process.allowance)
+        price = self.process.price
+        bound, tokens, fit = caller.amount * self.unit * price, caller.tokens, None
+        if caller.cap is not None:
+            fit = Fit(bound, _OUTPUT_TOKEN * price, caller.cap, min(caller.cap, 256), 2048, tokens, n=1)
+            bound, tokens = bound + caller.cap * fit.per_token, tokens + caller.cap
+        return replace(candidate(bound, tokens=tokens), allowance=self.process.allowance, fit=fit)
 
     def reserve_one(
-        self, amount: Decimal, tokens: int, key_id: str | None, after: tuple[Reservation, Ending] | None = None
+        self,
+        caller: Caller,
+        after: tuple[Reservation, Ending] | None = None,
+        *,
+        waiting: Paused | None = None,
+        attempt: int = 1,
     ) -> Made:
-        """As a caller does, who is told by a refusal what it didn't know, and asks again."""
+        """As a caller does, who is told by a refusal what it didn't know, and asks again.
+
+        :param waiting: of a call that has a ticket
+        """
         process = self.process
         previous, ended = (None, None) if after is None else self._ended(*after)
+        attempt = attempt if after is None else 2
+        waiting = waiting or (Paused() if caller.waits else None)
+        held = waiting is not None and waiting.holds_ticket
         for _ in range(1 + _MAX_REFUSALS):
-            offered = self.offer(amount, tokens)
+            offered = self.offer(caller)
             by_the_rules = partial(
                 self.reference.reserve,
                 bound=offered.bound,
-                tokens=tokens,
-                key_id=key_id,
+                tokens=offered.tokens,
+                key_id=caller.key_id,
                 after=ended,
                 price=process.known,
                 allowance=process.allowance,
+                user=caller.user,
+                fit=offered.fit,
+                wait=None if waiting is None else waiting.argument(),
+                is_first=attempt == 1,
             )
+            call = a_call(key_id=caller.key_id, user=caller.user, sees_budgets=True)
             try:
                 made = process.ledger.reserve(
-                    a_call(key_id=key_id), [offered], after=previous, prices=process.table.stamp
+                    call, [offered], attempt=attempt, after=previous, prices=process.table.stamp, waiting=waiting
                 )
+            except PausedError:
+                assert waiting is not None
+                refused = by_the_rules(waiting.entry_id)
+                assert refused is not None and refused[0] == "waits"
+                self.waiters.append(Waiter(caller, waiting, attempt))
+                self.met["waits"] += 1
+                return multiple()
             except StalePricesError as error:
-                assert by_the_rules(uuid4()) == ("stale", "global")
+                assert by_the_rules(uuid4() if waiting is None else waiting.entry_id) == ("stale", "global")
                 process.table, process.known = error.table, self.reference.know_the_price()
                 self.met["stale"] += 1
             except AllowanceRaisedError as error:
-                assert by_the_rules(uuid4()) == ("allowance", "global")
+                assert by_the_rules(uuid4() if waiting is None else waiting.entry_id) == ("allowance", "global")
                 process.allowance = error.tokens
                 self.met["allowance raised"] += 1
             except FusewireError as error:
-                refused = by_the_rules(uuid4())
+                refused = by_the_rules(uuid4() if waiting is None else waiting.entry_id)
                 assert refused is not None
                 assert refused[0] == _refusal(error)
                 if isinstance(error, BudgetExceededError):
-                    assert refused[1] == error.budget
+                    by = "user" if refused[1].startswith("user:") else refused[1]
+                    assert by == error.budget
+                self.met["refused by a node"] += refused[1].startswith("bud_")
+                self.met["waited in vain"] += held
                 return multiple()
             else:
                 assert by_the_rules(made.id, in_slot=self.is_in_slot(made.id)) is None
                 self._agree(made)
+                self._agrees_on_the_cap(made, offered)
+                self.met["waited"] += held
                 return made
         raise AssertionError("it is refused again for what it was told")
 
-    def would_end_in_slot(self, entry_id: UUID, cost: Decimal | None = None, raised: int | None = None) -> bool:
-        """Whether it is still in the slot where it was reserved, and ends there at this cost, None for its bound."""
-        in_slot = raised is None and bool(
+    def would_end_in_slot(self, entry_id: UUID, cost: Decimal | None = None, raised: int | None = None) -> int:
+        """The slot where it was reserved, where it ends there, too, at this cost, None for its bound; else 0."""
+        found = (
             self.books.rows(
                 """
-                SELECT FROM ledger l JOIN budget_slot s USING (window_id, slot)
+                SELECT l.slot FROM ledger l JOIN budget_slot s USING (window_id, slot)
                 WHERE l.id = %s AND l.status = 'reserved' AND s.allocated > 0 AND s.epoch = l.slot_epoch
                       AND COALESCE(%s::numeric, l.bound) <= l.bound
                 """,
                 entry_id,
                 cost,
             )
+            if raised is None
+            else []
         )
-        self.met["ended in a slot"] += in_slot
-        return in_slot
+        self.met["ended in a slot"] += bool(found)
+        return found[0]["slot"] if found else 0
 
     def is_in_slot(self, entry_id: UUID) -> bool:
         in_slot = bool(self.books.rows("SELECT FROM ledger WHERE id = %s AND slot IS NOT NULL", entry_id))
@@ -193,7 +283,8 @@ class LedgerBesideReference(RuleBasedStateMachine):
         return in_slot
 
     def raise_highest(self, budget: str) -> None:
-        was, now = self.highest[budget], self.reference.cap(budget)
+        now = self.reference.cap(budget)
+        was = self.highest.setdefault(budget, now)
         self.highest[budget] = None if was is None or now is None else max(was, now)
 
     def _ended(self, reservation: Reservation, ending: Ending) -> tuple[Settlement, Ended]:
@@ -205,7 +296,8 @@ class LedgerBesideReference(RuleBasedStateMachine):
         self.overbilled += max((cost or Decimal(0)) - bound, Decimal(0))
         self.met["at a part of its bound"] += ending.mode == "bound" and cost is not None
         make = {"actual": partial(settled, cost=cost), "bound": partial(at_bound, cost=cost), "release": released}
-        settlement = replace(make[ending.mode](reservation), allowance=raised)
+        size = ending.size if ending.mode == "actual" else None
+        settlement = replace(make[ending.mode](reservation), allowance=raised, size=size)
         return settlement, (reservation.id, ending.mode, cost, _USED, raised)
 
     def _agree(self, made: Reservation) -> None:
@@ -220,6 +312,18 @@ class LedgerBesideReference(RuleBasedStateMachine):
             assert (made.key.window.spent, made.key.window.reserved) == (own.spent, own.reserved)
             assert (made.key.state, made.key.limit) == (self.reference.state(own), self.reference.limit_of(own))
 
+    def _agrees_on_the_cap(self, made: Reservation, offered: Candidate) -> None:
+        """What is reserved is the worst case of the cap that is sent."""
+        entry, row, fit = self.reference.entries[made.id], self.books.entry(made.id), offered.fit
+        assert made.cap == entry.cap
+        assert (row["bound"], row["tokens_bound"]) == (entry.bound, entry.tokens)
+        assert (made.candidate.bound, made.candidate.tokens) == (entry.bound, entry.tokens)
+        if fit is not None:
+            sent = fit.cap if made.cap is None else made.cap
+            assert sent <= fit.cap
+            assert row["bound"] == fit.fixed + sent * fit.per_token
+        self.met["fitted"] += made.cap is not None
+
 
 def _refusal(error: FusewireError) -> Refusal:
     match error:
@@ -230,7 +334,7 @@ def _refusal(error: FusewireError) -> Refusal:
         case RateLimitedError():
             return "requests" if error.limit == "requests" else "tokens"
         case InvalidRequestError():
-            return "too_large"
+            return "no_user" if error.param == "user" else "too_large"
         case AuthenticationError():
             return "revoked"
     raise error

@@ -8,7 +8,10 @@ from typing import Any, Final
 Answer = Any
 """An answer, with windows called by their places."""
 
-_WINDOW_IDS: Final = ("id", "window_id", "key_window_id")
+_WINDOW_IDS: Final = ("id", "window_id", "key_window_id", "path_window_ids")
+
+_SEEN: Final = ("settled", "rolled_over", "key_rolled_over", "path_rolled_over", "expired", "threshold_events")
+"""What is told to the first alone that sees it."""
 
 BOOKS: Final = """
     SELECT jsonb_build_object(
@@ -27,6 +30,9 @@ BOOKS: Final = """
             FROM budget_threshold_event t),
         'health', (SELECT jsonb_agg(to_jsonb(h) - 'last_success_at' ORDER BY h.provider) FROM provider_health h),
         'audit', (SELECT jsonb_agg(to_jsonb(a) - '{id,hash}'::text[] ORDER BY a.n) FROM audit a),
+        'nodes', (SELECT jsonb_agg(to_jsonb(n) ORDER BY n.id) FROM budget_node n),
+        'line', (SELECT jsonb_agg(to_jsonb(t) - 'ticket' ORDER BY t.ticket) FROM admission_wait t),
+        'sizes', (SELECT jsonb_agg(to_jsonb(o) ORDER BY o.provider, o.model, o.key_id) FROM output_size o),
         'keys', (SELECT jsonb_agg(to_jsonb(k)) FROM api_key k),
         'limits', (SELECT jsonb_agg(to_jsonb(l) ORDER BY l.id) FROM budget_limit l),
         'settings', (SELECT jsonb_agg(s.settings) FROM settings_snapshot s),
@@ -77,6 +83,8 @@ class Outcome:
 def comparable(answer: Mapping[str, Any], slots: int) -> Answer:
     """Without what is told of a budget as it stands without a lock."""
     result = {name: value for name, value in answer.items() if value is not None}
+    if "ticket" in result or "waiting" in result:  # which of the two is a matter of what it looked at without a lock
+        result = {"waits": True, **{name: value for name, value in result.items() if name in _SEEN}}
     if "written" in answer:  # a key was changed, which locks no window of it
         result = {name: value for name, value in result.items() if name not in ("budget", "days")}
     elif slots > 1 and "by_model" not in result:  # decision 7
@@ -121,9 +129,14 @@ def _renamed(value: Any, names: Mapping[int, str]) -> Any:  # noqa: ANN401 - JSO
     if not isinstance(value, dict):
         return value
     return {
-        name: names.get(each, each) if name in _WINDOW_IDS and isinstance(each, int) else _renamed(each, names)
-        for name, each in value.items()
+        name: _placed_id(each, names) if name in _WINDOW_IDS else _renamed(each, names) for name, each in value.items()
     }
+
+
+def _placed_id(value: Any, names: Mapping[int, str]) -> Any:  # noqa: ANN401 - JSON is anything
+    if isinstance(value, list):
+        return [_placed_id(each, names) for each in value]
+    return names.get(value, value) if isinstance(value, int) else value
 
 
 def recorded(threshold_events: Sequence[Mapping[str, Any]] | None) -> Counter[tuple[object, ...]]:

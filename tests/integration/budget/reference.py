@@ -1,157 +1,75 @@
 """The rules about money, written down a second time: plainly, in one thread, without SQL."""
 
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Literal
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-from fusewire.budget.wire import SettlementMode, State
+from fusewire.budget.reservation import Fit
+from fusewire.budget.wire import SettlementMode, WaitArgument
+from tests.integration.budget.reference_budgets import NAMES, Budgets
+from tests.integration.budget.reference_caps import Answers, fitted, is_small
+from tests.integration.budget.reference_line import Line
+from tests.integration.budget.reference_records import Entry, Key, KnownPrice, RateLimitState, SetPrice, Window
 
-Refusal = Literal["exceeded", "reserved", "requests", "tokens", "too_large", "revoked", "stale", "allowance"]
+Refusal = Literal[
+    "exceeded", "reserved", "requests", "tokens", "too_large", "revoked", "stale", "allowance", "no_user", "waits"
+]
 Refused = tuple[Refusal, str]
-"""Why, and by whose budget or limit: `global` or a key's id."""
+"""Why, and by whose budget or limit: `global`, a key's id, or a budget's of its path."""
 Ended = tuple[UUID, SettlementMode, Decimal | None, int] | tuple[UUID, SettlementMode, Decimal | None, int, int | None]
 """The arguments of `Reference.end`."""
-Event = tuple[str, str | None]
-"""A log event's name and the key that it is about."""
-
-ALERT: Final = Decimal("0.8")
-OPEN: Final = Decimal("0.95")
-MINUTE: Final = timedelta(minutes=1)
-_SEVERITY: Final[tuple[State, ...]] = ("CLOSED", "HALF_OPEN", "OPEN")
-_TOLD: Final = {"HALF_OPEN": "circuit_breaker.alert", "OPEN": "circuit_breaker.opened"}
 
 
 @dataclass
-class Entry:
-    window: "Window"
-    key_window: "Window | None"
+class _Asked:
+    """A call in its budgets."""
+
+    entry_id: UUID
     bound: Decimal
     tokens: int
-    reserved_at: datetime
-    expires_at: datetime
-    status: Literal["reserved", "settled", "released"] = "reserved"
-    cost: Decimal = Decimal(0)
-    expired: bool = False
-
-    def settle(self, cost: Decimal) -> None:
-        self.status, self.cost = "settled", cost
-
-    def release(self) -> None:
-        self.status, self.cost = "released", Decimal(0)
-
-    @property
-    def windows(self) -> "list[Window]":
-        return [self.window] if self.key_window is None else [self.window, self.key_window]
-
-
-@dataclass
-class Key:
-    """What an operator can change of a key; None is no limit."""
-
-    budget: Decimal | None = None
-    requests: int | None = None
-    tokens: int | None = None
-    revoked: bool = False
-
-
-@dataclass(eq=False)
-class SetPrice:
-    """A price that an administrator set; `starts` is None while it is staged."""
-
-    amount: Decimal
-    starts: datetime | None
-    removed: bool = False
-
-
-@dataclass(frozen=True)
-class KnownPrice:
-    """What an environment knows: the price that was in force when it asked, or None, and after how many changes."""
-
-    amount: Decimal | None
-    asked_at: datetime
-    changes: int
-
-
-@dataclass(frozen=True)
-class RateLimitState:
-    began: datetime | None = None
-    requests: int = 0
-    tokens: int = 0
-
-
-@dataclass(eq=False)
-class Window:
-    budget: str
-    opened_at: datetime
-    opened_by: str
-    resets_at: datetime
-    closed_at: datetime | None = None
-    recorded: State = "CLOSED"
-    minute: RateLimitState = RateLimitState()
-    audited: Decimal | None = None
-    """The limit that an administrator set, as it was set."""
-    entries: list[Entry] = field(default_factory=list)
-    adjustments: list[Decimal] = field(default_factory=list)
+    window: Window
+    own: Window | None
+    path: list[Window] | None
+    """None where its key has neither a node above it nor a limit for users."""
+    minute: RateLimitState
+    is_first: bool
+    fit: Fit | None
+    wait: WaitArgument | None
+    in_slot: bool
+    cap: int | None = None
 
     @property
-    def spent(self) -> Decimal:
-        return sum((e.cost for e in self.entries if e.status == "settled"), sum(self.adjustments, Decimal(0)))
+    def key_id(self) -> str | None:
+        return None if self.own is None else self.own.budget
 
     @property
-    def reserved(self) -> Decimal:
-        return sum((e.bound for e in self.entries if e.status == "reserved"), Decimal(0))
+    def from_the_key_up(self) -> list[Window]:
+        return [*([] if self.own is None else [self.own]), *(self.path or []), self.window]
 
     @property
-    def calls(self) -> int:
-        return sum(e.status == "settled" for e in self.entries)
+    def in_turn(self) -> list[Window]:
+        """In the order in which they are asked."""
+        if self.path is None:
+            return [self.window, *([] if self.own is None else [self.own])]
+        return self.from_the_key_up
 
 
-class Reference:
+class Reference(Budgets):
     """What the ledger should hold after the same calls at the same times."""
 
     def __init__(self, now: datetime, limit: Decimal, zone: str, ttl: timedelta) -> None:
-        self.now = now
-        self.limit = limit
-        """The setting of the process that asks; `maximum`, too."""
-        self.maximum: Decimal | None = None
-        self.for_good: Decimal | None = None
-        """The audited limit of every window from now on, but for one that has its own."""
-        self.keys: dict[str, Key] = {}
-        self.windows: dict[str, list[Window]] = {"global": []}
+        super().__init__(now, limit, zone)
         self.entries: dict[UUID, Entry] = {}
-        self.events: Counter[Event] = Counter()
         self.prices: list[SetPrice] = []
         """In the order in which they were made."""
         self.allowance = 0
         """In tokens, that a usage has shown to be needed."""
+        self.line = Line()
+        self.answers = Answers()
         self._price_changes = 0
-        self._zone = ZoneInfo(zone)
         self._ttl = ttl
-
-    def cap(self, budget: str) -> Decimal | None:
-        if budget != "global":
-            return self.keys[budget].budget
-        windows = self.windows.get(budget)
-        return self.limit_of(windows[-1]) if windows else self.limit
-
-    def limit_of(self, window: Window) -> Decimal | None:
-        if window.budget != "global":
-            return self.keys[window.budget].budget
-        if window.audited is None:
-            return self.limit
-        return window.audited if self.maximum is None else min(window.audited, self.maximum)
-
-    def state(self, window: Window) -> State:
-        cap = self.limit_of(window)
-        if cap is None:
-            return "CLOSED"
-        if window.spent >= cap * OPEN:
-            return "OPEN"
-        return "HALF_OPEN" if window.spent >= cap * ALERT else "CLOSED"
 
     def reserve(
         self,
@@ -164,38 +82,51 @@ class Reference:
         in_slot: bool = False,
         price: KnownPrice | None = None,
         allowance: int | None = None,
+        user: str | None = None,
+        fit: Fit | None = None,
+        wait: WaitArgument | None = None,
+        is_first: bool = True,
+        looks: bool = True,
     ) -> Refused | None:
         """
         :param after: the arguments of `end` for the failed attempt before this one
         :param price: with which the bound was computed; None where no administrator sets any
         :param allowance: the tokens of the bound for what the server adds; None where it isn't told
         :param in_slot: it was admitted without the window's lock: what has expired is left to those who take it
+        :param fit: how it may be reserved with a smaller output cap
+        :param wait: that it waits, where it only lacks room: then it is refused with `waits`
+        :param is_first: whether it counts as a request of its key
+        :param looks: without a lock first, where it has waited already
         """
-        window = self._open_window("global")
+        if looks and wait is not None and self._goes_on_waiting(entry_id, wait):
+            return "waits", ""
+        window = self.open_window("global")
         if price is not None and self.is_stale(price):
             return "stale", "global"  # nothing is done: the failed attempt is ended when it is sent again
         allowed = self.allowance  # until the statement's end: the attempt that it ends may raise it
         if after is not None:
             self.end(*after)
-        own = None if key_id is None else self._open_window(key_id)
+        own = None if key_id is None else self.open_window(key_id)
         if not in_slot:
             self._expire(window)
             for each in filter(None, (window, own)):
-                self._record(each)
-        minute = self._minute(own)
-        refused = self._refused_for_the_caller(own, allowance, allowed)
-        refused = refused or self._refused_by_a_budget(window, own, bound, tokens, minute, after is None)
-        if refused is not None:
-            if refused[0] in ("exceeded", "reserved"):
-                self.events["circuit_breaker.blocked", key_id] += 1
-            return refused
-        entry = Entry(window, own, bound, tokens, self.now, self.now + self._ttl)
-        for each in entry.windows:
-            each.entries.append(entry)
-        if own is not None:
-            own.minute = RateLimitState(minute.began, minute.requests + (after is None), minute.tokens + tokens)
-        self.entries[entry_id] = entry
-        return None
+                self.record(each)
+        asked = _Asked(
+            entry_id, bound, tokens, window, own, self._open_path(key_id, user), self.minute_of(own),
+            is_first and after is None, fit, wait, in_slot,
+        )  # fmt: skip
+        refused = self._refused_for_the_caller(key_id, user, allowance, allowed) or self._refused_by_a_budget(asked)
+        if refused is None:
+            self.line.leave(entry_id, wait)
+            self._book(asked)
+            return None
+        if refused[0] == "reserved" and self.line.take(entry_id, key_id, refused[1], asked.bound, wait, self.now):
+            return "waits", refused[1]
+        self.line.leave(entry_id, wait)
+        if refused[0] in ("exceeded", "reserved"):
+            between = refused[1].startswith(("bud_", "user:"))
+            self.events["circuit_breaker.blocked", refused[1] if between else key_id] += 1
+        return refused
 
     def end(
         self,
@@ -205,13 +136,16 @@ class Reference:
         tokens: int = 0,
         raises: int | None = None,
         *,
-        in_slot: bool = False,
+        slot: int = 0,
+        size: int | None = None,
     ) -> Entry:
         """
         :param cost: at the bound, the part of it that may be billed; None for the whole of it
         :param tokens: what an `actual` settlement says was used
         :param raises: the allowance that its usage has shown to be needed
-        :param in_slot: it was booked without the window's lock: a state that another limit changed is left as recorded
+        :param slot: where it was booked without the window's lock: a state that another limit changed is left as
+            recorded; 0 where it wasn't
+        :param size: of its answer, in tokens
         """
         entry = self.entries[entry_id]
         self.allowance = max(self.allowance, raises or 0)
@@ -229,31 +163,33 @@ class Reference:
                 if minute.began is not None and entry.reserved_at >= minute.began:
                     entry.key_window.minute = replace(minute, tokens=minute.tokens + used - entry.tokens)
             for window in entry.windows:
-                if window is not entry.window or not in_slot:
-                    self._record(window)
+                if window is not entry.window or not slot:
+                    self.record(window)
+            if size is not None and mode == "actual":
+                self.answers.add(entry.key_window.budget if entry.key_window else None, size, slot)
         return entry
 
     def budget(self) -> Window:
         self._expire_all()
-        window = self._open_window("global")
-        self._record(window)
+        window = self.open_window("global")
+        self.record(window)
         return window
 
     def admin_reset(self, budget: str = "global") -> tuple[Window, Window]:
         self._expire_all()
-        closed = self._open_window(budget)
-        return closed, self._roll_over(closed, "admin", self.now, "circuit_breaker.manual_reset")
+        closed = self.open_window(budget)
+        return closed, self.roll_over(closed, "admin", self.now, "circuit_breaker.manual_reset")
 
     def scheduled_reset(self, due: datetime) -> Window | None:
         self._expire_all()
         before = self.windows["global"][-1] if self.windows["global"] else None
-        window = self._open_window("global")
+        window = self.open_window("global")
         if before is not None and window is not before:
             return before
         twice = window.opened_by == "schedule" and window.opened_at > self.now - timedelta(minutes=1)
         if twice or window.opened_at >= due:
             return None
-        self._roll_over(window, "schedule", self.now, "circuit_breaker.monthly_reset")
+        self.roll_over(window, "schedule", self.now, "circuit_breaker.monthly_reset")
         return window
 
     def adjust(self, amount: Decimal, window: Window | None) -> Window | None:
@@ -261,11 +197,11 @@ class Reference:
         :param window: one of the company's, None for the open one
         :return: None where less than that is spent in it
         """
-        window = self._open_window("global") if window is None else window
+        window = self.open_window("global") if window is None else window
         if window.spent + amount < 0:
             return None
         window.adjustments.append(amount)
-        self._record(window)
+        self.record(window)
         self.events["audit", None] += 1
         return window
 
@@ -276,11 +212,11 @@ class Reference:
         """
         if amount is not None and self.maximum is not None and amount > self.maximum:
             return None
-        window = self._open_window("global")
+        window = self.open_window("global")
         window.audited = amount
         if not for_window:
             self.for_good = amount
-        self._record(window)
+        self.record(window)
         self.events["audit", None] += 1
         return window
 
@@ -315,39 +251,114 @@ class Reference:
         self._change_prices()
         price.removed = True
 
+    # --- below: who is refused, what is booked, and what expires ---
+
+    def _open_path(self, key_id: str | None, user: str | None) -> list[Window] | None:
+        key = self._key(key_id)
+        if key_id is None or not key.has_path or key.lacks(user):
+            return None
+        path = [self.open_window(budget) for budget in self.path(key_id, user, NAMES)]
+        for each in path:
+            self.record(each)
+        return path
+
+    def _book(self, asked: _Asked) -> None:
+        expires_at = self.now + self._ttl
+        entry = Entry(
+            asked.window, asked.own, asked.path or [], asked.bound, asked.tokens, self.now, expires_at, asked.cap
+        )
+        for each in entry.windows:
+            each.entries.append(entry)
+        if asked.own is not None:
+            was = asked.minute
+            asked.own.minute = RateLimitState(was.began, was.requests + asked.is_first, was.tokens + asked.tokens)
+        self.entries[asked.entry_id] = entry
+
+    def _key(self, key_id: str | None) -> Key:
+        return Key() if key_id is None else self.keys[key_id]
+
     def _has_begun(self, price: SetPrice) -> bool:
         return not price.removed and price.starts is not None and price.starts <= self.now
 
     def _change_prices(self) -> None:
-        self._open_window("global")
+        self.open_window("global")
         self._price_changes += 1
         self.events["audit", None] += 1
 
-    def _refused_for_the_caller(self, own: Window | None, allowance: int | None, allowed: int) -> Refused | None:
-        if own is not None and self.keys[own.budget].revoked:
-            return "revoked", own.budget
+    def _goes_on_waiting(self, entry_id: UUID, wait: WaitArgument) -> bool:
+        """Whether it is plain without a lock that there is no room yet; then its ticket is renewed."""
+        ticket = self.line.of(entry_id)
+        if not wait.get("holds") or wait.get("last") or ticket is None:
+            return False
+        claimed = self.line.claimed(ticket.blocked_by, entry_id, ticket.bound, self.now)
+        if claimed == 0 and ticket.asked_at < self.now - timedelta(seconds=1):
+            return False
+        window = self.current(ticket.blocked_by)
+        room = None if window is None else next((room for _, room, _ in self.rooms([window])), None)
+        if room is None or ticket.bound + claimed <= room:
+            return False
+        lease = timedelta(seconds=wait["lease_seconds"])
+        if ticket.alive_until < self.now + lease / 2:
+            ticket.alive_until = self.now + lease
+        return True
+
+    def _refused_for_the_caller(
+        self, key_id: str | None, user: str | None, allowance: int | None, allowed: int
+    ) -> Refused | None:
+        if self._key(key_id).revoked:
+            return "revoked", key_id or ""
+        if self._key(key_id).lacks(user):
+            return "no_user", key_id or ""
         return ("allowance", "global") if allowance is not None and allowance < allowed else None
 
-    def _refused_by_a_budget(
-        self, window: Window, own: Window | None, bound: Decimal, tokens: int, minute: RateLimitState, first: bool
-    ) -> Refused | None:
-        refused = self._refusal(window, own, bound, tokens, minute, first)
-        if own is not None and refused == ("reserved", own.budget):
+    def _refused_by_a_budget(self, asked: _Asked) -> Refused | None:
+        whole = asked.bound, asked.tokens
+        self._fit(asked)
+        refused = self._refusal(asked)
+        if refused is not None and refused[0] == "reserved" and refused[1] != "global":
             for closed in self.windows["global"][:-1]:
                 self._expire(closed)
-            refused = self._refusal(window, own, bound, tokens, minute, first)
+            asked.bound, asked.tokens = whole
+            self._fit(asked)
+            refused = self._refusal(asked)
         return refused
 
-    def _refusal(
-        self, window: Window, own: Window | None, bound: Decimal, tokens: int, minute: RateLimitState, first: bool
-    ) -> Refused | None:
-        key = Key() if own is None else self.keys[own.budget]
-        by = "global" if own is None else own.budget
-        limited = [w for w in (window, own) if w is not None and bound > 0 and self.limit_of(w) is not None]
+    def _fit(self, asked: _Asked) -> None:
+        """Has it ask for less, where its whole cap would take too much of the room."""
+        asked.cap = None
+        if asked.fit is None:
+            return
+        rooms = list(self.rooms(asked.from_the_key_up))
+        if asked.in_slot:
+            assert all(is_small(asked.bound, room) for budget, room, _ in rooms if budget != "global")
+            return
+        claims = [
+            self.line.claimed(budget, asked.entry_id, asked.bound, self.now) if asked.bound else Decimal(0)
+            for budget, *_ in rooms
+        ]
+        key = self._key(asked.key_id)
+        asked.cap = fitted(
+            asked.fit,
+            self.answers,
+            asked.key_id,
+            room=min(room - claim for (_, room, _), claim in zip(rooms, claims, strict=True)),
+            left=min(left for *_, left in rooms),
+            tokens_left=None if key.tokens is None else key.tokens - asked.minute.tokens,
+            waited=None if asked.wait is None else Decimal(asked.wait["waited_percent"]) / 100,
+        )
+        if asked.cap is not None:
+            asked.bound = asked.fit.fixed + asked.cap * asked.fit.per_token
+            asked.tokens = asked.fit.fixed_tokens + asked.fit.n * asked.cap
+
+    def _refusal(self, asked: _Asked) -> Refused | None:
+        bound, tokens, minute = asked.bound, asked.tokens, asked.minute
+        key = self._key(asked.key_id)
+        limited = [w for w in asked.in_turn if bound > 0 and self.limit_of(w) is not None]
         for each in limited:
             if self.state(each) == "OPEN" or each.spent + bound > (self.limit_of(each) or 0):
                 return "exceeded", each.budget
-        if first and key.requests is not None and minute.requests >= key.requests:
+        by = asked.key_id or "global"
+        if asked.is_first and key.requests is not None and minute.requests >= key.requests:
             return "requests", by
         if key.tokens is not None and tokens > key.tokens:
             return "too_large", by
@@ -356,42 +367,16 @@ class Reference:
         for each in limited:
             if each.spent + each.reserved + bound > (self.limit_of(each) or 0):
                 return "reserved", each.budget
+        assert not (asked.in_slot and bound > 0 and self.line.tickets), "it is admitted in a slot while others wait"
+        for budget, room, _ in self.rooms(asked.from_the_key_up):
+            if bound > 0 and bound > room - self.line.claimed(budget, asked.entry_id, bound, self.now):
+                return "reserved", budget
         return None
-
-    def _minute(self, own: Window | None) -> RateLimitState:
-        """The minute that is under way, or a new one."""
-        if own is None or own.minute.began is None or own.minute.began <= self.now - MINUTE:
-            return RateLimitState(self.now)
-        return own.minute
-
-    def _open_window(self, budget: str) -> Window:
-        windows = self.windows.setdefault(budget, [])
-        if not windows:
-            windows.append(self._opened(budget, "use"))
-        window = windows[-1]
-        if window.resets_at <= self.now:
-            window = self._roll_over(window, "period_end", window.resets_at, "circuit_breaker.monthly_reset")
-        return window
-
-    def _roll_over(self, old: Window, opened_by: str, at: datetime, event: str) -> Window:
-        old.closed_at = at
-        fresh = self._opened(old.budget, opened_by)
-        fresh.minute = old.minute
-        fresh.audited = self.for_good if old.budget == "global" else None
-        self.windows[old.budget].append(fresh)
-        about = None if old.budget == "global" else old.budget
-        self.events.update([(event, about), ("audit", about)])
-        return fresh
-
-    def _opened(self, budget: str, opened_by: str) -> Window:
-        local = self.now.astimezone(self._zone)
-        year, month = (local.year + 1, 1) if local.month == 12 else (local.year, local.month + 1)
-        return Window(budget, self.now, opened_by, datetime(year, month, 1, tzinfo=self._zone))
 
     def _expire_all(self) -> None:
         for window in self.windows["global"]:
             self._expire(window)
-            self._record(window)
+            self.record(window)
 
     def _expire(self, window: Window) -> None:
         """:param window: one of the company's"""
@@ -401,13 +386,5 @@ class Reference:
                 entry.expired = True
                 own = entry.key_window
                 self.events["ledger.settled_at_bound", own.budget if own else None] += 1
-                if own is not None:
-                    self._record(own)
-
-    def _record(self, window: Window) -> None:
-        if window.closed_at is not None:
-            return
-        was, now = _SEVERITY.index(window.recorded), _SEVERITY.index(self.state(window))
-        about = None if window.budget == "global" else window.budget
-        self.events.update((_TOLD[state], about) for state in _SEVERITY[was + 1 : now + 1])
-        window.recorded = _SEVERITY[now]
+                for each in entry.windows[1:]:
+                    self.record(each)

@@ -41,6 +41,9 @@ Row = tuple[str, str]
 
 TABLES: Final[Sequence[LiteralString]] = (
     "api_key",
+    "budget_node",
+    "admission_wait",
+    "output_size",
     "budget_window",
     "budget_threshold_event",
     "budget_slot",
@@ -82,6 +85,8 @@ class Stage:
         own_clocks(database_url)
         self._owner = psycopg.connect(database_url, autocommit=True)
         self._keys = Keys(database_url)
+        for node_id, parent, limit, period in start.nodes:
+            self._keys.make_node(node_id, parent=parent, limit=limit, period=period)
         self._keys.make(KEY, **(start.key or {}))
         self._owner.execute("SET session_replication_role = replica")  # putting back checks no foreign keys
         self._onlooker = psycopg.connect(database_url, autocommit=True)
@@ -116,7 +121,7 @@ class Stage:
         except psycopg.Error as error:  # a deadlock, or sums that the tables' own checks refuse
             raise AssertionError(f"{statement.name}: {error}") from error
         assert row is not None
-        return row[1]
+        return {} if row[1] is None else row[1]  # no such node
 
     def asking(self, number: int, statement: Statement) -> "Future[Answer]":
         """The same in the background; returns when it has ended or waits for another session's lock."""
@@ -191,8 +196,8 @@ class Stage:
     def check(self, outcome: Outcome, asked: Sequence[RequestModel]) -> None:
         """The rules that hold whatever happened."""
         overbilled = sum((statement.overbills for _, statement in asked), Decimal(0))
-        keys = {} if self.start.key_limit is None else {KEY: self.start.key_limit + overbilled}
-        self._books.check(limit=LIMIT + overbilled, keys=keys)
+        limits = {budget: limit + overbilled for budget, limit in self.start.limits.items()}
+        self._books.check(limit=LIMIT + overbilled, keys=limits)
         broken = self._onlooker.execute(BROKEN).fetchall()
         assert broken == []
         result = outcome.threshold_events()

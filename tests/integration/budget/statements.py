@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal, LiteralString
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from fusewire.budget.wire import SettlementMode
+from fusewire.budget.wire import Period, SettlementMode
 
 Fields = Mapping[str, Any]
 """A statement's argument but for its settings."""
@@ -23,7 +23,12 @@ Function = Literal[
     "ledger_set_limit",
     "key_update",
     "key_revoke",
+    "budget_node_update",
+    "budget_node_delete",
 ]
+
+NodeRow = tuple[str, str | None, Decimal, Period]
+"""Of a budget of the tree: id, parent, limit in USD, period."""
 
 NOW: Final = datetime(2026, 11, 15, 12, tzinfo=UTC)
 TTL: Final = timedelta(seconds=180)
@@ -58,6 +63,8 @@ CALLS: Final[dict[str, LiteralString]] = {
     "ledger_set_limit": "SELECT set_config('test.now', %s, false), ledger_set_limit(%s::jsonb)",
     "key_update": "SELECT set_config('test.now', %s, false), key_update(%s::jsonb)",
     "key_revoke": "SELECT set_config('test.now', %s, false), key_revoke(%s::jsonb)",
+    "budget_node_update": "SELECT set_config('test.now', %s, false), budget_node_update(%s::jsonb)",
+    "budget_node_delete": "SELECT set_config('test.now', %s, false), budget_node_delete(%s::jsonb)",
 }
 
 
@@ -328,84 +335,94 @@ class Start:
     """What the key is limited to."""
     still: bool = False
     """No time passes in it."""
+    nodes: tuple[NodeRow, ...] = ()
+    """The tree."""
+    statements: tuple[Statement, ...] = STATEMENTS
+    """What happens in it."""
 
     @property
     def key_limit(self) -> Decimal | None:
         budget = (self.key or {}).get("budget")
         return None if budget is None else Decimal(str(budget))
 
+    @property
+    def limits(self) -> dict[str, Decimal]:
+        """What no window below the company's passes, by the budget."""
+        keys = {} if self.key_limit is None else {KEY: self.key_limit}
+        return keys | {node_id: limit for node_id, _, limit, _ in self.nodes}
+
 
 _HOUR: Final = timedelta(hours=1)
 _MINUTE: Final = timedelta(minutes=1)
-_LATELY: Final = timedelta(seconds=3)
+LATELY: Final = timedelta(seconds=3)
 """Less than the 5 s after which a reserve writes down that it looked, whether or not it found anything."""
 _BRIEF: Final = timedelta(seconds=1)
 
 
-def _step(
+def step(
     ago: timedelta, function: Function, fields: Fields, ttl: timedelta = TTL, *, slots: int = 1, seat: int = 1
 ) -> Step:
     return Step(ago, Statement("", function, lambda _: fields, ttl=ttl), slots, seat)
 
 
-_EARLIER: Final = (
-    _step(_HOUR, "ledger_reserve", reservation(LATE)),
-    _step(_HOUR, "ledger_reserve", reservation(FAILED, None, BOUND, "azure")),
-    _step(_HOUR, "ledger_settle", {**settlement(FAILED, "release"), **failed("azure", 1)}),
-    _step(50 * _MINUTE, "ledger_budget", {"id": str(UUID(int=0x99))}),
+EARLIER: Final = (
+    step(_HOUR, "ledger_reserve", reservation(LATE)),
+    step(_HOUR, "ledger_reserve", reservation(FAILED, None, BOUND, "azure")),
+    step(_HOUR, "ledger_settle", {**settlement(FAILED, "release"), **failed("azure", 1)}),
+    step(50 * _MINUTE, "ledger_budget", {"id": str(UUID(int=0x99))}),
 )
 
 
 def _holding(ttl_of_gone: timedelta = TTL) -> tuple[Step, ...]:
     return (
-        _step(_LATELY, "ledger_reserve", reservation(HELD)),
-        _step(_LATELY, "ledger_reserve", reservation(KEYED, KEY)),
-        _step(_LATELY, "ledger_reserve", reservation(GONE, KEY), ttl_of_gone),
+        step(LATELY, "ledger_reserve", reservation(HELD)),
+        step(LATELY, "ledger_reserve", reservation(KEYED, KEY)),
+        step(LATELY, "ledger_reserve", reservation(GONE, KEY), ttl_of_gone),
     )
 
 
 def _filled(bound: str, key_id: str | None = None, *, spent: bool = True) -> tuple[Step, ...]:
-    reserved = _step(40 * _MINUTE, "ledger_reserve", reservation(FILLER, key_id, Decimal(bound)), _HOUR)
-    return (reserved, _step(40 * _MINUTE, "ledger_settle", settlement(FILLER, "bound"))) if spent else (reserved,)
+    reserved = step(40 * _MINUTE, "ledger_reserve", reservation(FILLER, key_id, Decimal(bound)), _HOUR)
+    return (reserved, step(40 * _MINUTE, "ledger_settle", settlement(FILLER, "bound"))) if spent else (reserved,)
 
 
 def _in_slots(ttl_of_gone: timedelta = TTL) -> tuple[Step, ...]:
     """Two of the three are in slots; the third is where there is room for it."""
     return (
-        _step(35 * _MINUTE, "ledger_reserve", reservation(GRANT, KEY, Decimal("0.001")), slots=2),
-        _step(35 * _MINUTE, "ledger_settle", settlement(GRANT, "release"), slots=2),
-        _step(_LATELY, "ledger_reserve", reservation(HELD), slots=2, seat=1),
-        _step(_LATELY, "ledger_reserve", reservation(KEYED, KEY), slots=2, seat=2),
-        _step(_LATELY, "ledger_reserve", reservation(GONE, KEY), ttl_of_gone, slots=2, seat=1),
+        step(35 * _MINUTE, "ledger_reserve", reservation(GRANT, KEY, Decimal("0.001")), slots=2),
+        step(35 * _MINUTE, "ledger_settle", settlement(GRANT, "release"), slots=2),
+        step(LATELY, "ledger_reserve", reservation(HELD), slots=2, seat=1),
+        step(LATELY, "ledger_reserve", reservation(KEYED, KEY), slots=2, seat=2),
+        step(LATELY, "ledger_reserve", reservation(GONE, KEY), ttl_of_gone, slots=2, seat=1),
     )
 
 
-_RESET: Final = _step(_LATELY, "ledger_reset", reset(0x99, "admin"))
+RESET: Final = step(LATELY, "ledger_reset", reset(0x99, "admin"))
 
 STARTS: Final = (
     # A sweep doesn't see the very first window while it is being opened. What is reserved there would have to expire
     # within the 5 s that a lock is waited for to be missed, and then only until the next sweep.
     Start("nothing yet", (), still=True),
-    Start("before the key's first call", _EARLIER + _holding()[:1]),
-    Start("room", _EARLIER + _holding()),
-    Start("room for one", _EARLIER + _filled("0.75", spent=False) + _holding()),
-    Start("below the threshold", _EARLIER + _filled("0.71") + _holding()),
-    Start("expired", _EARLIER + _holding(_BRIEF)),
-    Start("expired below the threshold", _EARLIER + _filled("0.71") + _holding(_BRIEF)),
-    Start("after a reset", (*_EARLIER, *_holding(), _RESET)),
-    Start("the month is over", _EARLIER + _holding(), now=NOW + NEXT_MONTH),
-    Start("a key with room for one", _EARLIER + _holding(), key={"budget": "0.15"}),
+    Start("before the key's first call", EARLIER + _holding()[:1]),
+    Start("room", EARLIER + _holding()),
+    Start("room for one", EARLIER + _filled("0.75", spent=False) + _holding()),
+    Start("below the threshold", EARLIER + _filled("0.71") + _holding()),
+    Start("expired", EARLIER + _holding(_BRIEF)),
+    Start("expired below the threshold", EARLIER + _filled("0.71") + _holding(_BRIEF)),
+    Start("after a reset", (*EARLIER, *_holding(), RESET)),
+    Start("the month is over", EARLIER + _holding(), now=NOW + NEXT_MONTH),
+    Start("a key with room for one", EARLIER + _holding(), key={"budget": "0.15"}),
     Start(
         "a key below its threshold, expired, after a reset",
-        (*_EARLIER, *_filled("0.20", KEY), *_holding(_BRIEF), _RESET),
+        (*EARLIER, *_filled("0.20", KEY), *_holding(_BRIEF), RESET),
         key={"budget": "0.30"},
     ),
-    Start("a key with one call left in its minute", _EARLIER + _holding(), key={"requests": 3, "tokens": 1000}),
-    Start("slots, same", _EARLIER + _in_slots(), slots=(2, 2, 2), seats=(1, 1, 1)),
-    Start("slots, apart", _EARLIER + _in_slots(), slots=(2, 2, 2)),
-    Start("slots with room for one, same", _EARLIER + _filled("0.448") + _in_slots(), slots=(2, 2, 2), seats=(1, 1, 1)),
-    Start("slots with room for one, apart", _EARLIER + _filled("0.448") + _in_slots(), slots=(2, 2, 2)),
-    Start("slots, expired", _EARLIER + _in_slots(_BRIEF), slots=(2, 2, 2)),
-    Start("slots, with a key", _EARLIER + _in_slots(), slots=(2, 2, 2), key={"budget": "0.15"}),
-    Start("slots, seen by one of two", _EARLIER + _in_slots(), slots=(1, 2, 1)),
+    Start("a key with one call left in its minute", EARLIER + _holding(), key={"requests": 3, "tokens": 1000}),
+    Start("slots, same", EARLIER + _in_slots(), slots=(2, 2, 2), seats=(1, 1, 1)),
+    Start("slots, apart", EARLIER + _in_slots(), slots=(2, 2, 2)),
+    Start("slots with room for one, same", EARLIER + _filled("0.448") + _in_slots(), slots=(2, 2, 2), seats=(1, 1, 1)),
+    Start("slots with room for one, apart", EARLIER + _filled("0.448") + _in_slots(), slots=(2, 2, 2)),
+    Start("slots, expired", EARLIER + _in_slots(_BRIEF), slots=(2, 2, 2)),
+    Start("slots, with a key", EARLIER + _in_slots(), slots=(2, 2, 2), key={"budget": "0.15"}),
+    Start("slots, seen by one of two", EARLIER + _in_slots(), slots=(1, 2, 1)),
 )

@@ -18,12 +18,15 @@ import pytest
 
 from tests.integration.budget.outcome import Answer, Outcome
 from tests.integration.budget.stage import RequestModel, Row, Stage
-from tests.integration.budget.statements import STARTS, STATEMENTS, Start, Statement
+from tests.integration.budget.statements import STARTS as STARTS_WITHOUT_TREE
+from tests.integration.budget.statements import STATEMENTS, Start, Statement
+from tests.integration.budget.statements_tree import TREE_STARTS
 from tests.support.patience import PATIENCE_SECONDS
 
 LONG: Final = bool(os.environ.get("FUSEWIRE_PROVE"))
 
-SHORT_STARTS: Final = ("below the threshold", "slots, expired")
+STARTS: Final = STARTS_WITHOUT_TREE + TREE_STARTS
+SHORT_STARTS: Final = ("below the threshold", "slots, expired", "a tree where a call waits")
 LOCKED: Final = (
     "room",
     "expired below the threshold",
@@ -34,6 +37,8 @@ LOCKED: Final = (
     "slots, expired",
     "slots, with a key",
     "slots, seen by one of two",
+    "a tree where a call waits",
+    "a tree in slots",
 )
 SHORT_LOCKED: Final = ("after a reset",)
 QUEUED: Final = ("expired below the threshold", "a key below its threshold, expired, after a reset", "slots, apart")
@@ -57,7 +62,22 @@ def _named(things: Iterable[Named], *names: str) -> list[Named]:
     return [found[name] for name in names]
 
 
-MET: Final = STATEMENTS if LONG else _named(STATEMENTS, *IN_LINE[:6], "lower the limit")
+SHORT: Final = (*IN_LINE[:6], "lower the limit")
+SHORT_IN_A_TREE: Final = (
+    "reserve for the key",
+    "settle the key's",
+    "ask again",
+    "ask for the last time",
+    "reset the node",
+    "lower the node's limit",
+    "move the node",
+)
+
+
+def met_in(start: Start) -> Sequence[Statement]:
+    if LONG:
+        return start.statements
+    return _named(start.statements, *(SHORT_IN_A_TREE if start.nodes else SHORT))
 
 
 def is_of_the_ledger(statement: Statement) -> bool:
@@ -198,7 +218,7 @@ def staged(database_url: str, start: Start) -> Iterator[Overlaps]:
 
 @pytest.mark.parametrize("start", STARTS if LONG else _named(STARTS, *SHORT_STARTS), ids=lambda start: start.name)
 def test_two_of_which_one_is_held_before_its_commit(database_url: str, start: Start) -> None:
-    statements = [statement for statement in MET if not (start.still and statement.after)]
+    statements = [statement for statement in met_in(start) if not (start.still and statement.after)]
     with staged(database_url, start) as overlaps:
         for late, early, commits in product(statements, statements, (True, False)):
             with named(early.name, "commits" if commits else "is gone", late.name):
@@ -209,12 +229,13 @@ def test_two_of_which_one_is_held_before_its_commit(database_url: str, start: St
 
 @pytest.mark.parametrize("start", _named(STARTS, *(LOCKED if LONG else SHORT_LOCKED)), ids=lambda start: start.name)
 def test_two_of_which_one_is_held_at_a_lock(database_url: str, start: Start) -> None:
+    statements = met_in(start)
     with staged(database_url, start) as overlaps:
-        places = [(early, row) for early in MET if is_of_the_ledger(early) for row in overlaps.locks(early)]
+        places = [(early, row) for early in statements if is_of_the_ledger(early) for row in overlaps.locks(early)]
         alone = overlaps.met["cases"]
         cases = [
             (early, row, late)
-            for (early, row), late in product(places, MET)
+            for (early, row), late in product(places, statements)
             # A key may change where the ledger waits for windows; that it stands still anywhere else is only a test's.
             if is_of_the_ledger(late) or row[0] in ("budget_window", "budget_slot")
         ]
@@ -222,7 +243,7 @@ def test_two_of_which_one_is_held_at_a_lock(database_url: str, start: Start) -> 
             with named(early.name, *row, late.name):
                 overlaps.held_at(row, early, late)
     assert overlaps.met["cases"] == alone + len(cases)
-    assert len(places) > 2 * len(MET)
+    assert len(places) > 2 * len(statements)
     assert overlaps.met["waited"] > len(cases) / 2
 
 

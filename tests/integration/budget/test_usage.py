@@ -92,6 +92,10 @@ def test_any_groups_are_sums_of_what_was_booked(desk: Desk, clock: Clock) -> Non
         assert {tuple(keys): spend.requests for keys, spend in usage.rows} == calls
         assert {spend.output_tokens for _, spend in usage.rows} == {20 * each for each in calls.values()}
         assert (usage.total, usage.more) == (total, False)
+    of_one = desk.reports.usage(["key"], limit=100, key="key-a")
+    assert of_one.rows == [row for row in desk.reports.usage(["key"], limit=100).rows if row[0] == ["key-a"]]
+    assert of_one.total == of_one.rows[0][1]
+    assert desk.reports.usage(["key"], limit=100, key="key-a", budget="bud_of_nobody").rows == []
 
 
 @pytest.mark.usefixtures("keys")

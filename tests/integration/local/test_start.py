@@ -83,6 +83,7 @@ def test_a_busy_port(tmp_path: Path) -> None:
         ("AI_PRICE_OVERRIDES", "{", "AI_PRICE_OVERRIDES"),
         ("LOCAL_CONCURRENCY", "0", "LOCAL_CONCURRENCY=0"),
         ("PORT", "http", "PORT=http"),
+        ("CONSOLE", "no", "CONSOLE=no"),
         ("AUTH_MODE", "none", "AUTH_MODE=none"),
         ("ADMIN_API_KEY", "short", "ADMIN_API_KEY=(hidden)"),
         ("MIGRATION_DATABASE_URL", "host=x", "MIGRATION_DATABASE_URL"),

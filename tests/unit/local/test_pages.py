@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from fusewire.http.routes import ROUTES
+from local.console import Console
 from local.pages import Page, page_of
 from local.template import read_template
 from tests.support.gateway import PROJECT
@@ -13,10 +14,17 @@ from tests.support.gateway import PROJECT
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
-def asked(path: str, accept: str | None = BROWSER, *, method: str = "GET", is_open: bool = True) -> Page | None:
+def asked(
+    path: str,
+    accept: str | None = BROWSER,
+    *,
+    method: str = "GET",
+    is_open: bool = True,
+    console: Console | None = None,
+) -> Page | None:
     headers = [] if accept is None else [(b"accept", accept.encode())]
     scope: dict[str, Any] = {"method": method, "path": path, "headers": headers}
-    return page_of(scope, is_open=is_open)
+    return page_of(scope, is_open=is_open, console=Console() if console is None else console)
 
 
 def shown(path: str, *, is_open: bool = True) -> str:
@@ -69,6 +77,18 @@ def test_the_manual_is_text_and_not_a_page() -> None:
     assert "日本語" in shown("/docs/operations.ja.md") or "予算" in shown("/docs/operations.ja.md")
 
 
+def test_without_the_console_the_page_says_why_and_with_it_the_links_have_a_page_of_their_own() -> None:
+    console = Console()
+    console.note = "It can't be built: <registry>"
+    page = asked("/", console=console)
+    assert page is not None
+    assert b"It can&#x27;t be built: &lt;registry&gt;" in page.body
+    links = asked("/docs", console=console)
+    assert links is not None
+    assert b"Documentation" in links.body
+    assert b"registry" not in links.body
+
+
 def test_a_browsers_icon_is_nothing_and_no_error() -> None:
     icon = asked("/favicon.ico", "image/avif,image/webp,*/*")
     assert icon is not None
@@ -80,9 +100,7 @@ def test_who_doesnt_ask_for_html_gets_none(accept: str | None) -> None:
     assert asked("/", accept) is None
 
 
-@pytest.mark.parametrize(
-    "path", ["/docs", "/docs/", "/docs/../.env", "/.env", "/pyproject.toml", "//", "/api/v1/health"]
-)
+@pytest.mark.parametrize("path", ["/docs/", "/docs/../.env", "/.env", "/pyproject.toml", "//", "/api/v1/health"])
 def test_nothing_else_is_a_page(path: str) -> None:
     assert asked(path) is None
 

@@ -38,6 +38,7 @@ ReportArgument = TypedDict(
         "to": NotRequired[str],
         "windows_of": NotRequired[tuple[str, str]],  # their first and last day
         "budget": NotRequired[str],
+        "key": NotRequired[str],
         "within": NotRequired[str],
     },
 )
@@ -159,8 +160,8 @@ class Usage:
     last: date | None
     """The range; None where it is open, or the windows of a month were asked for."""
     windows: list[Window] | None
-    """The windows of the month, whose spent sums are the total; none where it is a part of the tree, and None for a
-    range of days."""
+    """The windows of the month, whose spent sums are the total; none where it is a part of the tree or one key, and
+    None for a range of days."""
 
 
 class Books:
@@ -180,6 +181,7 @@ class Books:
         last: date | None = None,
         month: date | None = None,
         budget: str | None = None,
+        key: str | None = None,
         within: str | None = None,
     ) -> Usage:
         """Spend by `day`, `provider`, `model`, `tier`, `key`, `budget` or `tag:<name>`, each day in the budget's zone.
@@ -191,6 +193,7 @@ class Books:
         :param last: included
         :param month: the first day of the month whose windows are meant, in place of a range
         :param budget: of the keys alone that are under this node now, or under one below it
+        :param key: of this key alone, by its id
         :param within: the node that the caller's scopes are bound to; None: they aren't
         :raises LedgerUnavailableError: when Postgres can't be reached
         """
@@ -208,6 +211,8 @@ class Books:
             argument["windows_of"] = month.isoformat(), _last_day(month).isoformat()
         if budget:
             argument["budget"] = budget
+        if key:
+            argument["key"] = key
         if within:
             argument["within"] = within
         result = self._database.call(_REPORT, argument)

@@ -23,7 +23,7 @@ from typing_extensions import TypedDict
 from fusewire.budget.usage import BUDGET_SEPARATOR, Books, Spend, Usage
 from fusewire.errors import InvalidRequestError, usd
 from fusewire.http.admin.budget import WindowTotals
-from fusewire.http.admin.query import BudgetId, Day, Page
+from fusewire.http.admin.query import BudgetId, Day, Page, Word
 from fusewire.http.schema import Money, ResponseModel
 from fusewire.json import dumps
 
@@ -94,6 +94,8 @@ class UsageQuery(Page):
     groups: Annotated[Groups, Field(alias="group_by")] = ("day",)
     budget: BudgetId | None = None
     """Of the keys alone that are under this budget now, or under one below it."""
+    key: Word | None = None
+    """Of this key alone, by its id."""
     after: Annotated[Cursor, Field(alias="cursor")] = ()
 
     @model_validator(mode="after")
@@ -152,7 +154,7 @@ class UsageOfDays(_UsagePage):
 
 class UsageOfMonth(_UsagePage):
     """Spend by groups of a month's windows, whose spent sums are the total; no windows where it is of a part of the
-    tree of budgets."""
+    tree of budgets, or of one key."""
 
     windows: list[WindowTotals]
 
@@ -205,6 +207,7 @@ def _usage(books: Books, query: UsageQuery, limit: int, after: Sequence[str], wi
         last=query.last,
         month=query.month,
         budget=query.budget,
+        key=query.key,
         within=within,
     )
 

@@ -44,11 +44,11 @@ END $$;
 
 -- Spend by groups.
 -- p: {timezone, groups: [day|provider|model|tier|key|budget|tag:<name>], from?, to?, windows_of?: [first, last], after?,
--- limit, budget?: a node's id, within?}
+-- limit, budget?: a node's id, key?: a key's, within?}
 -- from and to are days, both included. By default from is the first day of the month, and to is open. windows_of takes
 -- the windows that opened on these days instead, whatever days their settlements fell on. after is the last group of
--- the page before. budget, and within (scopes.sql), leave the keys alone that are under the node now; then the company's
--- windows aren't told. The group budget is the path to the key's node now, the character 1f, and the node's id.
+-- the page before. budget, and within (scopes.sql), leave the keys alone that are under the node now, key that one; then
+-- the company's windows aren't told. The group budget is the path to the key's node now, the character 1f, and the node's id.
 CREATE OR REPLACE FUNCTION usage_report(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -93,11 +93,14 @@ BEGIN
     $query$, parts,
         CASE WHEN p->'groups' ? 'budget' THEN 'LEFT JOIN node b ON b.id = k.budget_id' ELSE '' END,
         CASE WHEN windows IS NULL THEN 'r.day BETWEEN $1 AND $2' ELSE 'r.window_id = ANY ($5)' END
-            || CASE WHEN part_of IS NULL THEN '' ELSE ' AND r.key_id = ANY ($6)' END)
+            || CASE WHEN part_of IS NULL THEN '' ELSE ' AND r.key_id = ANY ($6)' END
+            || CASE WHEN p ? 'key' THEN ' AND r.key_id = $8' ELSE '' END)
     INTO result
     USING first, last, ARRAY(SELECT jsonb_array_elements_text(p->'after')), (p->>'limit')::integer,
-          ARRAY(SELECT (w->>'id')::bigint FROM jsonb_array_elements(windows) w), keys, p->>'within';
-    RETURN result || jsonb_build_object('windows', CASE WHEN windows IS NULL OR part_of IS NULL THEN windows ELSE '[]' END,
+          ARRAY(SELECT (w->>'id')::bigint FROM jsonb_array_elements(windows) w), keys, p->>'within', p->>'key';
+    RETURN result || jsonb_build_object('windows', CASE
+                                          WHEN windows IS NULL OR (part_of IS NULL AND NOT p ? 'key') THEN windows
+                                          ELSE '[]' END,
                                       'from', CASE WHEN windows IS NULL THEN first END,
                                       'to', CASE WHEN windows IS NULL THEN NULLIF(last, 'infinity') END);
 END $$;

@@ -1,0 +1,138 @@
+import { useQuery } from "@tanstack/react-query";
+import { useState, type ReactNode } from "react";
+import type { Schema } from "../api/client";
+import { useFormat } from "../format/use-format";
+import { useText } from "../i18n/text";
+import { DayChart } from "../parts/chart";
+import { Gauge } from "../parts/gauge";
+import { Answered, Empty } from "../parts/states";
+import { answered, useSession } from "../session";
+import { Head } from "../shell";
+import { useNodes } from "./budgets";
+import { KeyForm, ResetKeyForm, RevokeForm, RotateForm, Secret } from "./key-forms";
+import { KeyState, Scopes } from "./keys";
+import { daysAgo } from "./overview";
+
+type Form = "change" | "rotate" | "revoke" | "reset";
+
+export default function KeyPage({ params }: { params: Record<string, string> }) {
+  const t = useText();
+  const id = params["id"] ?? "";
+  const { api, may } = useSession();
+  const [form, setForm] = useState<Form | null>(null);
+  const [made, setMade] = useState<Schema["KeyWithSecret"] | null>(null);
+  const key = useQuery({
+    queryKey: ["keys", id],
+    queryFn: ({ signal }) => answered(api.GET("/api/v1/admin/keys/{id}", { signal, params: { path: { id } } })),
+  });
+  const close = () => setForm(null);
+  return (
+    <>
+      <p className="crumb">
+        <a href="#/keys">← {t.pages.keys}</a>
+      </p>
+      <Answered query={key}>
+        {(shown) => (
+          <>
+            <Head title={shown.name}>
+              {may.admin && shown.revoked_at === null && (
+                <>
+                  <button type="button" className="button" onClick={() => setForm("change")}>
+                    {t.actions.change}
+                  </button>
+                  <button type="button" className="button" onClick={() => setForm("rotate")}>
+                    {t.keys.rotate}
+                  </button>
+                  <button type="button" className="button" onClick={() => setForm("reset")}>
+                    {t.actions.reset}
+                  </button>
+                  <button type="button" className="button danger" onClick={() => setForm("revoke")}>
+                    {t.keys.revoke}
+                  </button>
+                </>
+              )}
+            </Head>
+            <Standing shown={shown} />
+            <SpendByDay id={id} />
+            {form === "change" && <KeyForm shown={shown} onClose={close} />}
+            {form === "rotate" && <RotateForm shown={shown} onClose={close} onMade={setMade} />}
+            {form === "revoke" && <RevokeForm shown={shown} onClose={close} />}
+            {form === "reset" && <ResetKeyForm shown={shown} onClose={close} />}
+            {made && <Secret made={made} onClose={() => setMade(null)} />}
+          </>
+        )}
+      </Answered>
+    </>
+  );
+}
+
+function Standing({ shown }: { shown: Schema["KeyWithForecast"] }) {
+  const t = useText();
+  const format = useFormat();
+  const nodes = useNodes();
+  const nameOf = (id: string | null) => (id === null ? t.budget.company : (nodes.data?.find((node) => node.id === id)?.name ?? id));
+  const limit = shown.monthly_budget_usd;
+  const facts: [string, ReactNode][] = [
+    ["ID", <code key="id">{shown.id}</code>],
+    [t.keys.prefix, <code key="prefix">{shown.prefix}…</code>],
+    [t.keys.scopes, <Scopes key="scopes" scopes={shown.scopes} />],
+    [t.keys.under, nameOf(shown.budget_id)],
+    ...(shown.scope_budget_id ? ([[t.keys.boundTo, nameOf(shown.scope_budget_id)]] as [string, ReactNode][]) : []),
+    [t.budgets.period, t.periods[shown.period]],
+    [t.budget.reserved, format.usd(shown.reserved_usd)],
+    [t.budget.monthEnd, shown.forecast.month_end_usd === null ? t.budget.tooEarly : format.usd(shown.forecast.month_end_usd)],
+    [t.keys.requests, shown.requests_per_minute === null ? "–" : format.count(shown.requests_per_minute)],
+    [t.keys.tokens, shown.tokens_per_minute === null ? "–" : format.count(shown.tokens_per_minute)],
+    [t.keys.models, shown.allowed_models?.join(", ") ?? t.keys.all],
+    [t.keys.expires, shown.expires_at ? format.moment(shown.expires_at) : t.budget.never],
+    [t.keys.tags, Object.entries(shown.tags).map(([tag, value]) => `${tag}=${value}`).join(", ") || "–"],
+    [t.keys.created, t.keys.createdBy(format.moment(shown.created_at), shown.created_by)],
+  ];
+  return (
+    <section className="card" aria-label={shown.name}>
+      <div className="card-head">
+        <p className="figure">
+          <b>{format.usd(shown.current_spend_usd)}</b>
+          <span className="muted">{limit === null ? t.budget.noLimit : t.budget.of(format.usd(limit))}</span>
+        </p>
+        <KeyState shown={shown} />
+      </div>
+      {limit !== null && <Gauge label={shown.name} spent={shown.current_spend_usd} reserved={shown.reserved_usd} limit={limit} state={shown.state} />}
+      <dl className="facts">
+        {facts.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+      <p>
+        <a href={`#/calls?key=${encodeURIComponent(shown.id)}`}>{t.keys.calls}</a>
+      </p>
+    </section>
+  );
+}
+
+function SpendByDay({ id }: { id: string }) {
+  const t = useText();
+  const { api } = useSession();
+  const usage = useQuery({
+    queryKey: ["usage", "key", id],
+    queryFn: ({ signal }) =>
+      answered(api.GET("/api/v1/admin/usage", { signal, params: { query: { group_by: ["day", "model"], key: id, from: daysAgo(29), limit: 1000 } } })),
+  });
+  return (
+    <section className="card" aria-labelledby="days-title">
+      <h2 id="days-title">{t.overview.byDay}</h2>
+      <Answered query={usage}>
+        {({ rows }) =>
+          rows.length === 0 ? (
+            <Empty>{t.usage.nothing}</Empty>
+          ) : (
+            <DayChart label={t.overview.byDay} points={rows.map((row) => ({ day: String(row["day"]), series: String(row["model"] ?? ""), amount: row.cost_usd }))} />
+          )
+        }
+      </Answered>
+    </section>
+  );
+}

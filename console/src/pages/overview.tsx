@@ -1,0 +1,206 @@
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import type { Schema } from "../api/client";
+import { compareDecimals } from "../api/exact";
+import { useFormat } from "../format/use-format";
+import { useText } from "../i18n/text";
+import { Gauge, StateBadge } from "../parts/gauge";
+import { DayChart, RankChart } from "../parts/chart";
+import { SelectField } from "../parts/fields";
+import { Answered, Empty, Stale } from "../parts/states";
+import { answered, useSession } from "../session";
+import { Head } from "../shell";
+import { KeyName } from "./key-name";
+import { ProviderStatus } from "./provider-status";
+
+const EVERY_MILLISECONDS = 10_000;
+const TOP = 8;
+
+export default function Overview() {
+  const t = useText();
+  const format = useFormat();
+  const { api } = useSession();
+  const budget = useQuery({
+    queryKey: ["budget"],
+    queryFn: ({ signal }) => answered(api.GET("/api/v1/admin/budget", { signal })),
+    refetchInterval: EVERY_MILLISECONDS,
+  });
+  return (
+    <>
+      <Head title={t.pages.overview}>
+        {budget.dataUpdatedAt > 0 && <span className="muted small">{t.overview.asOf(format.precise(budget.dataUpdatedAt))}</span>}
+      </Head>
+      {budget.error && budget.data && <Stale error={budget.error} since={format.precise(budget.dataUpdatedAt)} />}
+      <Answered query={budget}>{(found) => <Budget budget={found} />}</Answered>
+      <div className="columns">
+        <SpendByDay />
+        <TopSpenders />
+      </div>
+      <Providers />
+    </>
+  );
+}
+
+function Budget({ budget }: { budget: Schema["BudgetResponse"] }) {
+  const t = useText();
+  const format = useFormat();
+  const { exhausted_at: exhausted, month_end_usd: monthEnd } = budget.forecast;
+  return (
+    <section className="card" aria-labelledby="budget-title">
+      <div className="card-head">
+        <h2 id="budget-title">{t.budget.company}</h2>
+        <StateBadge state={budget.state} />
+      </div>
+      <p className="figure">
+        <b>{format.usd(budget.current_spend_usd)}</b>
+        <span className="muted">
+          {t.budget.of(format.usd(budget.monthly_limit_usd))} ({format.percent(budget.usage_ratio)})
+        </span>
+      </p>
+      <Gauge label={t.budget.company} spent={budget.current_spend_usd} reserved={budget.reserved_usd} limit={budget.monthly_limit_usd} state={budget.state} />
+      <dl className="facts">
+        <Fact name={t.budget.reserved} value={format.usd(budget.reserved_usd)} />
+        <Fact name={t.budget.remaining} value={format.usd(budget.remaining_usd)} />
+        <Fact name={t.budget.resets} value={budget.window.resets_at ? format.moment(budget.window.resets_at) : t.budget.never} />
+        <Fact name={t.budget.monthEnd} value={monthEnd === null ? t.budget.tooEarly : format.usd(monthEnd)} />
+        <Fact name={t.budget.exhausted} value={exhausted === null ? "–" : format.moment(exhausted)} bad={exhausted !== null} />
+        <Fact
+          name={t.budget.waiting}
+          value={budget.waiting === 0 ? "0" : t.budget.waitingFor(format.count(budget.waiting), format.decimal(budget.longest_wait_seconds))}
+        />
+      </dl>
+    </section>
+  );
+}
+
+function Fact({ name, value, bad = false }: { name: string; value: string; bad?: boolean }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd className={bad ? "bad-text" : undefined}>{value}</dd>
+    </div>
+  );
+}
+
+function SpendByDay() {
+  const t = useText();
+  const { api } = useSession();
+  const [group, setGroup] = useState<"provider" | "model">("provider");
+  const usage = useQuery({
+    queryKey: ["usage", "days", group],
+    queryFn: ({ signal }) =>
+      answered(api.GET("/api/v1/admin/usage", { signal, params: { query: { group_by: ["day", group], from: daysAgo(29), limit: 1000 } } })),
+    refetchInterval: 6 * EVERY_MILLISECONDS,
+    placeholderData: keepPreviousData,
+  });
+  return (
+    <section className="card" aria-labelledby="days-title">
+      <div className="card-head">
+        <h2 id="days-title">{t.overview.byDay}</h2>
+        <SelectField
+          label={t.overview.stackedBy}
+          value={group}
+          options={[
+            { value: "provider", label: t.usage.groups.provider },
+            { value: "model", label: t.usage.groups.model },
+          ]}
+          onChange={(value) => setGroup(value as typeof group)}
+        />
+      </div>
+      <Answered query={usage}>
+        {({ rows }) =>
+          rows.length === 0 ? (
+            <Empty>{t.usage.nothing}</Empty>
+          ) : (
+            <DayChart
+              label={t.overview.byDay}
+              points={rows.map((row) => ({ day: String(row["day"]), series: String(row[group] ?? ""), amount: row.cost_usd }))}
+            />
+          )
+        }
+      </Answered>
+    </section>
+  );
+}
+
+function TopSpenders() {
+  const t = useText();
+  const { api } = useSession();
+  const [group, setGroup] = useState<"key" | "budget">("key");
+  const usage = useQuery({
+    queryKey: ["usage", "top", group],
+    queryFn: async ({ signal }) => {
+      const found = await answered(api.GET("/api/v1/admin/usage", { signal, params: { query: { group_by: [group], limit: 1000 } } }));
+      return found.rows;
+    },
+    refetchInterval: 6 * EVERY_MILLISECONDS,
+    placeholderData: keepPreviousData,
+  });
+  return (
+    <section className="card" aria-labelledby="top-title">
+      <div className="card-head">
+        <h2 id="top-title">{t.overview.top}</h2>
+        <SelectField
+          label={t.overview.by}
+          value={group}
+          options={[
+            { value: "key", label: t.usage.groups.key },
+            { value: "budget", label: t.usage.groups.budget },
+          ]}
+          onChange={(value) => setGroup(value as typeof group)}
+        />
+      </div>
+      <Answered query={usage}>
+        {(rows) =>
+          rows.length === 0 ? (
+            <Empty>{t.usage.nothing}</Empty>
+          ) : (
+            <RankChart
+              label={t.overview.top}
+              rows={rows
+                .map((row) => ({ id: String(row[group] ?? ""), amount: row.cost_usd }))
+                .sort((one, other) => compareDecimals(other.amount, one.amount))
+                .slice(0, TOP)
+                .map((row) => ({ ...row, name: group === "key" ? <KeyName id={row.id} /> : row.id || t.usage.none }))}
+            />
+          )
+        }
+      </Answered>
+    </section>
+  );
+}
+
+function Providers() {
+  const t = useText();
+  const { api } = useSession();
+  const providers = useQuery({
+    queryKey: ["providers"],
+    queryFn: ({ signal }) => answered(api.GET("/api/v1/admin/providers", { signal })),
+    refetchInterval: 3 * EVERY_MILLISECONDS,
+  });
+  return (
+    <section className="card" aria-labelledby="providers-title">
+      <h2 id="providers-title">{t.pages.providers}</h2>
+      <Answered query={providers}>
+        {({ providers: all }) => (
+          <ul className="chips">
+            {all
+              .filter((provider) => provider.configured)
+              .map((provider) => (
+                <li key={provider.id}>
+                  <a className="chip" href="#/providers">
+                    <b>{provider.id}</b> <ProviderStatus status={provider.status} />
+                  </a>
+                </li>
+              ))}
+          </ul>
+        )}
+      </Answered>
+    </section>
+  );
+}
+
+/** A day in UTC, `YYYY-MM-DD`. */
+export function daysAgo(days: number): string {
+  return new Date(Date.now() - days * 86_400_000).toISOString().slice(0, 10);
+}

@@ -1,0 +1,70 @@
+"""The console as people meet it: built by `make run`, in a real Chromium, over a vendor that bills."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.gateway import PROJECT, eventually
+from tests.support.guarded import ADMIN, ask, guarded
+from tests.support.upstream import Upstream, status
+
+if "FUSEWIRE_CONSOLE" not in os.environ:
+    pytest.skip("`make console-test` installs Node.js and a browser, and runs this", allow_module_level=True)
+
+HERE = PROJECT / "tests" / "console"
+NODE = PROJECT / ".venv-console" / "node" / "bin" / "node"
+HOSTILE = "<img src=x onerror=alert(1)> & \u202e日本"
+
+
+def run(*command: str, **variables: str) -> None:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    done = subprocess.run(  # noqa: S603 - Node.js, in its environment
+        [str(NODE), *command],
+        cwd=HERE,
+        env=kept | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    print(done.stdout)  # noqa: T201 - each of its tests, for whoever looks
+    assert done.returncode == 0, done.stdout[-8000:]
+
+
+def test_the_types_hold() -> None:
+    run("../../console/node_modules/typescript/bin/tsc", "--noEmit", "--project", "../../console")
+
+
+def test_its_parts() -> None:
+    run("node_modules/vitest/vitest.mjs", "run", "unit.test.ts")
+
+
+def test_its_pages(tmp_path: Path, upstream: Upstream, database_url: str) -> None:
+    with guarded(tmp_path, upstream, database_url, CONSOLE="on", LOCAL_CONCURRENCY="4") as (gateway, admin):
+        made = admin.ask("POST", "/budgets", {"name": "Search", "limit_usd": 400})["id"]
+        admin.ask("POST", "/budgets", {"name": HOSTILE.replace("\u202e", ""), "parent_id": made})
+        plain = admin.make(name="search-prod", budget_id=made, tags={"team": "search"})["key"]
+        reader = admin.make(name="finance", scopes=["read"])["key"]
+        for key in (plain, plain, ADMIN):
+            ask(gateway.openai(key=key))
+        upstream.script.append(status(500))
+        failed = httpx.post(
+            f"{gateway.base}/chat/completions",
+            headers={"authorization": f"Bearer {plain}"},
+            json={"model": "sota", "max_completion_tokens": 5, "messages": [{"role": "user", "content": "Hello"}]},
+        )
+        assert failed.status_code == 503
+        page = f"http://127.0.0.1:{gateway.port}/"
+        browser = {"accept": "text/html"}
+        eventually(lambda: 'id="root"' in httpx.get(page, headers=browser).text, seconds=600)
+        run(
+            *("node_modules/vitest/vitest.mjs", "run", "pages.test.ts"),
+            CONSOLE_URL=page,
+            CONSOLE_ADMIN=ADMIN,
+            CONSOLE_READ=reader,
+            CONSOLE_PLAIN=plain,
+            CONSOLE_HOSTILE=HOSTILE.replace("\u202e", ""),
+            CONSOLE_FAILED=failed.headers["x-request-id"],
+        )
