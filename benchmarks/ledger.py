@@ -171,9 +171,11 @@ class Recorder(Database):
         super().__init__(_settings(url, slots).database_url)
         self.sent: dict[str, Mapping[str, Any]] = {}
 
-    def call(self, statement: Statement[Argument, Result], argument: Argument) -> Result:
+    def call(
+        self, statement: Statement[Argument, Result], argument: Argument, *, seconds: float | None = None
+    ) -> Result:
         self.sent[statement.sql] = argument
-        return super().call(statement, argument)
+        return super().call(statement, argument, seconds=seconds)
 
 
 def templates(url: str, slots: int) -> dict[str, str]:

@@ -5,7 +5,7 @@ What stands before and after them there is written by hand, and stays.
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any, Final
@@ -213,15 +213,19 @@ def _range(values: Sequence[float]) -> str:
     return f"{min(values):.2f} to {max(values):.2f}" if values else ""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """:return: the exit status"""
+def main(arguments: Sequence[str], module: str, put_in: Callable[[Mapping[str, Any], str], None]) -> int:
+    """
+    :param module: whose command it is
+    :param put_in: puts a run's figures, of a file in benchmarks/results/, into its page
+    :return: the exit status
+    """
     if len(arguments) != 1:
-        sys.stderr.write("usage: python -m benchmarks.page benchmarks/results/NAME.json\n")
+        sys.stderr.write(f"usage: python -m {module} benchmarks/results/NAME.json\n")
         return 2
     source = Path(arguments[0])
-    write(json.loads(source.read_text(encoding="utf-8")), source.name)
+    put_in(json.loads(source.read_text(encoding="utf-8")), source.name)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], "benchmarks.page", write))

@@ -21,6 +21,8 @@ _FEW_A_PROCESSOR: Final = 2
 _LOOK_SECONDS: Final = 0.02
 _LONG_ENOUGH_SECONDS: Final = 0.5
 """Busy processors may be busy with something else altogether."""
+_MAX_SETTLING_SECONDS: Final = 3.0
+"""A settlement that takes longer is in trouble."""
 
 
 class Pool:
@@ -56,11 +58,23 @@ class Pool:
         self._waiting[invocation] = timer
         self._serve()
 
+    @property
+    def settles_late(self) -> bool:
+        """Whether its function may settle a call after it has answered it."""
+        return any(worker.settles_late for worker in self._workers)
+
+    async def settled(self) -> None:
+        """Wait until what is answered by now is settled, or it takes too long."""
+        settling = [worker.settling for worker in self._workers if worker.settling is not None]
+        if settling:
+            await asyncio.wait(settling, timeout=_MAX_SETTLING_SECONDS)
+
     async def close(self) -> None:
         """Start nothing any more, and end what runs."""
         self._closed = True
         while self._waiting:
             self._next().fail(TooManyRequestsError("The gateway is stopping."))
+        await self.settled()
         await asyncio.gather(*(worker.stop() for worker in self._workers))
 
     def _serve(self) -> None:

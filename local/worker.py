@@ -54,6 +54,8 @@ class Worker:
         """Counts its processes."""
         self.current: Invocation | None = None
         """The event that the process is at."""
+        self.settling: asyncio.Future[None] | None = None
+        """Done when the process asks for another event, or is gone; None where it isn't between an answer and that."""
         self._timer: asyncio.TimerHandle | None = None
         self._initialised = False
         self._stopping = False
@@ -102,6 +104,7 @@ class Worker:
 
     def _exited(self, reason: str) -> None:
         self._stop_timer()
+        self._settled()
         self._give = None
         self._is_idle = False
         self._end(self.current, FunctionCrashedError(f"The function {self._function.name} broke down: {reason}."))
@@ -150,12 +153,16 @@ class Worker:
         """The event has its response, or never will; only the first call counts."""
         if invocation is None or invocation is not self.current:
             return
-        self._stop_timer()
         self.current = None
         if error is None:
             invocation.finish()
         else:
             invocation.fail(error)
+
+    def _settled(self) -> None:
+        if self.settling is not None:
+            self.settling.set_result(None)
+            self.settling = None
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -163,6 +170,11 @@ class Worker:
             self._timer = None
 
     # --- what its process calls, by the Runtime API (local/runtime_api.py) -------------------------------------------
+
+    @property
+    def settles_late(self) -> bool:
+        """Whether its process runs `fusewire.runtime`, which may settle after the answer."""
+        return self._function.wrapper is not None
 
     @property
     def is_started(self) -> bool:
@@ -174,6 +186,7 @@ class Worker:
         first = not self._initialised
         self._initialised = True
         self._stop_timer()
+        self._settled()
         self._end(self.current, InvocationError(f"The function {self._function.name} lost its answer on the way."))
         self._give = give
         if not self._is_idle:
@@ -194,6 +207,7 @@ class Worker:
 
         :param broken: why it is incomplete; None where it is complete
         """
+        self.settling = self.settling or asyncio.get_running_loop().create_future()
         self._end(invocation, InvocationError(f"The function failed in mid-answer: {broken}.") if broken else None)
 
     def failed(self, invocation: Invocation, reason: str | None) -> None:

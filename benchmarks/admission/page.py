@@ -1,6 +1,5 @@
 """The figures of docs/admission.md, from a run's JSON: `python -m benchmarks.admission.page FILE`."""
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -185,15 +184,5 @@ def _since(cell: Mapping[str, Any]) -> str:
     return "" if cell["change_at"] is None else f", ten times as long from call {cell['change_at']} on"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """:return: the exit status"""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m benchmarks.admission.page benchmarks/results/NAME.json\n")
-        return 2
-    source = Path(arguments[0])
-    write(json.loads(source.read_text(encoding="utf-8")), source.name)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(page.main(sys.argv[1:], "benchmarks.admission.page", write))

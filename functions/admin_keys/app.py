@@ -22,7 +22,7 @@ from fusewire.http.invocation import LambdaContext
 from fusewire.http.request import Request
 
 _core = core()
-app = Resolver(_core.settings, _core.keys)
+app = Resolver(_core.settings, _core.key_checks)
 
 
 @app.handles(routes.LIST_KEYS)

@@ -19,7 +19,7 @@ _core = core()
 _registry = Registry(_core.settings)
 _prices = price_book(_core.settings, _registry)
 _zone = _core.settings.ai_budget_timezone
-app = Resolver(_core.settings, _core.keys)
+app = Resolver(_core.settings, _core.key_checks)
 
 
 @app.handles(routes.SHOW_USAGE)

@@ -9,7 +9,7 @@ from fusewire.http.authorizer import Authorizer, UnauthorizedError
 from fusewire.http.invocation import LambdaContext, log_ledger_unavailable, log_unexpected, request_id_of
 
 _core = core()
-_authorizer = Authorizer(_core.keys, lambda: _core.secret("ADMIN_API_KEY"))
+_authorizer = Authorizer(_core.key_checks, lambda: _core.secret("ADMIN_API_KEY"))
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fusewire.http.responses.request import ResponsesRequest
 
 _core = services()
-app = Resolver(_core.settings, _core.keys)
+app = Resolver(_core.settings, _core.key_checks)
 
 
 @app.handles(routes.CHAT)
@@ -41,7 +41,7 @@ def messages(request: Request, body: "MessagesRequest") -> Response[Any]:
 def count_tokens(request: Request, body: "PromptRequest") -> Response[Any]:
     from fusewire.http.messages.token_counts import count
 
-    return count(request, body, _core.tiers, _core.registry, _core.keys)
+    return count(request, body, _core.tiers, _core.registry, _core.key_checks)
 
 
 @app.handles(routes.RESPONSES)

@@ -13,7 +13,7 @@ from fusewire.http.request import Request
 from fusewire.services import services
 
 _core = services()
-app = Resolver(_core.settings, _core.keys)
+app = Resolver(_core.settings, _core.key_checks)
 
 
 @app.handles(routes.EMBEDDINGS)

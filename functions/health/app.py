@@ -17,7 +17,7 @@ from fusewire.http.request import Request
 _core = core()
 _state = DatabaseState(_core.database.probe)
 # Of the bootstrap key it knows what it is given: it reads no secret for whoever comes.
-_authorizer = Authorizer(_core.keys, lambda: _core.settings.secret("ADMIN_API_KEY"))
+_authorizer = Authorizer(_core.key_checks, lambda: _core.settings.secret("ADMIN_API_KEY"))
 app = Resolver(_core.settings)
 
 

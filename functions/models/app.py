@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fusewire.http.me import MeResponse
 
 _core = services()
-app = Resolver(_core.settings, _core.keys)
+app = Resolver(_core.settings, _core.key_checks)
 
 
 @app.handles(routes.LIST_MODELS)

@@ -2,12 +2,17 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
 
-from tests.support.gateway import PROJECT, eventually
+from tests.support.gateway import PROJECT, eventually, free_port
 from tests.support.guarded import ADMIN, ask, guarded
 from tests.support.upstream import Upstream, status
 
@@ -16,7 +21,7 @@ if "FUSEWIRE_CONSOLE" not in os.environ:
 
 HERE = PROJECT / "tests" / "console"
 NODE = PROJECT / ".venv-console" / "node" / "bin" / "node"
-HOSTILE = "<img src=x onerror=alert(1)> & \u202e日本"
+HOSTILE = "<img src=x onerror=alert(1)> & 日本"
 
 
 def run(*command: str, **variables: str) -> None:
@@ -33,6 +38,20 @@ def run(*command: str, **variables: str) -> None:
     assert done.returncode == 0, done.stdout[-8000:]
 
 
+@contextmanager
+def served(files: Path, port: int) -> Iterator[None]:
+    """A server of files on this machine, which the gateway knows as localhost alone."""
+    server = ThreadingHTTPServer(("127.0.0.1", port), partial(SimpleHTTPRequestHandler, directory=str(files)))
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 def test_the_types_hold() -> None:
     run("../../console/node_modules/typescript/bin/tsc", "--noEmit", "--project", "../../console")
 
@@ -42,9 +61,11 @@ def test_its_parts() -> None:
 
 
 def test_its_pages(tmp_path: Path, upstream: Upstream, database_url: str) -> None:
-    with guarded(tmp_path, upstream, database_url, CONSOLE="on", LOCAL_CONCURRENCY="4") as (gateway, admin):
+    elsewhere = free_port()
+    settings = {"CONSOLE": "on", "LOCAL_CONCURRENCY": "4", "CORS_ORIGINS": f"http://localhost:{elsewhere}"}
+    with guarded(tmp_path, upstream, database_url, **settings) as (gateway, admin):
         made = admin.ask("POST", "/budgets", {"name": "Search", "limit_usd": 400})["id"]
-        admin.ask("POST", "/budgets", {"name": HOSTILE.replace("\u202e", ""), "parent_id": made})
+        admin.ask("POST", "/budgets", {"name": HOSTILE, "parent_id": made})
         plain = admin.make(name="search-prod", budget_id=made, tags={"team": "search"})["key"]
         reader = admin.make(name="finance", scopes=["read"])["key"]
         for key in (plain, plain, ADMIN):
@@ -59,12 +80,17 @@ def test_its_pages(tmp_path: Path, upstream: Upstream, database_url: str) -> Non
         page = f"http://127.0.0.1:{gateway.port}/"
         browser = {"accept": "text/html"}
         eventually(lambda: 'id="root"' in httpx.get(page, headers=browser).text, seconds=600)
-        run(
-            *("node_modules/vitest/vitest.mjs", "run", "pages.test.ts"),
-            CONSOLE_URL=page,
-            CONSOLE_ADMIN=ADMIN,
-            CONSOLE_READ=reader,
-            CONSOLE_PLAIN=plain,
-            CONSOLE_HOSTILE=HOSTILE.replace("\u202e", ""),
-            CONSOLE_FAILED=failed.headers["x-request-id"],
-        )
+        files = tmp_path / "elsewhere"
+        build = ("../../console/node_modules/vite/bin/vite.js", "build", "../../console", "--outDir", str(files))
+        run(*build, NEXT_PUBLIC_API_URL=gateway.base)
+        with served(files, elsewhere):
+            run(
+                *("node_modules/vitest/vitest.mjs", "run", "pages.test.ts"),
+                CONSOLE_URL=page,
+                CONSOLE_ELSEWHERE=str(elsewhere),
+                CONSOLE_ADMIN=ADMIN,
+                CONSOLE_READ=reader,
+                CONSOLE_PLAIN=plain,
+                CONSOLE_HOSTILE=HOSTILE,
+                CONSOLE_FAILED=failed.headers["x-request-id"],
+            )

@@ -46,10 +46,13 @@ def gateway(
             Books(url).balance()
 
 
-def answers(gateway: Gateway, home: Path, key: str | None, *, without: str = _NOT_PROMISED) -> list[tuple[str, str]]:
+def answers(
+    gateway: Gateway, home: Path, key: str | None, *, without: str = _NOT_PROMISED, only: str | None = None
+) -> list[tuple[str, str, str]]:
     """Run Schemathesis as this caller.
 
-    :return: (path, status) of every answer, but for preflights, which are everybody's
+    :param only: a regular expression for the paths that are asked; None for all
+    :return: (path, status, method) of every answer, but for preflights, which are everybody's
     """
     report = home / "report.har"
     command = [
@@ -61,7 +64,15 @@ def answers(gateway: Gateway, home: Path, key: str | None, *, without: str = _NO
         command += ["--phases", "coverage,fuzzing", "--max-examples", _EXAMPLES, "--continue-on-failure"]
         command += ["--seed", _SEED] if _SEED else []
     else:
-        command += ["--phases", "fuzzing", "--max-examples", "4", "--generation-deterministic", "--no-shrink"]
+        command += [
+            "--phases",
+            "fuzzing",
+            "--max-examples",
+            "2" if only else "4",
+            "--generation-deterministic",
+            "--no-shrink",
+        ]
+    command += ["--include-path-regex", only] if only else []
     command += ["--header", f"Authorization: Bearer {key}"] if key else []
     run = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=_SECONDS)  # noqa: S603
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr[-2_000:]
@@ -71,40 +82,49 @@ def answers(gateway: Gateway, home: Path, key: str | None, *, without: str = _NO
             # Confidential data, and nobody who may see it.
             assert 'code":"no_eligible_provider"' in each["response"]["content"]["text"], each
     return [
-        (urlsplit(each["request"]["url"]).path, str(each["response"]["status"]))
+        (urlsplit(each["request"]["url"]).path, str(each["response"]["status"]), each["request"]["method"])
         for each in entries
         if each["request"]["method"] != "OPTIONS"
     ]
 
 
-def of_admins(row: list[tuple[str, str]]) -> set[str]:
-    statuses = [status for path, status in row if path.startswith("/api/v1/admin/")]
+def of_admins(row: list[tuple[str, str, str]]) -> set[str]:
+    statuses = [status for path, status, _ in row if path.startswith("/api/v1/admin/")]
     assert len(statuses) > 40
     return set(statuses)
 
 
 def test_the_document_is_kept(gateway: Gateway, tmp_path: Path) -> None:
-    """In open mode by everybody, else by an admin, a caller that may only complete, and one without a key."""
+    """In open mode by everybody, else by each sort of caller, one without a key included."""
     if gateway.variables["AUTH_MODE"] == "open":
         # Nobody is asked for a key, which the document can't know.
         result = answers(gateway, tmp_path, None, without=f"{_NOT_PROMISED},ignored_auth")
         assert "200" in of_admins(result)
         return
     assert "200" in of_admins(answers(gateway, tmp_path, ADMIN))
-    for key, may_complete in ((made(gateway), True), (None, False)):
+    node = posted(gateway, "budgets", {"name": "fuzz", "period": "day"})["id"]
+    for scope in ("read", "admin"):
+        bound = {"scope_budget_id": node} if scope == "admin" else {}
+        key = posted(gateway, "keys", {"name": scope, "scopes": [scope], **bound})["key"]
+        result = answers(gateway, tmp_path, key, only="/admin/")
+        assert "200" in of_admins(result)
+        if scope == "read":
+            assert {status for _, status, method in result if method != "GET"} <= _REFUSALS
+    completes = posted(gateway, "keys", {"name": "fuzz", "scopes": ["complete"]})["key"]
+    for key, may_complete in ((completes, True), (None, False)):
         result = answers(gateway, tmp_path, key)
         assert of_admins(result) <= _REFUSALS
-        elsewhere = {status for path, status in result if path == "/api/v1/models"}
+        elsewhere = {status for path, status, _ in result if path == "/api/v1/models"}
         assert ("200" in elsewhere) is may_complete
 
 
-def made(gateway: Gateway) -> str:
-    """A key with the scope `complete` alone."""
+def posted(gateway: Gateway, what: str, fields: dict[str, object]) -> dict[str, Any]:
+    """A key or a budget that an admin makes."""
     answer = httpx.post(
-        f"{gateway.base}/admin/keys",
-        json={"name": "fuzz", "scopes": ["complete"]},
+        f"{gateway.base}/admin/{what}",
+        json=fields,
         headers={"authorization": f"Bearer {ADMIN}"},
         timeout=PATIENCE_SECONDS,
     )
-    key: str = answer.raise_for_status().json()["key"]
-    return key
+    made: dict[str, Any] = answer.raise_for_status().json()
+    return made

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,9 @@ PROJECT: Final = Path(__file__).resolve().parents[2]
 PYTHONPATH: Final = f"{PROJECT}{os.pathsep}{PROJECT / 'layers/core/python'}"
 # What a developer's shell may hold must not decide a test.
 _KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONDONTWRITEBYTECODE")
+
+
+_running: Final[list["Gateway"]] = []
 
 
 class Gateway:
@@ -54,13 +57,21 @@ class Gateway:
     def progress(self) -> str:
         return self._err.read_text()
 
+    def settle(self) -> None:
+        """Wait until what is answered is settled and logged, which follows an answer: so does the gateway itself before
+        a function that isn't `complete` or `embed` gets a request. A gateway that is gone or stuck is left alone."""
+        with suppress(httpx.HTTPError):
+            httpx.get(f"{self.base}/health", timeout=10)
+
     def lines(self) -> list[dict[str, Any]]:
         """The functions' log so far; fails when a line isn't JSON."""
+        self.settle()
         # Not by splitlines(), to which U+2028 in somebody's text would be the end of a line.
         return [json.loads(line) for line in self._out.read_text().split("\n") if line]
 
     @property
     def log(self) -> str:
+        self.settle()
         return self._out.read_text()
 
     def events(self, name: str) -> list[dict[str, Any]]:
@@ -117,8 +128,11 @@ def running_gateway(home: Path, **variables: str) -> Iterator[Gateway]:
     gateway = Gateway(home, variables)
     try:
         gateway.wait_until_ready()
+        _running.append(gateway)
         yield gateway
     finally:
+        if gateway in _running:
+            _running.remove(gateway)
         gateway.stop()
 
 
@@ -178,12 +192,14 @@ def _folder(pid: int) -> Path:
 
 
 class Books:
-    """The ledger, read behind the gateway's back."""
+    """The ledger, read behind the gateway's back, once that has settled what it has answered."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
+        for gateway in _running:
+            gateway.settle()
         with psycopg.connect(self.url) as connection:
             return connection.execute(query.encode()).fetchall()
 

@@ -49,9 +49,9 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     called: list[str] = []
     run = Database._run
 
-    def counting(connection: object, sql: str, argument: object) -> object:
+    def counting(connection: object, sql: str, argument: object, seconds: float) -> object:
         called.append(sql.split()[1].partition("(")[0])
-        return run(connection, sql, argument)  # type: ignore[arg-type]
+        return run(connection, sql, argument, seconds)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Database, "_run", staticmethod(counting))
     return called

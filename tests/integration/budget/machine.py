@@ -172,9 +172,14 @@ class LedgerBesideReference(RuleBasedStateMachine):
         """:param heard: whether the ledger hears of it at all"""
         settlement, ended = self._ended(reservation, ending)
         slot = self.would_end_in_slot(reservation.id, settlement.cost, settlement.allowance)
-        booked = self.process.ledger.settle(settlement)
+        late = self.process.ledger.may_settle_late(settlement)
+        is_open = self.reference.entries[reservation.id].status == "reserved"
+        booked = self.process.ledger.settle(settlement, late=late)
         if not heard:
             return
+        if late and is_open:
+            self.met["settled late"] += 1
+            assert (settlement.foreseen.cost, settlement.foreseen.basis) == (booked.cost, booked.basis)
         expected = self.reference.end(*ended, slot=slot, size=settlement.size)
         if booked.budget is not None:  # else it wasn't heard, and what it says is what the caller knows
             assert booked.cost == expected.cost
@@ -301,6 +306,9 @@ class LedgerBesideReference(RuleBasedStateMachine):
         return settlement, (reservation.id, ending.mode, cost, _USED, raised)
 
     def _agree(self, made: Reservation) -> None:
+        if made.ample and self.books.entry(made.id)["slot"] is None:  # one whose answer was lost never is
+            assert self.reference.is_ample(made.id)
+            self.met["ample"] += 1
         price = self.reference.know_the_price().amount
         assert self.process.price == (UNSET_PRICE if price is None else price)
         window = self.reference.windows["global"][-1]

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from fusewire.budget.reservation import Fit
 from fusewire.budget.wire import SettlementMode, WaitArgument
-from tests.integration.budget.reference_budgets import NAMES, Budgets
+from tests.integration.budget.reference_budgets import ALERT, NAMES, Budgets
 from tests.integration.budget.reference_caps import Answers, fitted, is_small
 from tests.integration.budget.reference_line import Line
-from tests.integration.budget.reference_records import Entry, Key, KnownPrice, RateLimitState, SetPrice, Window
+from tests.integration.budget.reference_records import Entry, Key, KnownPrice, Node, RateLimitState, SetPrice, Window
 
 Refusal = Literal[
     "exceeded", "reserved", "requests", "tokens", "too_large", "revoked", "stale", "allowance", "no_user", "waits"
@@ -127,6 +127,18 @@ class Reference(Budgets):
             between = refused[1].startswith(("bud_", "user:"))
             self.events["circuit_breaker.blocked", refused[1] if between else key_id] += 1
         return refused
+
+    def is_ample(self, entry_id: UUID) -> bool:
+        """Whether the reservation, which was just made on the window's row, may be settled after its answer."""
+        entry = self.entries[entry_id]
+        if entry.key_window is not None and self.keys[entry.key_window.budget].tokens is not None:
+            return False
+        for window in entry.windows:
+            limit, node = self.limit_of(window), self.nodes.get(window.budget, Node())
+            alert = ALERT if node.alert_threshold is None else node.alert_threshold
+            if limit is not None and window.spent + 2 * window.reserved >= limit * alert:
+                return False
+        return True
 
     def end(
         self,

@@ -16,7 +16,8 @@ import pytest
 from psycopg.rows import dict_row
 
 from fusewire.budget.audit import Audit
-from fusewire.budget.keys import AuditContext, Key, Keys, same_secret
+from fusewire.budget.key_checks import KeyChecks, same_secret
+from fusewire.budget.keys import AuditContext, Key, Keys
 from fusewire.config import load_settings
 from fusewire.errors import InvalidRequestError, KeyNotFoundError, RateLimitedError
 from fusewire.rate_limit import RateLimitState
@@ -49,6 +50,11 @@ FIELDS: dict[str, Any] = {
 def opened(database_url: str) -> Keys:
     settings = load_settings({"DATABASE_URL": as_app_role(database_url)})
     return Keys(Database(settings.database_url), settings)
+
+
+def checks(keys: Keys) -> KeyChecks:
+    """Over the same connection."""
+    return KeyChecks(keys._database, load_settings({}))
 
 
 @pytest.fixture
@@ -108,7 +114,7 @@ def test_what_was_set_is_what_is_shown(keys: Keys) -> None:
 
 def test_a_valid_secret_says_whose_it_is_and_what_that_key_may_do(keys: Keys) -> None:
     key, secret = keys.create(FIELDS, ACT)
-    holder = keys.authenticate(secret)
+    holder = checks(keys).authenticate(secret)
     assert holder is not None
     assert (holder.key_id, holder.scopes, holder.models) == (key.id, ("complete",), ("sota", "openai/*"))
     assert (holder.classifications, holder.ends_in_seconds) == (None, None)
@@ -117,38 +123,38 @@ def test_a_valid_secret_says_whose_it_is_and_what_that_key_may_do(keys: Keys) ->
 @pytest.mark.parametrize("wrong", ["", "fw_", "fw_x", "\x00", "\ud800", "é", "x" * 10_000, "' OR true --"])
 def test_any_other_text_is_nobodys(keys: Keys, wrong: str) -> None:
     key, secret = keys.create(FIELDS, ACT)
-    assert keys.authenticate(wrong) is None
+    assert checks(keys).authenticate(wrong) is None
     for near in (secret[:-1], secret + "A", secret.swapcase(), key.prefix, key.id):
-        assert keys.authenticate(near) is None
+        assert checks(keys).authenticate(near) is None
 
 
 def test_an_expired_a_revoked_and_a_replaced_secret_are_nobodys(clock: Clock, keys: Keys) -> None:
     soon = clock.now + timedelta(seconds=90)
     _, expiring = keys.create(FIELDS | {"expires_at": soon}, ACT)
-    holder = keys.authenticate(expiring)
+    holder = checks(keys).authenticate(expiring)
     assert holder is not None and holder.ends_in_seconds == 90
     rotated, old = keys.create(FIELDS, ACT)
     _, new = keys.rotate(rotated.id, 30, ACT)
-    holder = keys.authenticate(old)
+    holder = checks(keys).authenticate(old)
     assert holder is not None and holder.ends_in_seconds == 30
     clock.advance(seconds=31)
-    assert keys.authenticate(old) is None
-    assert keys.authenticate(new) is not None
+    assert checks(keys).authenticate(old) is None
+    assert checks(keys).authenticate(new) is not None
     clock.advance(seconds=60)
-    assert keys.authenticate(expiring) is None
+    assert checks(keys).authenticate(expiring) is None
     keys.revoke(rotated.id, ACT)
-    assert keys.authenticate(new) is None
+    assert checks(keys).authenticate(new) is None
 
 
 def test_rotating_again_ends_the_secret_that_is_being_replaced(keys: Keys) -> None:
     key, first = keys.create(FIELDS, ACT)
     _, second = keys.rotate(key.id, 3600, ACT)
     rotated, third = keys.rotate(key.id, 3600, ACT)
-    assert [keys.authenticate(secret) is not None for secret in (first, second, third)] == [False, True, True]
+    assert [checks(keys).authenticate(secret) is not None for secret in (first, second, third)] == [False, True, True]
     assert len(rotated.stored["secrets"]) == 2
     assert third.startswith(rotated.prefix)
     rotated, fourth = keys.rotate(key.id, 0, ACT)
-    assert [keys.authenticate(secret) is not None for secret in (second, third, fourth)] == [False, False, True]
+    assert [checks(keys).authenticate(secret) is not None for secret in (second, third, fourth)] == [False, False, True]
     assert len(rotated.stored["secrets"]) == 1
 
 
@@ -297,7 +303,7 @@ def test_a_change_whose_answer_is_lost_is_made_once_and_told(wire: Wire, databas
         key, first = keys.create(FIELDS, ACT)
         changed = keys.update(key.id, {"name": "found"}, ACT)
         rotated, second = keys.rotate(key.id, 60, ACT)
-        held_by = [keys.authenticate(secret) for secret in (first, second)]
+        held_by = [checks(keys).authenticate(secret) for secret in (first, second)]
         revoked = keys.revoke(key.id, ACT)
     finally:
         keys._database.close()
@@ -334,7 +340,7 @@ def test_a_stolen_dump_gives_no_usable_key(keys: Keys, database_url: str) -> Non
     assert len(hashes) >= 3
     words = set(re.findall(r"[A-Za-z0-9_-]{8,}", dump))
     for stolen in (words | hashes, {bytes.fromhex(each).decode("latin-1") for each in hashes}):
-        assert [each for each in stolen if keys.authenticate(each) is not None] == []
+        assert [each for each in stolen if checks(keys).authenticate(each) is not None] == []
 
 
 def test_secrets_are_compared_whatever_their_lengths() -> None:
@@ -351,7 +357,7 @@ def refuse(
     keys: Keys, key_id: str | None, address: str | None = "192.0.2.9", path: str = "/api/v1/admin/budget"
 ) -> None:
     audit_context = AuditContext(key_id or "unknown", address, "request-9")
-    keys.refused(key_id, audit_context, method="GET", path=path, why="why")
+    checks(keys).refused(key_id, audit_context, method="GET", path=path, why="why")
 
 
 def entries(keys: Keys) -> list[dict[str, Any]]:
@@ -406,7 +412,7 @@ def test_a_refused_call_whose_answer_was_lost_is_counted_once(wire: Wire, databa
     wire.break_at("admin_refused", when="after")
     refuse(keys, key.id)
     assert wire.all_broken
-    keys.check_rate(key.id)
+    checks(keys).check_rate(key.id)
     assert audited(database_url) == [("key_admin", "key.created"), (key.id, "admin.refused")]
     assert rows(database_url, "SELECT unwritten FROM admin_refusal") == [{"unwritten": 0}]
     keys._database.close()
@@ -429,17 +435,17 @@ def test_a_keys_refused_calls_who_come_at_once_are_all_counted(keys: Keys, datab
 
 def test_requests_that_are_refused_early_use_up_the_minute(clock: Clock, keys: Keys) -> None:
     key, _ = keys.create(FIELDS | {"requests_per_minute": 2}, ACT)
-    keys.count_refused(key.id)
+    checks(keys).count_refused(key.id)
     clock.advance(seconds=20)
-    keys.count_refused(key.id)
-    for count in (keys.count_refused, keys.check_rate):
+    checks(keys).count_refused(key.id)
+    for count in (checks(keys).count_refused, checks(keys).check_rate):
         with pytest.raises(RateLimitedError) as caught:
             count(key.id)
         assert (caught.value.limit, caught.value.retry_after) == ("requests", 40)
         assert caught.value.rate_limit == RateLimitState(2, 0, None, None, 40)
     clock.advance(seconds=40)
-    keys.check_rate(key.id)
-    keys.count_refused(key.id)
+    checks(keys).check_rate(key.id)
+    checks(keys).count_refused(key.id)
 
 
 def test_a_refused_admin_call_uses_up_the_minute_too(keys: Keys) -> None:
@@ -447,17 +453,17 @@ def test_a_refused_admin_call_uses_up_the_minute_too(keys: Keys) -> None:
     for _ in range(5):
         refuse(keys, key.id)
     with pytest.raises(RateLimitedError):
-        keys.check_rate(key.id)
+        checks(keys).check_rate(key.id)
 
 
 def test_looking_counts_nothing_and_neither_do_keys_without_a_limit(keys: Keys) -> None:
     limited, _ = keys.create(FIELDS | {"requests_per_minute": 1}, ACT)
     free, _ = keys.create(FIELDS | {"requests_per_minute": None}, ACT)
     for _ in range(3):
-        keys.check_rate(limited.id)
-        keys.count_refused(free.id)
-        keys.count_refused(NOBODY)
-    keys.count_refused(limited.id)
+        checks(keys).check_rate(limited.id)
+        checks(keys).count_refused(free.id)
+        checks(keys).count_refused(NOBODY)
+    checks(keys).count_refused(limited.id)
 
 
 def test_refused_requests_at_once_are_each_counted(keys: Keys, database_url: str) -> None:
@@ -466,7 +472,7 @@ def test_refused_requests_at_once_are_each_counted(keys: Keys, database_url: str
     def one(number: int) -> bool:
         own = opened(database_url)
         try:
-            own.count_refused(key.id)
+            checks(own).count_refused(key.id)
         except RateLimitedError:
             return False
         finally:

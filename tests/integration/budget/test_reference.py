@@ -553,12 +553,14 @@ def machine(
 def wanted(slots: int) -> list[str]:
     """What must be among the steps."""
     in_slots = ["reserved in a slot", "ended in a slot"] if slots > 1 else []
+    on_the_row = ["ample"] if slots == 1 else []
     of_the_tree = ["refused by a node", "node moved", "node changed", "deleted with calls in flight"]
     waiting = ["waits", "waited", "waited in vain", "fitted"]
     return [
-        *("stale", "allowance raised", "adjusted", "limit set", "at a part of its bound"),
+        *("stale", "allowance raised", "adjusted", "limit set", "at a part of its bound", "settled late"),
         *of_the_tree,
         *waiting,
+        *on_the_row,
         *in_slots,
     ]
 

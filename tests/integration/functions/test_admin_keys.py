@@ -215,7 +215,7 @@ def test_a_second_secret_goes_on_beside_the_first_for_the_overlap(ask: Ask, make
     assert (old["prefix"], new["prefix"], new["expires_at"]) == (made["prefix"], rotated["prefix"], None)
     left = datetime.fromisoformat(old["expires_at"]) - datetime.now(UTC)
     assert timedelta(minutes=59) < left <= timedelta(hours=1)
-    keys = functions.loaded["admin_keys"]._core.keys
+    keys = functions.loaded["admin_keys"]._core.key_checks
     assert {keys.authenticate(each["key"]).key_id for each in (made, rotated)} == {made["id"]}
     assert "key" not in ask("admin_keys_show", made["id"])["told"]
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from fusewire.ai.permissions import Permissions
-from fusewire.budget.keys import Keys
+from fusewire.budget.key_checks import KeyChecks
 from fusewire.http.authorizer import UnauthorizedError
 from fusewire.http.identity import Identity
 from fusewire.store.db import Database
@@ -126,7 +126,7 @@ def test_there_is_a_row_a_minute_however_many_are_refused_at_once(core: CoreFact
     def many(place: int) -> None:
         database = Database(settings.database_url)
         for each in range(25):
-            Keys(database, settings).record_refused("key_a", "permission_denied", f"request {place} {each}")
+            KeyChecks(database, settings).record_refused("key_a", "permission_denied", f"request {place} {each}")
         database.close()
 
     with ThreadPoolExecutor(4) as pool:

@@ -30,9 +30,9 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     asked_for: list[str] = []
     run = Database._run
 
-    def noting(connection: Any, sql: str, argument: Any) -> object:  # noqa: ANN401 - as it is called
+    def noting(connection: Any, sql: str, argument: Any, seconds: float) -> object:  # noqa: ANN401 - as it is called
         asked_for.append(sql.removeprefix("SELECT ").partition("(")[0])
-        return run(connection, sql, argument)
+        return run(connection, sql, argument, seconds)
 
     monkeypatch.setattr(Database, "_run", staticmethod(noting))
     yield asked_for

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from fusewire.http.identity import Identity
 from tests.integration.functions.conftest import ROOT, as_caller, sample
+from tests.integration.runtime.process import runtime
 from tests.integration.runtime.runtime_api import RuntimeApiServer, runtime_api
-from tests.integration.runtime.test_process import runtime
 from tests.support.upstream import Upstream
 
 

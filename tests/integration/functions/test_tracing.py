@@ -13,8 +13,8 @@ from fusewire import tracing
 from fusewire.http.identity import Identity
 from tests.integration.functions.conftest import ROOT as PROJECT
 from tests.integration.functions.conftest import Functions, StreamingContext, as_caller, asked, sample
+from tests.integration.runtime.process import runtime
 from tests.integration.runtime.runtime_api import runtime_api
-from tests.integration.runtime.test_process import runtime
 from tests.support.upstream import Upstream, cut_stream, status
 
 FUNCTIONS: Final = PROJECT / "functions"

@@ -161,3 +161,25 @@ def test_the_context_of_an_invocation(
     platform.give({}, "late", seconds=-5)
     serve_one(api, handler)
     assert times[1] == 0
+
+
+def test_what_a_handler_leaves_follows_its_answer_and_precedes_the_next_event(
+    platform: RuntimeApiServer, api: RuntimeApi
+) -> None:
+    seen: list[str] = []
+
+    def handler(event: dict[str, Any], context: Context) -> Answer:
+        def chunks() -> Iterator[bytes]:
+            yield b"a"
+            context.after_response.append(lambda: seen.append(platform.posted().body[-1:].decode()))
+            context.after_response.append(lambda: seen.append("then"))
+            yield b"b"
+
+        seen.append("event")
+        return Answer(chunks())
+
+    platform.give(API_EVENT, "1")
+    platform.give(API_EVENT, "2")
+    with served(api, handler, events=2):
+        pass
+    assert seen == ["event", "b", "then"] * 2

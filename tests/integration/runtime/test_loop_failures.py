@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -326,3 +327,35 @@ def test_a_client_that_reads_nothing_neither_grows_nor_holds_the_process(monkeyp
 def test_an_address_may_have_a_path(address: str, host: tuple[str, int], root: str) -> None:
     api = RuntimeApi(address)
     assert (api._address, api._root, api._host) == (host, root, "127.0.0.1:9001")
+
+
+@pytest.mark.parametrize("how", ["the handler", "the stream", "the platform"])
+def test_what_is_left_for_afterwards_is_done_whatever_fails(
+    platform: RuntimeApiServer, api: RuntimeApi, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    done: list[str] = []
+
+    def fail() -> None:
+        raise ValueError(SECRET)
+
+    def handler(event: object, context: Context) -> Answer:
+        context.after_response += [lambda: done.append("first"), fail, lambda: done.append("last")]
+        if how == "the handler":
+            fail()
+
+        def chunks() -> Iterator[bytes]:
+            yield b"a"
+            if how == "the stream":
+                fail()
+
+        return Answer(chunks())
+
+    if how == "the platform":
+        platform.answer_status = 403
+    platform.give(API_EVENT)
+    with nullcontext() if how != "the platform" else pytest.raises(RuntimeApiError):
+        serve_one(api, handler)
+    assert done == ["first", "last"]
+    out = capsys.readouterr().out
+    assert "function.failed" in out
+    assert SECRET not in out

@@ -1,49 +1,17 @@
 """`python -m fusewire.runtime` as a process: how it starts, prints and ends."""
 
 import json
-import os
 import select
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.integration.runtime.process import LAYER, runtime
 from tests.integration.runtime.runtime_api import API_EVENT, RuntimeApiServer
 from tests.support.patience import PATIENCE_SECONDS
 
-_LAYER = Path(__file__).resolve().parents[3] / "layers" / "core"
 SECRET = "sk-sentinel-4711"  # noqa: S105 - looked for where it must not be
-
-
-@contextmanager
-def runtime(
-    folder: Path, platform: RuntimeApiServer, code: str, *command: str, **variables: str
-) -> Iterator[subprocess.Popen[str]]:
-    """A process that serves `code`, ended with the block."""
-    (folder / "app.py").write_text(code)
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{_LAYER / 'python'}:{folder}",
-        "AWS_LAMBDA_RUNTIME_API": platform.address,
-        "LAMBDA_TASK_ROOT": str(folder),
-        "_HANDLER": "app.handler",
-        **variables,
-    }
-    process = subprocess.Popen(  # noqa: S603 - our own words
-        command or (sys.executable, "-m", "fusewire.runtime"),
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def test_a_function_that_cannot_be_imported(tmp_path: Path, platform: RuntimeApiServer) -> None:
@@ -129,7 +97,7 @@ def test_the_exec_wrapper_starts_it_instead_of_awss_client(tmp_path: Path, platf
         "def handler(event, context):\n"
         "    return {'statusCode': 200, 'body': f'{context.streams} {\"awslambdaric\" in sys.modules}'}\n"
     )
-    wrapped = (str(_LAYER / "bin" / "stream"), sys.executable, "-m", "awslambdaric", "app.handler")
+    wrapped = (str(LAYER / "bin" / "stream"), sys.executable, "-m", "awslambdaric", "app.handler")
     with runtime(tmp_path, platform, code, *wrapped):
         post = platform.posted()
     assert post.headers["lambda-runtime-function-response-mode"] == "streaming"
@@ -139,7 +107,7 @@ def test_the_exec_wrapper_starts_it_instead_of_awss_client(tmp_path: Path, platf
 def test_the_exec_wrapper_leaves_awss_client_where_streaming_is_off(tmp_path: Path, platform: RuntimeApiServer) -> None:
     platform.give(API_EVENT)
     code = "def handler(event, context):\n    return {'statusCode': 200, 'streams': hasattr(context, 'streams')}\n"
-    wrapped = (str(_LAYER / "bin" / "stream"), sys.executable, "-m", "awslambdaric", "app.handler")
+    wrapped = (str(LAYER / "bin" / "stream"), sys.executable, "-m", "awslambdaric", "app.handler")
     with runtime(tmp_path, platform, code, *wrapped, FUSEWIRE_STREAMING="off"):
         post = platform.posted()
     assert "lambda-runtime-function-response-mode" not in post.headers

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.runtime.process import runtime
 from tests.integration.runtime.runtime_api import API_EVENT, RuntimeApiServer
-from tests.integration.runtime.test_process import SECRET, runtime
+from tests.integration.runtime.test_process import SECRET
 from tests.support.patience import PATIENCE_SECONDS
 
 # Says when it runs; AWS's own module to register with.

@@ -86,9 +86,9 @@ def test_what_was_done_without_an_answer_is_done_once(core: Services, proxy: Pos
         proxy.silent.set()
         result, silence = db._result, proxy.silent
 
-        def once(session: PGconn, statement: bytes, argument: bytes) -> PGresult:
+        def once(session: PGconn, statement: bytes, argument: bytes, seconds: float) -> PGresult:
             try:
-                return result(session, statement, argument)
+                return result(session, statement, argument, seconds)
             finally:
                 silence.clear()
 

@@ -1335,6 +1335,116 @@ MUTATIONS: Final = (
         ),
         "integration/ai/test_limits.py::test_a_model_without_a_price_is_refused_before_a_byte_is_sent",
     ),
+    # --- 13. Settled after the answer ---
+    Mutation(
+        "late_though_the_company_is_tight",
+        13,
+        "a settlement may follow its answer though the company's budget isn't ample",
+        "ledger_reserve_on_row",
+        (
+            (
+                "AND w.spent + 2 * w.reserved < limit_usd * (settings->>'alert')::numeric\n",
+                "AND w.spent < limit_usd\n",
+            ),
+        ),
+        "integration/budget/test_late_settlement.py::test_ample_is_twice_what_is_reserved_below_the_alert_threshold",
+    ),
+    Mutation(
+        "late_though_the_key_is_tight",
+        13,
+        "a settlement may follow its answer though the key's budget isn't ample",
+        "ledger_reserve_on_row",
+        (
+            (
+                "AND (kw.spent + 2 * kw.reserved < k.limit_usd * (settings->>'alert')::numeric) IS NOT FALSE\n",
+                "",
+            ),
+        ),
+        "integration/budget/test_late_settlement.py::test_every_budget_on_the_way_has_to_be_ample[key-on the row]",
+    ),
+    Mutation(
+        "late_though_a_node_is_tight",
+        13,
+        "a settlement may follow its answer though a node's budget isn't ample",
+        "ledger_path_is_ample",
+        (("(windows[n]).spent + 2 * ((windows[n]).reserved + bound)", "(windows[n]).spent"),),
+        "integration/budget/test_late_settlement.py::test_every_budget_on_the_way_has_to_be_ample[division-on the row]",
+    ),
+    Mutation(
+        "late_though_the_slot_is_tight",
+        13,
+        "a settlement may follow its answer though its slot isn't ample",
+        "ledger_reserve_in_slot",
+        (("s.spent + 2 * s.reserved < s.allocated", "s.spent + s.reserved < s.allocated"),),
+        "integration/budget/test_late_settlement.py::test_a_slot_has_to_be_ample_too",
+    ),
+    Mutation(
+        "late_though_tokens_are_limited",
+        13,
+        "a settlement may follow its answer though its bound counts in the key's tokens a minute till then",
+        "ledger_reserve_on_row",
+        (("NOT choice.probing AND k.tokens_per_minute IS NULL\n", "NOT choice.probing\n"),),
+        "integration/budget/test_late_settlement.py::test_a_key_whose_tokens_are_limited_is_settled_first[on the row]",
+    ),
+    Mutation(
+        "late_though_it_probes",
+        13,
+        "a settlement may follow its answer though others keep off the provider till then",
+        "ledger_reserve_on_row",
+        (("'ample', NOT choice.probing AND k.tokens", "'ample', k.tokens"),),
+        "integration/budget/test_late_settlement.py::test_a_probe_is_settled_first",
+    ),
+    Mutation(
+        "late_though_nobody_may_wait",
+        13,
+        "a settlement may follow its answer though a call that lacks its room till then may not wait for it",
+        "fusewire.budget.ledger",
+        (("            and self._max_wait_seconds > 0\n", ""),),
+        "integration/budget/test_late_settlement.py::test_only_a_settlement_whose_booking_is_known_may_be_late",
+    ),
+    Mutation(
+        "late_though_beyond_its_bound",
+        13,
+        "a settlement may follow its answer though it costs more than its bound",
+        "fusewire.budget.ledger",
+        (("            and settlement.booked <= reservation.candidate.bound\n", ""),),
+        "integration/budget/test_late_settlement.py::test_only_a_settlement_whose_booking_is_known_may_be_late",
+    ),
+    Mutation(
+        "late_settlement_lost",
+        13,
+        "what a handler leaves for after its answer isn't done where the platform doesn't take the answer",
+        "fusewire.runtime.loop",
+        (
+            (
+                "    try:\n        _answer(api, handler, invocation, context)\n    finally:\n",
+                "    _answer(api, handler, invocation, context)\n    if True:\n",
+            ),
+        ),
+        "integration/runtime/test_loop_failures.py::"
+        "test_what_is_left_for_afterwards_is_done_whatever_fails[the platform]",
+    ),
+    Mutation(
+        "late_settlement_not_kept",
+        13,
+        "a late settlement that can't be sent isn't kept for the environment's next reservation",
+        "fusewire.budget.ledger",
+        (
+            (
+                "            if not refused:\n                self._keep(ended)\n",
+                "            if not refused and not late:\n                self._keep(ended)\n",
+            ),
+        ),
+        "integration/budget/test_late_settlement.py::test_a_late_settlement_waits_briefly_and_is_kept",
+    ),
+    Mutation(
+        "late_settlement_without_a_bound",
+        13,
+        "a late settlement keeps the environment's next event waiting for as long as a lock may take",
+        "fusewire.budget.ledger",
+        (("seconds=_LATE_SECONDS if late else None)", "seconds=None)"),),
+        "integration/budget/test_late_settlement.py::test_a_late_settlement_waits_briefly_and_is_kept",
+    ),
     # --- 14. Adjustments ---
     Mutation(
         "adjustment_beside_the_usage",

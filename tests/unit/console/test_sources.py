@@ -13,8 +13,10 @@ from tests.support.gateway import PROJECT
 CONSOLE = PROJECT / "console"
 SOURCES = [
     file
-    for file in CONSOLE.rglob("*")
-    if file.is_file() and not {"node_modules", "dist"} & set(file.parts) and not file.match(".build-*/**")
+    for top in CONSOLE.iterdir()
+    if top.name not in ("dist", "node_modules") and not top.name.startswith(".")  # a build beside this
+    for file in (top, *top.rglob("*"))
+    if file.is_file()
 ]
 
 

@@ -1,6 +1,8 @@
 """The console's files at the gateway, and what is said where they can't be built."""
 
 import asyncio
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from local.console import POLICY, Console
 from local.console_build import BuildError, build, is_built
 from local.environment import for_build
 from local.pages import Page, page_of
+from tests.support.patience import PATIENCE_SECONDS
 
 BROWSER = "text/html,application/xhtml+xml"
 
@@ -67,15 +70,40 @@ def test_what_is_built_is_opened_at_once(built: Path, monkeypatch: pytest.Monkey
     assert said == []
 
 
-def test_a_machine_that_cant_build_it_is_told_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real build, whose pip knows no registry that there is."""
+@pytest.fixture
+def no_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A registry that takes connections, and says nothing until it is closed; pip knows no other."""
     monkeypatch.setattr(module, "is_built", lambda: False)
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    monkeypatch.setenv("PIP_RETRIES", "0")
     for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/simple"
+        given = {"INDEX_URL": address, "RETRIES": "0", "CONFIG_FILE": "/dev/null", "NO_CACHE_DIR": "1"}
+        for name, value in given.items():
+            monkeypatch.setenv(f"PIP_{name}", value)
+        yield server
+
+
+def test_a_build_ends_with_the_gateway_and_leaves_nothing(no_registry: socket.socket) -> None:
+    async def stopped_on_the_way() -> None:
+        building = asyncio.create_task(Console().build(lambda line: None, "http://localhost:1/"))
+        connection, _ = await asyncio.to_thread(no_registry.accept)
+        assert list(console_build.SOURCES.glob(".build-*"))
+        building.cancel()
+        await asyncio.wait((building,))
+        with connection:
+            connection.settimeout(PATIENCE_SECONDS)
+            while connection.recv(4096):
+                pass  # pip's request, and then the end of pip
+
+    no_registry.settimeout(PATIENCE_SECONDS)
+    asyncio.run(stopped_on_the_way())
+    assert not list(console_build.SOURCES.glob(".build-*"))
+
+
+def test_a_machine_that_cant_build_it_is_told_why(no_registry: socket.socket) -> None:
+    """A real build, whose pip reaches no registry."""
+    no_registry.close()
     console, said = Console(), list[str]()
     asyncio.run(console.build(said.append, "http://localhost:1/"))
     assert not console.is_served

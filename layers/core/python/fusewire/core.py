@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from fusewire import logs, metrics, tracing
+from fusewire.budget.key_checks import KeyChecks
 from fusewire.budget.keys import Keys
 from fusewire.budget.ledger import Ledger
 from fusewire.config import ConfigurationError, Settings, current_settings, load_settings
@@ -40,6 +41,7 @@ class Core:
         self.database = Database(settings.database_url, database_credentials(settings))
         self.ledger = Ledger(self.database, settings)
         self.keys = Keys(self.database, settings)
+        self.key_checks = KeyChecks(self.database, settings)
         self._given = self._settings = settings
         self._secrets = SecretSettings(settings.fusewire_secret_arns) if settings.fusewire_secret_arns else None
 

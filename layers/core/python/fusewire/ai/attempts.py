@@ -19,7 +19,7 @@ from fusewire.ai.provider import Timeouts
 from fusewire.ai.schema import Usage
 from fusewire.ai.targets import BoundedTarget, TargetsLeft
 from fusewire.ai.time_left import TimeLeft
-from fusewire.ai.usage_cost import most_after_input, usage_cost
+from fusewire.ai.usage_cost import UsageCost, most_after_input, usage_cost
 from fusewire.budget.breaker import Budget, KeyBudget
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.price import TokenCounts
@@ -69,12 +69,14 @@ class Attempts:
         confidential: bool,
         on_credential_rejected: Callable[[], None] | None = None,
         max_cost_usd: Decimal | None = None,
+        after_response: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         """
         :param pinned: whether one provider's model was asked for
         :param confidential: whether only local providers may serve the call
         :param on_credential_rejected: called when a vendor refuses this process's credential
         :param max_cost_usd: that all attempts together may not pass
+        :param after_response: has something done once the answer has left; None: a settlement comes first
         """
         self._ledger = ledger
         self._asked = call
@@ -86,6 +88,7 @@ class Attempts:
         self._confidential = confidential
         self._on_credential_rejected = on_credential_rejected
         self._max_cost_usd = max_cost_usd
+        self._after_response = after_response
         self._booked_usd = Decimal(0)
         """What failed attempts are booked at."""
         self._waited_seconds: float | None = None
@@ -190,59 +193,38 @@ class Attempts:
     ) -> Booked:
         """Settle at what the usage costs. Where input or output wasn't reported, that part costs its bound.
 
+        The settlement is left for after the answer where that may be.
+
         :param expects_output: whether the call has output: embeddings have none
         :param dropped: the fields that this provider wasn't sent, for the log
         :param was_cut: whether an answer is as long as it may be, and not as long as it would have been
         """
         cost = usage_cost(self.target, usage, expects_output=expects_output)
-        reservation = self._take_reservation(None)
-        allowance = self._raised_by(cost.counts)
-        booked = self._ledger.settle(
-            Settlement(
-                reservation,
-                "actual" if cost.is_actual else "bound",
-                "success",
-                cost=cost.usd if cost.is_actual else self._within_known(cost.usd),
-                counts=cost.counts,
-                reasoning_tokens=cost.reasoning_tokens,
-                health_update=HealthUpdate(self.target.provider.id, "ok"),
-                allowance=allowance,
-                size=_size(self.target.output, cost.counts, was_cut=was_cut) if cost.is_actual else None,
-            )
+        settlement = Settlement(
+            self._take_reservation(None),
+            "actual" if cost.is_actual else "bound",
+            "success",
+            cost=cost.usd if cost.is_actual else self._within_known(cost.usd),
+            counts=cost.counts,
+            reasoning_tokens=cost.reasoning_tokens,
+            health_update=HealthUpdate(self.target.provider.id, "ok"),
+            allowance=self._raised_by(cost.counts),
+            size=_size(self.target.output, cost.counts, was_cut=was_cut) if cost.is_actual else None,
         )
+        latency_ms = round((time.monotonic() - self._started) * 1000)
+        if self._after_response is not None and self._ledger.may_settle_late(settlement):
+
+            def settle_late() -> None:
+                self._log_success(self._ledger.settle(settlement, late=True), cost, latency_ms, dropped)
+
+            self._after_response(settle_late)
+            booked = settlement.foreseen
+        else:
+            booked = self._ledger.settle(settlement)
+            self._log_beyond_bound(settlement, cost.usd)
+            self._log_success(booked, cost, latency_ms, dropped)
         if booked.budget is not None:
             self._budget, self.key = booked.budget, booked.key
-        if allowance is not None or (cost.usd is not None and cost.usd > reservation.candidate.bound):
-            # The provider reports more than it was asked for. It is booked as reported: books follow the bill.
-            more = f"; {allowance} are allowed for what its server adds from now on" if allowance is not None else ""
-            self._log(
-                "ledger.bound_exceeded",
-                logging.ERROR,
-                cost_usd=cost.usd,
-                message=f"its bound was for {self.target.max_input_tokens} tokens of input and "
-                f"{self.target.max_output_tokens} of output{more}",
-            )
-        self._log(
-            "router.success",
-            cost_usd=booked.cost,
-            cost_basis=booked.basis,
-            input_tokens=cost.counts.input_tokens if cost.counts else None,
-            output_tokens=cost.counts.output_tokens if cost.counts else None,
-            latency_ms=round((time.monotonic() - self._started) * 1000),
-            usage_ratio=booked.budget.usage_ratio if booked.budget else None,
-            dropped=", ".join(dropped) or None,
-            downgraded_from=self.downgraded_from,
-            waited_ms=None if self._waited_seconds is None else round(self._waited_seconds * 1000),
-            output_cap=self.target.output.smaller if self.target.output is not None else None,
-        )
-        if booked.basis == "bound":
-            self._log(
-                "ledger.settled_at_bound",
-                logging.WARNING,
-                cost_usd=booked.cost,
-                cost_basis="bound",
-                kind=cost.bound_reason,
-            )
         return booked
 
     def fail_mid_stream(self, failure: ProviderFailure) -> None:
@@ -431,6 +413,43 @@ class Attempts:
                 cost_usd=settlement.booked,
                 cost_basis="bound",
                 kind=failure.kind.value,
+            )
+
+    def _log_beyond_bound(self, settlement: Settlement, cost: Decimal | None) -> None:
+        """The provider may report more than it was asked for. It is booked as reported: books follow the bill."""
+        allowance = settlement.allowance
+        if allowance is None and (cost is None or cost <= settlement.reservation.candidate.bound):
+            return
+        more = f"; {allowance} are allowed for what its server adds from now on" if allowance is not None else ""
+        self._log(
+            "ledger.bound_exceeded",
+            logging.ERROR,
+            cost_usd=cost,
+            message=f"its bound was for {self.target.max_input_tokens} tokens of input and "
+            f"{self.target.max_output_tokens} of output{more}",
+        )
+
+    def _log_success(self, booked: Booked, cost: UsageCost, latency_ms: int, dropped: Sequence[str]) -> None:
+        self._log(
+            "router.success",
+            cost_usd=booked.cost,
+            cost_basis=booked.basis,
+            input_tokens=cost.counts.input_tokens if cost.counts else None,
+            output_tokens=cost.counts.output_tokens if cost.counts else None,
+            latency_ms=latency_ms,
+            usage_ratio=booked.budget.usage_ratio if booked.budget else None,
+            dropped=", ".join(dropped) or None,
+            downgraded_from=self.downgraded_from,
+            waited_ms=None if self._waited_seconds is None else round(self._waited_seconds * 1000),
+            output_cap=self.target.output.smaller if self.target.output is not None else None,
+        )
+        if booked.basis == "bound":
+            self._log(
+                "ledger.settled_at_bound",
+                logging.WARNING,
+                cost_usd=booked.cost,
+                cost_basis="bound",
+                kind=cost.bound_reason,
             )
 
     def _log(self, event: str, level: int = logging.INFO, **fields: object) -> None:

@@ -66,6 +66,9 @@ class Caller:
     max_cost_usd: Decimal | None = None
     """`x-fusewire-max-cost-usd`: the most that all attempts of the call together may cost."""
 
+    after_response: Callable[[Callable[[], None]], None] | None = None
+    """Has something done once the answer has left; None where nothing may be left for then."""
+
     def call(self, operation: Operation, tier: str | None, user: str | None = None) -> Call:
         """:param user: whom the request is for, as it names them"""
         return Call(self.request_id, operation, tier, self.key_id, user, sees_budgets=self.permissions.sees_settings)
@@ -80,7 +83,8 @@ class Answered:
     attempts: int
     dropped: tuple[str, ...]
     budget: Budget
-    """After it; of a stream, and where the ledger couldn't be reached any more, as it stood when this was reserved."""
+    """After it, as far as was known when this was reserved where it is settled later; of a stream, and where the ledger
+    couldn't be reached any more, as it stood when this was reserved."""
     key: KeyBudget | None
     """The budget of the caller's key, likewise."""
     downgraded_from: str | None
@@ -113,7 +117,8 @@ class Served(Answered):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedStream(Answered):
-    """A stream whose first content has come. `chunks` must be read to its end: settling happens inside it."""
+    """A stream whose first content has come. `chunks` must be read to its end: settling happens inside it, or is left
+    for afterwards there."""
 
     chunks: Iterator[StreamChunk]
 
@@ -343,6 +348,7 @@ class Router:
             confidential=route.confidential,
             on_credential_rejected=self._on_credential_rejected,
             max_cost_usd=caller.max_cost_usd,
+            after_response=caller.after_response,
         )
 
 

@@ -5,10 +5,10 @@ Python needs of it: the budget as the statements return it, and one log event fo
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
-from typing import Final
+from typing import Final, Self
 
 from fusewire import logs
 from fusewire.budget.admission import NOBODY, Line
@@ -54,6 +54,11 @@ class Window:
             budget=row["budget"],
         )
 
+    def settled(self, bound: Decimal, cost: Decimal) -> "Window":
+        """The same after one of its reservations is settled, in USD."""
+        spent, reserved = _EXACT.add(self.spent, cost), _EXACT.subtract(self.reserved, bound)
+        return replace(self, spent=spent, reserved=reserved, request_count=self.request_count + 1)
+
     def public(self) -> dict[str, object]:
         """As the admin API and the audit show it."""
         return {
@@ -81,6 +86,10 @@ class Budget:
     def read(cls, row: BudgetRow) -> "Budget":
         """From `ledger_budget_json` of the company's budget, which always has a limit."""
         return cls(window=Window.read(row), state=row["state"], limit=Decimal(row["limit"] or 0))
+
+    def settled(self, bound: Decimal, cost: Decimal) -> Self:
+        """As `Window.settled`."""
+        return replace(self, window=self.window.settled(bound, cost))
 
     @property
     def remaining(self) -> Decimal:
@@ -110,6 +119,10 @@ class KeyBudget:
             return None
         limit = None if row["limit"] is None else Decimal(row["limit"])
         return cls(Window.read(row), row["state"], limit, _rate_limit(row))
+
+    def settled(self, bound: Decimal, cost: Decimal) -> Self:
+        """As `Window.settled`."""
+        return replace(self, window=self.window.settled(bound, cost))
 
     @property
     def remaining(self) -> Decimal | None:

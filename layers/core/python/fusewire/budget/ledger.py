@@ -64,6 +64,8 @@ from fusewire.store.db import Database, StatementRefusedError
 
 _PROBE_SECONDS: Final = 30
 _MAX_KEPT: Final = 100
+_LATE_SECONDS: Final = 2.0
+"""For which a settlement that follows its answer waits for Postgres: the environment takes no event before its end."""
 _SMALLEST_GIFT: Final = Decimal("0.1")
 """The part of a reservation that is worth a statement to give back."""
 
@@ -79,6 +81,7 @@ class Ledger:
         """The settings, for the audit; None once they were sent."""
         self._unsent: list[Ended] = []
         self._max_wait_seconds = settings.ai_admission_wait_seconds
+        self._ttl_seconds = settings.ai_reservation_ttl_seconds
         self._max_waiting_per_key = settings.ai_max_waiting_per_key
         self._call_seconds: float | None = None
         """How long this environment's calls take, the last ones above all; None before the first."""
@@ -159,6 +162,7 @@ class Ledger:
             place,
             cap,
             waiting.waited_seconds,
+            bool(result.get("ample")),
         )
 
     def _asked(self, argument: ReserveArgument, ended: Ended | None, waiting: Waiting) -> ReserveResult:
@@ -231,17 +235,35 @@ class Ledger:
         }
         self._database.send(GIVE_BACK, argument)
 
-    def settle(self, settlement: Settlement) -> Booked:
+    def may_settle_late(self, settlement: Settlement) -> bool:
+        """Whether the answer may leave first: what will be booked is known, and nobody misses the room till then.
+
+        A call that finds the room taken all the same waits for it; where calls don't wait, settlements come first.
+        """
+        reservation = settlement.reservation
+        age = time.monotonic() - reservation.made_at_seconds
+        return (
+            reservation.ample
+            and self._max_wait_seconds > 0
+            and settlement.mode == "actual"
+            and settlement.booked <= reservation.candidate.bound
+            and settlement.allowance is None
+            and 2 * age < self._ttl_seconds  # an adjustment may take back what has expired
+        )
+
+    def settle(self, settlement: Settlement, *, late: bool = False) -> Booked:
         """End a reservation for good, in one round trip; sending it twice books it once.
 
         When Postgres can't be reached, the settlement is kept and sent before this environment's next reservation.
         Should the environment die before that, the reservation expires and is settled at its bound.
+
+        :param late: its answer has left: Postgres is waited for no longer than the next event may be
         """
         ended = _ended(settlement)
         taken = time.monotonic() - settlement.reservation.made_at_seconds
         self._call_seconds = taken if self._call_seconds is None else (3 * self._call_seconds + taken) / 4
         try:
-            return self._settle(ended)
+            return self._settle(ended, seconds=_LATE_SECONDS if late else None)
         except LedgerUnavailableError as error:
             refused = isinstance(error, StatementRefusedError)
             logs.event(
@@ -352,13 +374,13 @@ class Ledger:
             metrics.budget(lambda: budget.usage_ratio, budget.window.reserved)
         return budget
 
-    def _settle(self, ended: Ended, *, resent: bool = False) -> Booked:
+    def _settle(self, ended: Ended, *, resent: bool = False, seconds: float | None = None) -> Booked:
         argument: SettleArgument = {"settings": self._settings, "settlement": ended["settlement"]}
         if "health_update" in ended:
             argument["health_update"] = ended["health_update"]
         if resent:
             argument["resent"] = True
-        result = self._database.call(SETTLE, argument)
+        result = self._database.call(SETTLE, argument, seconds=seconds)
         _log_cooldown(ended.get("health_update"), result["cooldown_until"])
         announce(result)
         if result["status"] is None:  # the database was swapped or restored meanwhile: there is nothing to end

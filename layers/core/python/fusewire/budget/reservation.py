@@ -120,6 +120,8 @@ class Reservation:
     """The output cap that it is reserved with, where that is smaller than the one that was offered."""
     waited_seconds: float = 0
     """For which it waited until there was room."""
+    ample: bool = False
+    """Whether nobody misses the room that it holds while it isn't settled."""
     made_at_seconds: float = field(default_factory=time.monotonic, compare=False)
     """By `time.monotonic()`."""
 
@@ -205,6 +207,19 @@ class Settlement:
         if self.mode == "release":
             return Decimal(0)
         return self.reservation.candidate.bound if self.cost is None else self.cost
+
+    @property
+    def foreseen(self) -> "Booked":
+        """What it is going to book where the reservation stands and the cost is within it: that cost, and the budgets
+        as the reservation saw them, with this."""
+        reservation, cost = self.reservation, self.booked
+        bound = reservation.candidate.bound
+        return Booked(
+            cost,
+            None if self.mode == "release" else self.mode,
+            reservation.budget.settled(bound, cost),
+            None if reservation.key is None else reservation.key.settled(bound, cost),
+        )
 
     def argument(self) -> SettlementArgument:
         counts = self.counts or TokenCounts(0, 0)

@@ -373,6 +373,8 @@ class ReserveResult(Seen):
     waiting: NotRequired[bool]
     """It was seen without a lock that it is still to wait: there is no more in the result."""
     downgraded: NotRequired[bool]
+    ample: NotRequired[bool]
+    """Nobody misses the room that it holds: it may be settled after its answer."""
     cooling: NotRequired[Sequence[CoolingRow] | None]
     cooldown_until: NotRequired[str | None]
     refused: NotRequired[

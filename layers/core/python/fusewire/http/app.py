@@ -13,13 +13,19 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 
 from fusewire import logs, metrics
-from fusewire.budget.keys import Keys
+from fusewire.budget.key_checks import KeyChecks
 from fusewire.config import Settings
 from fusewire.errors import FusewireError, LedgerUnavailableError
 from fusewire.http.cors import cors_of
 from fusewire.http.errors import in_both_formats, openai_error
 from fusewire.http.headers import REQUEST_ID
-from fusewire.http.invocation import LambdaContext, log_ledger_unavailable, log_unexpected, request_id_of
+from fusewire.http.invocation import (
+    LambdaContext,
+    after_response,
+    log_ledger_unavailable,
+    log_unexpected,
+    request_id_of,
+)
 from fusewire.http.paths import no_route, plain_path
 from fusewire.http.refused_requests import RefusedRequests
 from fusewire.http.request import Request
@@ -53,7 +59,7 @@ class StreamingResponse:
 class Resolver(APIGatewayRestResolver):
     """A function's routes. `resolver.serve` is its handler."""
 
-    def __init__(self, settings: Settings, keys: Keys | None = None) -> None:
+    def __init__(self, settings: Settings, keys: KeyChecks | None = None) -> None:
         """:param keys: where the requests are counted that are refused before they are reserved for; None: nowhere"""
         super().__init__(serializer=dumps, cors=cors_of(settings))
         self._settings = settings
@@ -99,9 +105,9 @@ class Resolver(APIGatewayRestResolver):
         chunks = answer["body"] if not isinstance(answer["body"], str) else None
         metrics.mark_first_byte(streamed=chunks is not None)
         if chunks is None:
-            logs.end_request()
+            _end_request(context)
             return answer | {"headers": headers, "multiValueHeaders": {}}
-        streamed = StreamingResponse(answer["statusCode"], headers, _until_the_end(chunks))
+        streamed = StreamingResponse(answer["statusCode"], headers, _until_the_end(chunks, context))
         return streamed if getattr(context, "streams", False) else streamed.buffered()
 
 
@@ -167,12 +173,21 @@ def _error_response(error: FusewireError, route: Route, request: Request) -> Res
     return json_response(error.status, *named(route.render_error)(error, request.id))
 
 
-def _until_the_end(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _until_the_end(chunks: Iterator[bytes], context: LambdaContext) -> Iterator[bytes]:
     """A stream's request is over when its last chunk has left."""
     try:
         yield from chunks
     finally:
+        _end_request(context)
+
+
+def _end_request(context: LambdaContext) -> None:
+    """Once all is done that the request left for later."""
+    later = after_response(context)
+    if later is None:
         logs.end_request()
+    else:
+        later(logs.end_request)
 
 
 def _single(answer: Mapping[str, Any]) -> dict[str, str]:

@@ -15,7 +15,8 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import SecretStr
 
 from fusewire.ai.permissions import Permissions
-from fusewire.budget.keys import BOOTSTRAP, PREFIX, AuditContext, Keys, same_secret
+from fusewire.budget.key_checks import BOOTSTRAP, KeyChecks, same_secret
+from fusewire.budget.keys import PREFIX, AuditContext
 from fusewire.errors import LedgerUnavailableError, PermissionDeniedError
 from fusewire.http.identity import EVERY_SCOPE, Identity
 from fusewire.http.invocation import log_ledger_unavailable
@@ -43,7 +44,7 @@ class UnauthorizedError(Exception):
 class Authorizer:
     """Authorizes one request after the other, with this environment's caches."""
 
-    def __init__(self, keys: Keys, bootstrap: Callable[[], SecretStr | None]) -> None:
+    def __init__(self, keys: KeyChecks, bootstrap: Callable[[], SecretStr | None]) -> None:
         """:param bootstrap: gives the value of ADMIN_API_KEY"""
         self._keys = keys
         self._bootstrap = bootstrap

@@ -5,7 +5,7 @@ Without Powertools' event handler, so that a function that routes nothing doesn'
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
@@ -21,6 +21,13 @@ class LambdaContext(Protocol):
     def aws_request_id(self) -> str: ...
 
     def get_remaining_time_in_millis(self) -> int: ...
+
+
+def after_response(context: LambdaContext) -> Callable[[Callable[[], None]], None] | None:
+    """Has something done once the response has left, and before the next event; None where the runtime, which isn't
+    `fusewire.runtime` then, has no such moment."""
+    left: list[Callable[[], None]] | None = getattr(context, "after_response", None)
+    return None if left is None else left.append
 
 
 def request_id_of(event: Mapping[str, Any], context: LambdaContext) -> str:

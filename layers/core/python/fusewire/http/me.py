@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from fusewire.budget.keys import BOOTSTRAP, Keys
+from fusewire.budget.key_checks import BOOTSTRAP
+from fusewire.budget.keys import Keys
 from fusewire.budget.wire import Period, State
 from fusewire.http.admin.budget import WindowResponse
 from fusewire.http.admin.keys import KeyRateLimit, KeyResponse

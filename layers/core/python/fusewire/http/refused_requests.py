@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from fusewire.budget.keys import BOOTSTRAP, Keys
+from fusewire.budget.key_checks import BOOTSTRAP, KeyChecks
 from fusewire.errors import InvalidRequestError, LedgerUnavailableError, PermissionDeniedError, RateLimitedError
 from fusewire.http.invocation import log_ledger_unavailable
 
@@ -22,7 +22,7 @@ _MAX_REMEMBERED: Final = 1024
 class RefusedRequests:
     """Counts them, with what this environment knows of the keys."""
 
-    def __init__(self, keys: Keys | None) -> None:
+    def __init__(self, keys: KeyChecks | None) -> None:
         self._keys = keys
         self._used_up: OrderedDict[str, float] = OrderedDict()
         """Keys whose limit was used up, and until when their minute lasts, by `time.monotonic()`."""

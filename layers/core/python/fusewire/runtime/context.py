@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from typing import Final
 
 from fusewire.runtime.api import Invocation
@@ -23,6 +24,9 @@ class Context:
         self.aws_request_id = invocation.request_id
         self.invoked_function_arn = invocation.function_arn
         self._deadline_ms = invocation.deadline_ms
+        self.after_response: list[Callable[[], None]] = []
+        """What a handler leaves to be done when the response has left, before the next event is asked for; under AWS's
+        own client the attribute is missing."""
 
     def get_remaining_time_in_millis(self) -> int:
         """Milliseconds until the platform kills this process; never below 0."""

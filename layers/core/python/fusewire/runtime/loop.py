@@ -30,12 +30,26 @@ def run(api: RuntimeApi, handler: Handler) -> NoReturn:
 
 
 def serve_one(api: RuntimeApi, handler: Handler) -> None:
-    """Wait for one event, call the handler and send its response; whatever the handler raises ends here."""
+    """Wait for one event, call the handler and send its response, then do what it left for afterwards; whatever the
+    handler raises ends here."""
     invocation = api.next()
     os.environ["_X_AMZN_TRACE_ID"] = invocation.trace_id
+    context = Context(invocation)
+    try:
+        _answer(api, handler, invocation, context)
+    finally:
+        # Whether or not somebody takes the response: the ledger settles here.
+        for work in context.after_response:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - the response has left, and the rest has to be done
+                report(error, invocation.request_id)
+
+
+def _answer(api: RuntimeApi, handler: Handler, invocation: Invocation, context: Context) -> None:
     try:
         event = json.loads(invocation.body)
-        response = handler(event, Context(invocation))
+        response = handler(event, context)
         if not (isinstance(event, dict) and "requestContext" in event and "httpMethod" in event):
             api.respond(invocation.request_id, json.dumps(response).encode())
             return

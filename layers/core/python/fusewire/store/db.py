@@ -75,19 +75,22 @@ class Database:
         self._is_answer_due = False
         """Whether a statement was sent whose answer is still to be taken from the connection."""
 
-    def call(self, statement: Statement[Argument, Result], argument: Argument) -> Result:
+    def call(
+        self, statement: Statement[Argument, Result], argument: Argument, *, seconds: float | None = None
+    ) -> Result:
         """Run a statement as a transaction of its own.
 
         A connection that turns out to be dead, or that brings no answer in time, is renewed once and the statement sent
         again, marked as `resent`: every ledger function books at most once for the ids it is given.
 
+        :param seconds: for which its answer is waited for, each time that it is sent; None: as long as a lock may take
         :return: the function's result, numbers with a fraction as Decimal
         :raises LedgerUnavailableError: when Postgres can't be reached or can't do it
         :raises StatementRefusedError: when it will never take this argument
         """
         try:
             with tracing.statement(statement.sql):
-                return cast(Result, self._sent(statement.sql, argument))
+                return cast(Result, self._sent(statement.sql, argument, seconds or _ANSWER_SECONDS))
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             raise StatementRefusedError(type(error).__name__) from error
         except psycopg.Error as error:
@@ -104,7 +107,9 @@ class Database:
         if self._connection is None or self._is_answer_due:
             return
         try:
-            _send(self._connection.pgconn, statement.sql.encode(), _storable(dumps(argument)), _deadline())
+            _send(
+                self._connection.pgconn, statement.sql.encode(), _storable(dumps(argument)), _deadline(_ANSWER_SECONDS)
+            )
             self._is_answer_due = True
         except psycopg.Error:
             self.close()  # the next statement opens another
@@ -112,30 +117,30 @@ class Database:
             self.close()
             raise
 
-    def _take_due_answer(self) -> None:
+    def _take_due_answer(self, seconds: float) -> None:
         """Without an answer the connection is of no more use, and the next statement opens another."""
         if self._connection is None or not self._is_answer_due:
             return
         self._is_answer_due = False
         try:
-            _answer(self._connection.pgconn, _deadline())
+            _answer(self._connection.pgconn, _deadline(seconds))
         except psycopg.Error:
             self.close()
         except BaseException:
             self.close()
             raise
 
-    def _sent(self, sql: LiteralString, argument: Mapping[str, object]) -> object:
-        self._take_due_answer()
+    def _sent(self, sql: LiteralString, argument: Mapping[str, object], seconds: float) -> object:
+        self._take_due_answer(seconds)
         if self._connection is not None:
             try:
-                return self._run(self._connection, sql, argument)
+                return self._run(self._connection, sql, argument, seconds)
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 if not self._connection.closed:
                     raise  # it answered, and said no: a lock that it waited for too long
                 self.close()
                 argument = {**argument, "resent": True}
-        return self._run(self._connect(), sql, argument)
+        return self._run(self._connect(), sql, argument, seconds)
 
     @property
     def session(self) -> int | None:
@@ -147,7 +152,7 @@ class Database:
 
     def rest(self, seconds: float) -> None:
         """Wait until this session is notified, or its connection breaks, and no longer than this."""
-        self._take_due_answer()
+        self._take_due_answer(_ANSWER_SECONDS)
         connection = self._connection
         if connection is None:
             time.sleep(seconds)
@@ -180,9 +185,9 @@ class Database:
         return self._connection
 
     @staticmethod
-    def _run(connection: _Connection, sql: LiteralString, argument: Mapping[str, object]) -> object:
+    def _run(connection: _Connection, sql: LiteralString, argument: Mapping[str, object], seconds: float) -> object:
         try:
-            result = _result(connection.pgconn, sql.encode(), _storable(dumps(argument)))
+            result = _result(connection.pgconn, sql.encode(), _storable(dumps(argument)), seconds)
         except BaseException:
             # What it answers later would be taken for the next statement's answer.
             connection.close()
@@ -193,20 +198,20 @@ class Database:
         return None if row is None else loads(row)
 
 
-def _result(session: PGconn, statement: bytes, argument: bytes) -> PGresult:
+def _result(session: PGconn, statement: bytes, argument: bytes, seconds: float) -> PGresult:
     """Send a statement and wait for its last result, as libpq's manual has it
     (https://www.postgresql.org/docs/current/libpq-async.html).
 
     :raises AnswerTimeout: when it isn't there in time
     :raises psycopg.OperationalError: when the connection breaks
     """
-    deadline = _deadline()
+    deadline = _deadline(seconds)
     _send(session, statement, argument, deadline)
     return _answer(session, deadline)
 
 
-def _deadline() -> float:
-    return time.monotonic() + _ANSWER_SECONDS
+def _deadline(seconds: float) -> float:
+    return time.monotonic() + seconds
 
 
 def _send(session: PGconn, statement: bytes, argument: bytes, deadline: float) -> None:

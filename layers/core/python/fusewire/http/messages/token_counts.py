@@ -10,7 +10,7 @@ from aws_lambda_powertools.event_handler import Response
 from fusewire.ai.registry import Registry
 from fusewire.ai.tiers import Tiers
 from fusewire.ai.token_counts import count_tokens
-from fusewire.budget.keys import BOOTSTRAP, Keys
+from fusewire.budget.key_checks import BOOTSTRAP, KeyChecks
 from fusewire.http.app import json_response
 from fusewire.http.headers import ANTHROPIC_REQUEST_ID, token_count_headers
 from fusewire.http.messages.request import PromptRequest
@@ -18,7 +18,7 @@ from fusewire.http.messages.translate import chat_request
 from fusewire.http.request import Request
 
 
-def count(request: Request, body: PromptRequest, tiers: Tiers, registry: Registry, keys: Keys) -> Response[Any]:
+def count(request: Request, body: PromptRequest, tiers: Tiers, registry: Registry, keys: KeyChecks) -> Response[Any]:
     """The count, and by a header whose it is; it counts in the key's rate limit.
 
     :raises FusewireError: as for a call

@@ -185,6 +185,14 @@ LANGUAGE sql IMMUTABLE AS $$
     FROM generate_subscripts(windows, 1) n
 $$;
 
+-- Whether every budget of a path has ample room (ledger_reserve) beside a bound that isn't counted in its window yet.
+CREATE OR REPLACE FUNCTION ledger_path_is_ample(path jsonb, windows budget_window[], bound numeric) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT bool_and((windows[n]).spent + 2 * ((windows[n]).reserved + bound)
+                    < (path->(n - 1)->>'limit')::numeric * (path->(n - 1)->>'alert')::numeric) IS NOT FALSE
+    FROM generate_subscripts(windows, 1) n
+$$;
+
 -- Locks the windows of an entry's path, before they are booked: they are the same as when it was reserved, whatever has
 -- moved meanwhile.
 CREATE OR REPLACE FUNCTION ledger_lock_stored_path(e ledger) RETURNS void

@@ -320,7 +320,11 @@ BEGIN
             WHERE id = w.id RETURNING * INTO w;
         END IF;
         result := result || jsonb_build_object(
-            'candidate', choice.place, 'probing', choice.probing, 'cap', offer.candidate->'cap');
+            'candidate', choice.place, 'probing', choice.probing, 'cap', offer.candidate->'cap',
+            'ample', NOT choice.probing AND k.tokens_per_minute IS NULL
+                AND w.spent + 2 * w.reserved < limit_usd * (settings->>'alert')::numeric
+                AND (kw.spent + 2 * kw.reserved < k.limit_usd * (settings->>'alert')::numeric) IS NOT FALSE
+                AND (path IS NULL OR ledger_path_is_ample(path, path_windows, bound)));
     ELSE
         result := result || refusal || jsonb_build_object('bound', bound);
         choice.probing := false;
@@ -376,6 +380,10 @@ END $$;
 -- "fit" is in fitting.sql: with it the result has the "cap" of a smaller reservation than the candidate's. "wait" is in
 -- admission.sql: with it a call that only lacks room gets a "ticket", and asks again.
 -- Where other prices are in force, it does nothing: "refused" is stale_prices, and "prices" are those in force.
+-- "ample" says that nobody misses what the reservation holds until it is settled: in each budget on the way, twice what
+-- is reserved would still leave it CLOSED; the key has no limit of tokens a minute, which are counted at the bound until
+-- then; and it isn't the probe of a provider that the others keep off. Then the settlement may follow the answer
+-- (docs/decisions/0025-settled-after-the-answer.md).
 -- Where there are slots and nothing but a reservation is asked for, it tries one of them first. What can't be
 -- done there gives up its locks before it goes on: the slot's may not be held while the window's is waited for.
 CREATE OR REPLACE FUNCTION ledger_reserve(p jsonb) RETURNS jsonb

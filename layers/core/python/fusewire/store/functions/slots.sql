@@ -180,6 +180,9 @@ BEGIN
         w.expired_until + interval '1 minute');
     RETURN jsonb_build_object(
         'candidate', choice.place, 'probing', false, 'cooling', choice.cooling, 'budget', ledger_open_json(w, settings),
+        'ample', k.tokens_per_minute IS NULL AND s.spent + 2 * s.reserved < s.allocated
+            AND (kw.spent + 2 * kw.reserved < k.limit_usd * (settings->>'alert')::numeric) IS NOT FALSE
+            AND (path IS NULL OR ledger_path_is_ample(path, path_windows, bound)),
         'key', ledger_budget_of_key_json(k, kw, settings));
 END $$;
 
