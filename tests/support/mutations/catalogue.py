@@ -1751,7 +1751,7 @@ MUTATIONS: Final = (
         15,
         "a month's report of a part of the tree tells the company's windows",
         "usage_report",
-        (("CASE WHEN windows IS NULL OR part_of IS NULL THEN windows ELSE '[]' END", "windows"),),
+        (("ELSE '[]' END", "ELSE windows END"),),
         "integration/functions/test_bound_scopes.py::test_a_months_report_of_a_part_tells_no_window_of_the_company",
     ),
     Mutation(
