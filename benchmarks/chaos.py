@@ -37,7 +37,8 @@ from benchmarks.trouble.postgres import MortalPostgres, mortal_postgres
 from benchmarks.trouble.troubles import Troubles
 from benchmarks.trouble.vendor import Bills, running_vendor
 from benchmarks.trouble.verdict import Books, Verdict, counted, judge, read_books
-from fusewire.ai.bounds import TOKENS_PER_REQUEST, chat_input_bound
+from fusewire.ai.bounds import chat_input_bound
+from fusewire.ai.counting import TOKENS_PER_REQUEST
 from fusewire.ai.schema import ChatRequest
 
 _BUDGET: Final = Decimal(1000)

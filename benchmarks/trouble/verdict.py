@@ -14,11 +14,12 @@ from benchmarks.trouble.callers import Outcome
 Bill = Mapping[tuple[str, int], Decimal]
 
 _WINDOWS = """
-    SELECT w.id, w.opened_by, w.closed_at IS NULL AS open, w.spent, w.reserved,
+    SELECT w.id, w.opened_by, w.closed_at IS NULL AS open, w.spent + h.spent AS spent,
+           w.reserved + h.reserved AS reserved,
            COALESCE((SELECT sum(l.cost) FROM ledger l WHERE l.window_id = w.id), 0) AS booked,
            COALESCE((SELECT sum(r.cost) FROM usage_rollup r WHERE r.window_id = w.id), 0) AS rolled,
            (SELECT count(*) FROM ledger l WHERE l.window_id = w.id AND l.status = 'reserved') AS left_open
-    FROM budget_window w WHERE w.budget = 'global' ORDER BY w.id
+    FROM budget_window w, ledger_held_by_slots(w.id) h WHERE w.budget = 'global' ORDER BY w.id
 """
 
 

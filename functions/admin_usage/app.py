@@ -5,19 +5,14 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from fusewire.ai.registry import Registry
 from fusewire.core import core
 from fusewire.http import routes
 from fusewire.http.admin import allowances, calls, prices, usage
 from fusewire.http.app import Resolver, StreamingResponse
 from fusewire.http.invocation import LambdaContext
 from fusewire.http.request import Request
-from fusewire.services import price_book
 
 _core = core()
-# It calls no provider, so it has none of their keys.
-_registry = Registry(_core.settings)
-_prices = price_book(_core.settings, _registry)
 _zone = _core.settings.ai_budget_timezone
 app = Resolver(_core.settings, _core.key_checks)
 
@@ -51,7 +46,13 @@ def list_prices(request: Request, query: prices.PricesQuery) -> prices.PricePage
 
 @app.handles(routes.ADD_PRICE)
 def add(request: Request, body: prices.AddPriceRequest) -> prices.PriceResponse:
-    return prices.add_price(_core.price_history, _prices, _registry, body, request.audit_context)
+    from fusewire.ai.registry import Registry  # here, because everything else needs no provider
+    from fusewire.services import price_book
+
+    # It calls no provider, so it has none of their keys.
+    registry = Registry(_core.settings)
+    known = price_book(_core.settings, registry)
+    return prices.add_price(_core.price_history, known, registry, body, request.audit_context)
 
 
 @app.handles(routes.APPLY_PRICE)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from fusewire.ai.schema import ChatRequest
+from fusewire.ai.schema import ChatRequest, ChatResponse, StreamChunk
 from fusewire.errors import BudgetExceededError
 from fusewire.http import routes
 from fusewire.http.answer import answer
@@ -19,6 +19,10 @@ from fusewire.services import services
 if TYPE_CHECKING:
     from fusewire.http.messages.request import MessagesRequest, PromptRequest
     from fusewire.http.responses.request import ResponsesRequest
+
+# What the first call needs is compiled before it; the schema's other models are compiled by their first use.
+for model in (ChatRequest, ChatResponse, StreamChunk):
+    model.model_rebuild()
 
 _core = services()
 app = Resolver(_core.settings, _core.key_checks)

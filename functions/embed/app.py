@@ -4,13 +4,17 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from fusewire.ai.schema import EmbeddingRequest
+import fusewire.ai.router  # noqa: F401 - at INIT, where Lambda gives a function a whole processor
+from fusewire.ai.schema import EmbeddingRequest, EmbeddingResponse
 from fusewire.http import routes
 from fusewire.http.app import Resolver, StreamingResponse, json_response
 from fusewire.http.headers import CallResult, call_headers
 from fusewire.http.invocation import LambdaContext
 from fusewire.http.request import Request
 from fusewire.services import services
+
+for model in (EmbeddingRequest, EmbeddingResponse):  # compiled before the first call
+    model.model_rebuild()
 
 _core = services()
 app = Resolver(_core.settings, _core.key_checks)

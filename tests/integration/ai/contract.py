@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fusewire.ai.bounds import TOKENS_PER_REQUEST
+from fusewire.ai.counting import TOKENS_PER_REQUEST
 from fusewire.ai.provider import AIProvider, Timeouts
 from fusewire.ai.providers.openai_compatible import OpenAICompatibleProvider
 from fusewire.ai.registry import _PROVIDER_FACTORIES, Registry

@@ -11,8 +11,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from fusewire import logs
+from fusewire.ai.caller import Caller
 from fusewire.ai.permissions import Classification
-from fusewire.ai.router import Caller
 from tests.support.upstream import Upstream
 
 

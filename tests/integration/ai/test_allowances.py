@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from fusewire.ai.bounds import TEMPLATE_TOKENS, TOKENS_PER_REQUEST, chat_input_bound, embedding_input_bound
+from fusewire.ai.bounds import chat_input_bound, embedding_input_bound
+from fusewire.ai.counting import TEMPLATE_TOKENS, TOKENS_PER_REQUEST
 from fusewire.budget.keys import AuditContext
 from fusewire.errors import BudgetExceededError
 from fusewire.services import Services

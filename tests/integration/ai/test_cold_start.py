@@ -22,6 +22,11 @@ SDKS = {name: {"openai"} for name in _PROVIDER_FACTORIES} | {
 }
 """OpenAI's, but where a vendor has its own."""
 WITH_THE_SDK = {"deadline", "http_client", "time_limit", "vertex.tokens"}
+WITH_BOTO3 = {f"bedrock.{name}" for name in ("calls", "embeddings", "exchange", "failures", "request", "response")} | {
+    "anthropic", "anthropic.models", "anthropic.thinking", "answer_limits", "cache_marks", "call_ids",
+    "embedding_batches", "json_schemas", "json_values", "known_refusals", "response_failures", "time_limit",
+}  # fmt: skip
+"""`aws` is known to every function on AWS, where `AWS_REGION` is set, whether it has a model or not."""
 WITH_THE_PRICE_LIST = {"fusewire.budget.largest_outputs"}
 """Of which our own machines have no need."""
 SCRIPT = """
@@ -80,6 +85,7 @@ def test_only_the_sdk_that_answers_is_imported(row: Row, database_url: str) -> N
     assert answer["choices"][0]["message"]["content"] == "Paris."
     assert set(after) == SDKS[row.provider]
     allowed = WITH_THE_SDK if row.provider in ("ollama", "vllm") else WITH_THE_SDK | WITH_THE_PRICE_LIST
+    allowed |= WITH_BOTO3 if row.provider == "aws" else set()
     # Of our own modules INIT has every one that a call needs, but those that are imported, and put into a snapshot,
     # with the SDK.
     assert {name.removeprefix("fusewire.ai.providers.") for name in ours} <= allowed

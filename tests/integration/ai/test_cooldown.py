@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fusewire.ai.router import Caller
+from fusewire.ai.caller import Caller
 from fusewire.errors import AllProvidersFailedError
 from fusewire.http.admin.providers import providers_response
 from fusewire.services import Services

@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from fusewire.ai.bounds import TEMPLATE_TOKENS, chat_input_bound
+from fusewire.ai.bounds import chat_input_bound
+from fusewire.ai.counting import TEMPLATE_TOKENS
 from fusewire.errors import (
     AllProvidersFailedError,
     BudgetExceededError,

@@ -1,4 +1,4 @@
-"""AI_LEDGER_SLOTS: many rows instead of one hot one, and the cap as hard as before."""
+"""Slots: many rows instead of one hot one, and the cap as hard as before."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -252,3 +252,76 @@ def test_sixteen_sessions_spend_the_whole_budget_and_not_a_cent_more(
     assert in_slots(books) > 100
     assert books.threshold_events() == ["HALF_OPEN", "OPEN"]
     assert events.count()["circuit_breaker.alert"] == events.count()["circuit_breaker.opened"] == 1
+
+
+def test_a_reservation_takes_a_slot_that_nobody_holds(ledger: Ledger, books: Books, database_url: str) -> None:
+    first = ledger.reserve(a_call(), [candidate("0.01")])
+    own = books.entry(first.id)["slot"]
+    with psycopg.connect(database_url) as other:
+        other.execute("SELECT FROM budget_slot WHERE slot = %s FOR UPDATE", (own,))
+        second = ledger.reserve(a_call(), [candidate("0.01")])
+    assert books.entry(second.id)["slot"] not in (own, None)
+    # The settlement goes to the slot that it was reserved in, in whichever session.
+    ledger.settle(settled(second, "0.004"))
+    ledger.settle(settled(first, "0.003"))
+    assert books.only_window(limit=LIMIT).spent == Decimal("0.007")
+
+
+def test_one_slots_room_is_used_before_any_is_reclaimed(ledger: Ledger, books: Books) -> None:
+    held = [ledger.reserve(a_call(), [candidate("0.15")]) for _ in range(4)]
+    assert len({books.entry(one.id)["slot"] for one in held} - {None}) == 4
+
+
+# --- the number follows from the load ---
+
+
+def slots_of(books: Books) -> int:
+    [row] = books.rows("SELECT slots FROM budget_window WHERE closed_at IS NULL")
+    return int(row["slots"])
+
+
+def test_where_nobody_waits_one_row_does(open_ledger: OpenLedger, books: Books) -> None:
+    ledger = open_ledger(AI_LEDGER_SLOTS="")
+    for _ in range(12):
+        ledger.settle(settled(ledger.reserve(a_call(), [candidate("0.001")]), "0.001"))
+    assert (slots_of(books), books.rows("SELECT FROM budget_slot")) == (1, [])
+
+
+def test_reservations_that_wait_for_each_other_get_more_rows_and_lose_them_when_they_dont(
+    clock: Clock, open_ledger: OpenLedger, books: Books, database_url: str
+) -> None:
+    ledger = open_ledger(AI_LEDGER_SLOTS="")
+    ledger.settle(released(ledger.reserve(a_call(), [candidate("0.001")])))
+    with psycopg.connect(database_url) as other, ThreadPoolExecutor(1) as pool:
+        for _ in range(7):
+            assert slots_of(books) == 1
+            other.execute("SELECT FROM budget_window FOR UPDATE")
+            waiting = pool.submit(ledger.reserve, a_call(), [candidate("0.001")])
+            wait_for_a_lock(books)
+            other.rollback()
+            ledger.settle(released(waiting.result()))
+    assert slots_of(books) == 2
+    ledger.settle(released(ledger.reserve(a_call(), [candidate("0.001")])))  # has the room allocated
+    held = ledger.reserve(a_call(), [candidate("0.01")])
+    assert books.entry(held.id)["slot"] is not None
+    with psycopg.connect(database_url) as owner:
+        owner.execute("UPDATE budget_slot SET lock_waits = 8")
+    assert books.entry(ledger.reserve(a_call(), [candidate("0.001")]).id)["slot"] is None
+    assert slots_of(books) == 4
+    ledger.settle(settled(held, "0.004"))
+    for slots in (4, 2, 1, 1):
+        ledger.budget()  # reclaims them
+        ledger.settle(released(ledger.reserve(a_call(), [candidate("0.001")])))
+        assert slots_of(books) == slots
+        clock.advance(seconds=61)
+    assert books.only_window(limit=LIMIT).spent == Decimal("0.004")
+
+
+def test_there_are_16_at_most(open_ledger: OpenLedger, books: Books, database_url: str) -> None:
+    ledger = open_ledger(AI_LEDGER_SLOTS="")
+    ledger.settle(released(ledger.reserve(a_call(), [candidate("0.001")])))
+    with psycopg.connect(database_url) as owner:
+        owner.execute("UPDATE budget_window SET slots = 16, lock_waits = 10")
+    ledger.settle(released(ledger.reserve(a_call(), [candidate("0.001")])))
+    assert slots_of(books) == 16
+    assert len(books.rows("SELECT FROM budget_slot WHERE allocated > 0")) == 16

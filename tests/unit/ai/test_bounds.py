@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from fusewire.ai import bounds, text_bounds
 from fusewire.ai.bounds import MAX_PAGES, TOKENS_PER_PAGE, chat_input_bound, embedding_input_bound
+from fusewire.ai.counting import TOKENS_PER_REQUEST
 from fusewire.ai.image_tokens import MAX_IMAGE_TOKENS
 from fusewire.ai.schema import (
     AssistantMessage,
@@ -216,7 +217,7 @@ def user(content: object) -> ChatRequest:
 
 def test_plain_text_is_bound_by_its_bytes_and_the_allowances() -> None:
     plain = chat_input_bound(user("x" * 1000))
-    assert plain == 1000 + bounds.TOKENS_PER_REQUEST + bounds.TOKENS_PER_MESSAGE
+    assert plain == 1000 + TOKENS_PER_REQUEST + bounds.TOKENS_PER_MESSAGE
 
 
 @pytest.mark.parametrize(

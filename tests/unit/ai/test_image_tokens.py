@@ -5,8 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusewire.ai.bounds import TOKENS_PER_PART
-from fusewire.ai.image_size import ImageSize
-from fusewire.ai.image_tokens import MAX_IMAGE_TOKENS, ImageTokens, any_image, gemini_image_tokens, openai_image_tokens
+from fusewire.ai.image_tokens import (
+    MAX_IMAGE_TOKENS,
+    ImageSize,
+    ImageTokens,
+    any_image,
+    gemini_image_tokens,
+    openai_image_tokens,
+)
 from fusewire.ai.providers.anthropic.models import claude_counting
 
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment
 
-from fusewire.ai.bounds import TEMPLATE_TOKENS, chat_input_bound
+from fusewire.ai.bounds import chat_input_bound
+from fusewire.ai.counting import TEMPLATE_TOKENS
 from fusewire.ai.schema import AssistantMessage, ChatRequest, ToolMessage
 from tests.unit.ai.test_bounds import requests, tokens
 

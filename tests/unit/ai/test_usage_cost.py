@@ -7,9 +7,9 @@ from typing import cast
 import pytest
 
 from fusewire.ai.output_caps import OutputCap
-from fusewire.ai.provider import AIProvider
+from fusewire.ai.provider import AIProvider, Target
 from fusewire.ai.schema import Usage
-from fusewire.ai.targets import BoundedTarget, Target
+from fusewire.ai.targets import BoundedTarget
 from fusewire.ai.usage_cost import most_after_input, token_counts
 from fusewire.budget.price import Price, Rate, Rates, TokenCounts
 from fusewire.price_overrides import ServiceTier

@@ -7,7 +7,7 @@ from typing import Final
 
 from cli.api import DEFAULT_URL
 from fusewire import errors
-from fusewire.ai.bounds import TEMPLATE_TOKENS
+from fusewire.ai.counting import TEMPLATE_TOKENS
 from fusewire.ai.registry import Registry
 from fusewire.config import Settings, load_settings
 from fusewire.http.headers import error_headers

@@ -135,7 +135,8 @@ class Settings(BaseModel):
     ai_half_open_policy: Literal["warn", "downgrade"] = "warn"
     ai_budget_timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
     ai_reservation_ttl_seconds: Annotated[float, Field(gt=0, le=86_400)] = 960
-    ai_ledger_slots: Annotated[int, Field(ge=1, le=64)] = 1
+    ai_ledger_slots: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Over how many rows the room is spread; None: as the load needs."""
     ai_price_overrides: Annotated[dict[str, PriceOverride], BeforeValidator(_json_object)] = {}
     ai_model_aliases: Annotated[dict[str, str], BeforeValidator(_json_object)] = {}
     """What a model's name in a client's configuration stands for; one that ends with `*` covers all that begin so."""

@@ -5,33 +5,40 @@ just before it is taken.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from snapshot_restore_py import register_before_snapshot  # type: ignore[import-untyped]
 
 from fusewire import logs
 from fusewire.ai.registry import Registry
-from fusewire.ai.router import Router
 from fusewire.ai.tiers import Tiers
 from fusewire.budget.pricing import PriceBook
 from fusewire.config import Settings, current_settings
 from fusewire.core import Core, observe
 
+if TYPE_CHECKING:
+    from fusewire.ai.router import Router
+
 _WARN_BEFORE_EXPIRY: Final = timedelta(days=14)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Vendors:
     """What depends on the vendors' keys."""
 
     registry: Registry
     tiers: Tiers
     prices: PriceBook
-    router: Router
+    make_router: "Callable[[_Vendors], Router]"
+
+    @cached_property
+    def router(self) -> "Router":
+        return self.make_router(self)
 
 
 class Services(Core):
@@ -55,12 +62,13 @@ class Services(Core):
         return self._current().prices
 
     @property
-    def router(self) -> Router:
+    def router(self) -> "Router":
         return self._current().router
 
     def import_sdks(self) -> None:
         """Have a snapshot hold the SDKs that calls will need: their modules, nothing that they make."""
         registry = self._vendors.registry
+        import_module("fusewire.ai.router")
         for provider in registry.mentioned:
             if provider.has_model():
                 for module in provider.sdk:
@@ -83,8 +91,14 @@ class Services(Core):
             # Only then, since it reads the price list.
             prices.check({name: provider.models() for name, provider in registry.configured.items()})
         on_credential_rejected = self._secrets.credential_rejected if self._secrets is not None else None
-        router = Router(settings, tiers, prices, self.ledger, on_credential_rejected)
-        return _Vendors(registry, tiers, prices, router)
+
+        def make_router(vendors: _Vendors) -> "Router":
+            # Here, because half of the functions know the providers and call none.
+            from fusewire.ai.router import Router
+
+            return Router(settings, vendors.tiers, vendors.prices, self.ledger, on_credential_rejected)
+
+        return _Vendors(registry, tiers, prices, make_router)
 
     def _current(self) -> _Vendors:
         self.refresh()

@@ -14,14 +14,13 @@ still one: images by their size, OpenAI's texts in its own vocabulary, the hidde
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from fusewire.ai.counting import ANY_SERVER, Counting, Encoding
-from fusewire.ai.image_size import image_size
-from fusewire.ai.pdf import max_pages
+from fusewire.ai.counting import ANY_SERVER, TOKENS_PER_REQUEST, Counting, Encoding
 from fusewire.ai.schema import (
     AssistantMessage,
     ChatRequest,
     EmbeddingRequest,
     FilePart,
+    ImageUrl,
     JsonSchemaFormat,
     Message,
     NamedToolChoice,
@@ -30,15 +29,6 @@ from fusewire.ai.schema import (
 )
 from fusewire.ai.text_bounds import counted_json_bytes, hosted_json_bytes, json_bytes, plain_bytes, text_bytes
 from fusewire.json import dumps
-
-TOKENS_PER_REQUEST: Final = 96
-"""What a vendor's own server adds once: the answer's priming and a default system text (Harmony's is the longest one
-known, about 70 tokens)."""
-
-TEMPLATE_TOKENS: Final = 1024
-"""What a server adds once that renders a model's own chat template: the default of `<PROVIDER>_TEMPLATE_TOKENS`. The
-default system text takes 20 to 30 tokens in SmolLM2's and Llama 3's, 200 in Mistral Small 3's under llama.cpp, and
-about 600, the most that is known, in Mistral Small 3.2's (kekzl/imp#78)."""
 
 TOKENS_PER_MESSAGE: Final = 8
 """Markers around a message: 3 or 4 tokens at OpenAI (their cookbook, "How to count tokens"), 5 in ChatML as llama.cpp
@@ -133,8 +123,14 @@ def chat_input_bound(
     elif request.response_format is not None:
         bound += TOKENS_PER_REQUEST
     bound += TOKENS_PER_PAGE * sum(_pages(part) for part in request.files())
-    images = (part.image_url for part in request.images())
-    return bound + sum(counting.images(image_size(image.url), image.detail or "auto") for image in images)
+    return bound + sum(_image_tokens(part.image_url, counting) for part in request.images())
+
+
+def _image_tokens(image: ImageUrl, counting: Counting) -> int:
+    # Here, because few requests have any.
+    from fusewire.ai.image_size import image_size
+
+    return counting.images(image_size(image.url), image.detail or "auto")
 
 
 def _json_size(counting: Counting, text_size: "_TextSize") -> "_JsonSize":
@@ -161,6 +157,8 @@ def _text_size(request: ChatRequest, encoding: Encoding | None) -> "_TextSize":
 
 
 def _pages(part: FilePart) -> int:
+    from fusewire.ai.pdf import max_pages
+
     pages = max_pages(part.file.file_data.partition(",")[2])
     return MAX_PAGES if pages is None else pages
 

@@ -11,6 +11,15 @@ from fusewire.ai.image_tokens import ImageTokens, any_image
 Encoding = Literal["o200k_base", "cl100k_base"]
 """One of OpenAI's published vocabularies."""
 
+TOKENS_PER_REQUEST: Final = 96
+"""What a vendor's own server adds once: the answer's priming and a default system text (Harmony's is the longest one
+known, about 70 tokens)."""
+
+TEMPLATE_TOKENS: Final = 1024
+"""What a server adds once that renders a model's own chat template: the default of `<PROVIDER>_TEMPLATE_TOKENS`. The
+default system text takes 20 to 30 tokens in SmolLM2's and Llama 3's, 200 in Mistral Small 3's under llama.cpp, and
+about 600, the most that is known, in Mistral Small 3.2's (kekzl/imp#78)."""
+
 TOKENS_FOR_TOOLS: Final = 1024
 """The hidden text that comes with tools, of any server. Qwen's and Hermes' templates add about 150."""
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Literal
 from fusewire.ai.failures import FailureKind
 from fusewire.ai.provider import AIProvider
 from fusewire.ai.registry import Registry
-from fusewire.ai.router import Caller, Router
 from fusewire.ai.tiers import Tiers
 from fusewire.budget.wire import PROVIDER_HEALTH, HealthRow
 
 if TYPE_CHECKING:
+    from fusewire.ai.caller import Caller
+    from fusewire.ai.router import Router
     from fusewire.store.db import Database
 
 Status = Literal["ok", "unknown", "cooling_down", "credential_rejected", "unconfigured"]
@@ -71,7 +72,7 @@ def health_of(provider: AIProvider, row: HealthRow) -> ProviderHealth:
     )
 
 
-def probe_all(router: Router, registry: Registry, tiers: Tiers, caller: Caller) -> dict[str, Probe]:
+def probe_all(router: "Router", registry: Registry, tiers: Tiers, caller: "Caller") -> dict[str, Probe]:
     """Probe one provider after the other, each metered, with an even share of the caller's time.
 
     :return: by the id of each provider that is configured and that AI_MODE permits

@@ -9,7 +9,9 @@ Specification" and RFC 6386 (9.1).
 import base64
 import binascii
 import re
-from typing import Final, NamedTuple
+from typing import Final
+
+from fusewire.ai.image_tokens import ImageSize
 
 _DATA: Final = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 _MAX_HEADER: Final = 512 * 1024
@@ -21,13 +23,6 @@ _FRAME_HEADERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDING_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _START_OF_SCAN: Final = 0xDA
 _END: Final = 0xD9
-
-
-class ImageSize(NamedTuple):
-    """In pixels, each at least 1."""
-
-    width: int
-    height: int
 
 
 def image_size(url: str) -> ImageSize | None:

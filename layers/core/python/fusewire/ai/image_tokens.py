@@ -8,14 +8,19 @@ counting isn't documented, every image is bounded by the dearest that is known o
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
-
-from fusewire.ai.image_size import ImageSize
+from typing import Final, NamedTuple
 
 MAX_IMAGE_TOKENS: Final = 49_152
 """The most that one image is billed at: gpt-4o-mini counts 2,833 + 5,667 for each of up to 8 tiles, 48,169 tokens
 (OpenAI, "Images and vision: calculating costs"); every other documented model stays below 20,000."""
+
+
+class ImageSize(NamedTuple):
+    """In pixels, each at least 1."""
+
+    width: int
+    height: int
+
 
 ImageTokens = Callable[[ImageSize | None, str], int]
 """The bound of an image of this size, None where it isn't known, at this `detail`: `auto`, `low` or `high`."""
@@ -26,24 +31,14 @@ def any_image(size: ImageSize | None, detail: str) -> int:
     return MAX_IMAGE_TOKENS
 
 
-@dataclass(frozen=True, slots=True)
-class Tiles:
+def _tiles(base: int, tile: int) -> ImageTokens:
     """OpenAI's older way: scaled into a square of 2,048 and then to 768 on the short side, in tiles of 512.
 
     Source: OpenAI, "Images and vision: calculating costs". Half a pixel may be rounded either way (OpenAI's forum,
     "Vision pricing calculator: inaccurate resizing": 2049 x 513 was billed 8 tiles, 2050 x 513 four): here always up.
     """
 
-    base: int
-    tile: int
-
-    def __call__(self, size: ImageSize | None, detail: str) -> int:
-        if detail == "low":
-            return self.base
-        return self.base + self.tile * (8 if size is None else self._count(size))
-
-    @staticmethod
-    def _count(size: ImageSize) -> int:
+    def count(size: ImageSize) -> int:
         long, short = max(size), min(size)
         top, least, most = long, short, short
         if long > 2048:
@@ -52,81 +47,79 @@ class Tiles:
             top, most = min(2048, _up(top * 768, max(least, 1))), 768
         return _up(top, 512) * _up(most, 512)
 
+    def tokens(size: ImageSize | None, detail: str) -> int:
+        if detail == "low":
+            return base
+        return base + tile * (8 if size is None else count(size))
 
-@dataclass(frozen=True, slots=True)
-class Patches:
+    return tokens
+
+
+def _patches(thousandths: int, budget: int, budget_at_auto: int | None = None) -> ImageTokens:
     """OpenAI's newer way: squares of 32 pixels, up to a budget, times a factor. `low` saves nothing that is sure.
 
     Source: OpenAI, "Images and vision: calculating costs"; that `low` has no effect, and billed sizes: OpenAI's forum,
     "Introducing GPT-5.4 mini and nano".
+
+    :param thousandths: the factor
+    :param budget: patches at `high`
+    :param budget_at_auto: patches at `auto`, which is `original` with some models; None for the same
     """
 
-    thousandths: int
-    """The factor."""
-    budget: int
-    """Patches at `high`."""
-    most: int | None = None
-    """Patches at `auto`, which is `original` with some models; None for the same."""
+    def tokens(size: ImageSize | None, detail: str) -> int:
+        most = budget if detail == "high" else budget_at_auto or budget
+        patches = most if size is None else min(most, _squares(size, 32))
+        return _up(patches * thousandths, 1000)
 
-    def __call__(self, size: ImageSize | None, detail: str) -> int:
-        budget = self.budget if detail == "high" else self.most or self.budget
-        patches = budget if size is None else min(budget, _squares(size, 32))
-        return _up(patches * self.thousandths, 1000)
+    return tokens
 
 
-@dataclass(frozen=True, slots=True)
-class ClaudePatches:
+def _claude_patches(most: int) -> ImageTokens:
     """Squares of 28 pixels, of which there are at most so many; by an earlier formula width x height / 750.
 
     Source: Anthropic, "Vision: evaluate image size", in both of its forms.
     """
 
-    most: int
-
-    def __call__(self, size: ImageSize | None, detail: str) -> int:
+    def tokens(size: ImageSize | None, detail: str) -> int:
         if size is None:
-            return self.most
-        return min(self.most, max(_squares(size, 28), _up(size.width * size.height, 750)))
+            return most
+        return min(most, max(_squares(size, 28), _up(size.width * size.height, 750)))
+
+    return tokens
 
 
-CLAUDE: Final = ClaudePatches(4784)
+CLAUDE: Final = _claude_patches(4784)
 """From Opus 4.7 on: up to 2,576 pixels on the long side."""
-CLAUDE_BEFORE_4_7: Final = ClaudePatches(1600)
+CLAUDE_BEFORE_4_7: Final = _claude_patches(1600)
 """Up to 1,568 pixels on the long side and 1,568 squares, or "about 1,600 tokens" in an earlier edition."""
 
 
-@dataclass(frozen=True, slots=True)
-class GeminiTiles:
+def _gemini_tiles(size: ImageSize | None, detail: str) -> int:
     """Up to version 2.5: tiles of 258 tokens, cut by the short side, and one of the whole.
 
     Source: Google, "Understand and count tokens" and Vertex AI's "Image understanding"; the tile of the whole:
     googleapis/python-genai#1907, where 700 x 1003 pixels were billed 1,806 tokens, seven tiles, at Vertex.
     """
-
-    def __call__(self, size: ImageSize | None, detail: str) -> int:
-        if size is None:
-            return MAX_IMAGE_TOKENS
-        sizes = [size]
-        if max(size) > 3072:  # larger ones are scaled down to that, by some accounts
-            sizes.append(ImageSize(*(_up(side * 3072, max(size)) for side in size)))
-        return min(MAX_IMAGE_TOKENS, 258 * (1 + max(map(self._count, sizes))))
-
-    @staticmethod
-    def _count(size: ImageSize) -> int:
-        unit = min(max(min(size) * 2 // 3, 256), 768)
-        return max(_squares(size, unit), _squares(size, 768))
+    if size is None:
+        return MAX_IMAGE_TOKENS
+    sizes = [size]
+    if max(size) > 3072:  # larger ones are scaled down to that, by some accounts
+        sizes.append(ImageSize(*(_up(side * 3072, max(size)) for side in size)))
+    return min(MAX_IMAGE_TOKENS, 258 * (1 + max(map(_gemini_tile_count, sizes))))
 
 
-@dataclass(frozen=True, slots=True)
-class GeminiBudget:
+def _gemini_tile_count(size: ImageSize) -> int:
+    unit = min(max(min(size) * 2 // 3, 256), 768)
+    return max(_squares(size, unit), _squares(size, 768))
+
+
+def _gemini_budget(size: ImageSize | None, detail: str) -> int:
     """Gemini 3: as many tokens as the resolution allows, whatever the size.
 
     Source: Google, "Media resolution: token counts": 280, 560, 1,120 by default, 2,240 at ultra high. What `detail`
     stands for isn't documented, so that `high` is taken for the highest.
     """
-
-    def __call__(self, size: ImageSize | None, detail: str) -> int:
-        return 2240 if detail == "high" else 1120
+    return 2240 if detail == "high" else 1120
 
 
 def _squares(size: ImageSize, side: int) -> int:
@@ -138,37 +131,32 @@ def _up(number: int, divisor: int) -> int:
     return -(-number // divisor)
 
 
-@dataclass(frozen=True, slots=True)
-class Dearest:
+def _dearest(*ways: ImageTokens) -> ImageTokens:
     """The dearest of several ways, where it isn't sure which one a model has."""
-
-    ways: tuple[ImageTokens, ...]
-
-    def __call__(self, size: ImageSize | None, detail: str) -> int:
-        return max(way(size, detail) for way in self.ways)
+    return lambda size, detail: max(way(size, detail) for way in ways)
 
 
 _SMALL: Final = 2500
 """Patches of the newer small models: 1,536 by the documentation, and up to 2,500 were billed (the forum, as above)."""
 
 _OPENAI: Final[Sequence[tuple[str, ImageTokens]]] = (
-    (r"gpt-4o-mini", Tiles(2833, 5667)),
-    (r"(?:chat)?gpt-4o|gpt-4-(?:turbo|vision)|gpt-4\.5", Tiles(85, 170)),
-    (r"gpt-4\.1-mini", Patches(1620, 1536)),
-    (r"gpt-4\.1-nano", Patches(2460, 1536)),
+    (r"gpt-4o-mini", _tiles(2833, 5667)),
+    (r"(?:chat)?gpt-4o|gpt-4-(?:turbo|vision)|gpt-4\.5", _tiles(85, 170)),
+    (r"gpt-4\.1-mini", _patches(1620, 1536)),
+    (r"gpt-4\.1-nano", _patches(2460, 1536)),
     # The documentation has tiles; calculators have had patches at one token each.
-    (r"gpt-4\.1", Dearest((Tiles(85, 170), Patches(1000, 1536)))),
-    (r"o4-mini|codex-mini", Patches(1720, 1536)),
-    (r"o[13](?!-mini)", Tiles(75, 150)),
-    (r"computer-use", Tiles(65, 129)),
-    (r"gpt-5-mini", Patches(1620, 1536)),
-    (r"gpt-5-nano", Patches(2460, 1536)),
-    (r"gpt-5\.\d-mini", Patches(1620, _SMALL)),
-    (r"gpt-5\.\d-nano", Patches(2460, _SMALL)),
-    (r"gpt-5(?:\.[0-3])?(?!\.?\d)", Dearest((Tiles(70, 140), Patches(1200, 1536)))),
-    (r"gpt-5\.4", Patches(1200, 2500, 10_000)),
+    (r"gpt-4\.1", _dearest(_tiles(85, 170), _patches(1000, 1536))),
+    (r"o4-mini|codex-mini", _patches(1720, 1536)),
+    (r"o[13](?!-mini)", _tiles(75, 150)),
+    (r"computer-use", _tiles(65, 129)),
+    (r"gpt-5-mini", _patches(1620, 1536)),
+    (r"gpt-5-nano", _patches(2460, 1536)),
+    (r"gpt-5\.\d-mini", _patches(1620, _SMALL)),
+    (r"gpt-5\.\d-nano", _patches(2460, _SMALL)),
+    (r"gpt-5(?:\.[0-3])?(?!\.?\d)", _dearest(_tiles(70, 140), _patches(1200, 1536))),
+    (r"gpt-5\.4", _patches(1200, 2500, 10_000)),
     # From GPT-5.5 on `auto` is the image as it is, and a budget at `high` isn't known to be less.
-    (r"gpt-5\.[5-9]|gpt-6(?:\.\d)?", Patches(1200, 10_000)),
+    (r"gpt-5\.[5-9]|gpt-6(?:\.\d)?", _patches(1200, 10_000)),
 )
 
 
@@ -185,4 +173,4 @@ def gemini_image_tokens(model: str) -> ImageTokens:
     """Of version 4 and others that aren't documented: any image's."""
     found = _GEMINI.match(model.lower().removeprefix("google/"))
     version = int(found[1]) if found else 0
-    return GeminiTiles() if version in (1, 2) else GeminiBudget() if version == 3 else any_image
+    return _gemini_tiles if version in (1, 2) else _gemini_budget if version == 3 else any_image

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from math import inf
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from fusewire.ai.bounds import TEMPLATE_TOKENS, TOKENS_PER_REQUEST
-from fusewire.ai.counting import ANY_SERVER, Counting
+from fusewire.ai.counting import ANY_SERVER, TEMPLATE_TOKENS, TOKENS_PER_REQUEST, Counting
 from fusewire.ai.schema import (
     CAPABILITIES,
     ChatRequest,
@@ -283,3 +282,10 @@ def _is_address(text: str) -> bool:
         return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
     except ValueError:  # a port out of range, half an IPv6 address
         return False
+
+
+class Target(NamedTuple):
+    """A provider, and its name for one of its models."""
+
+    provider: AIProvider
+    model: str

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from fusewire.ai.failures import OF_FORM, FailureKind, ProviderFailure
+from fusewire.ai.provider import Target
 from fusewire.ai.schema import (
     SEND_TEXT_INSTEAD,
     AssistantMessage,
@@ -27,7 +28,7 @@ from fusewire.ai.schema import (
     holds_token_ids,
     kept,
 )
-from fusewire.ai.targets import BoundedTarget, Target
+from fusewire.ai.targets import BoundedTarget
 from fusewire.errors import UnsupportedParameterError
 
 _Request = TypeVar("_Request", ChatRequest, EmbeddingRequest)

@@ -14,10 +14,10 @@ from fusewire import logs, metrics
 from fusewire.ai.allowances import Allowances
 from fusewire.ai.attempts import Attempts
 from fusewire.ai.bounds import embedding_input_bound
+from fusewire.ai.caller import Caller
 from fusewire.ai.failures import ProviderFailure
 from fusewire.ai.output_caps import OutputCaps
-from fusewire.ai.permissions import EVERYTHING, Classification, Permissions
-from fusewire.ai.provider import AIProvider
+from fusewire.ai.provider import AIProvider, Target
 from fusewire.ai.relaxing import Asked, able_targets
 from fusewire.ai.request_bound import RequestBound
 from fusewire.ai.schema import (
@@ -30,7 +30,7 @@ from fusewire.ai.schema import (
     UserMessage,
 )
 from fusewire.ai.serial_calls import first_call, first_calls
-from fusewire.ai.targets import BoundedTarget, BoundedTargets, DowngradedTier, Target, TargetsLeft
+from fusewire.ai.targets import BoundedTarget, BoundedTargets, DowngradedTier, TargetsLeft
 from fusewire.ai.tiers import Route, Tiers
 from fusewire.ai.time_left import TimeLeft
 from fusewire.budget.breaker import Budget, KeyBudget
@@ -38,7 +38,7 @@ from fusewire.budget.ledger import Ledger
 from fusewire.budget.price import Price
 from fusewire.budget.price_table import PriceTable
 from fusewire.budget.pricing import PriceBook
-from fusewire.budget.reservation import Booked, Call, Operation
+from fusewire.budget.reservation import Booked, Call
 from fusewire.config import Settings
 from fusewire.errors import FusewireError, ModelNotBoundedError, ModelNotPricedError
 from fusewire.price_overrides import ServiceTier
@@ -46,32 +46,6 @@ from fusewire.price_overrides import ServiceTier
 _KEPT_FOR_SETTLING_SECONDS: Final = 2.0
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, and until when."""
-
-    request_id: str
-    remaining_seconds: float
-    """Of the Lambda invocation; what settling takes is kept back from it."""
-    classification: Classification = "internal"
-    key_id: str | None = None
-    permissions: Permissions = EVERYTHING
-    """What the key may ask for."""
-    dropped: tuple[str, ...] = ()
-    """What the request's own format says and the schema has no place for, for `x-fusewire-dropped` and the log."""
-    wants_whole_cap: bool = False
-    """`x-fusewire-output-cap: strict`: no smaller output cap is sent than the one that was asked for."""
-    max_cost_usd: Decimal | None = None
-    """`x-fusewire-max-cost-usd`: the most that all attempts of the call together may cost."""
-
-    after_response: Callable[[Callable[[], None]], None] | None = None
-    """Has something done once the answer has left; None where nothing may be left for then."""
-
-    def call(self, operation: Operation, tier: str | None, user: str | None = None) -> Call:
-        """:param user: whom the request is for, as it names them"""
-        return Call(self.request_id, operation, tier, self.key_id, user, sees_budgets=self.permissions.sees_settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

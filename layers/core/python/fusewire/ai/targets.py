@@ -7,20 +7,13 @@ from typing import NamedTuple
 
 from fusewire.ai.allowances import Allowances
 from fusewire.ai.output_caps import OutputCap
-from fusewire.ai.provider import AIProvider
+from fusewire.ai.provider import AIProvider, Target
 from fusewire.budget.price import Price
 from fusewire.budget.price_table import PriceTable
 from fusewire.budget.reservation import Candidate, Downgrade, Fit
 from fusewire.budget.wire import PricesArgument
 from fusewire.errors import LedgerUnavailableError
 from fusewire.price_overrides import CacheWrites, ServiceTier
-
-
-class Target(NamedTuple):
-    """A provider, and its name for one of its models."""
-
-    provider: AIProvider
-    model: str
 
 
 @dataclass(frozen=True, slots=True)

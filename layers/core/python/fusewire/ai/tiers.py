@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fusewire.ai.permissions import EVERYTHING, Classification, Permissions
-from fusewire.ai.provider import TIERS, AIProvider
+from fusewire.ai.provider import TIERS, AIProvider, Target
 from fusewire.ai.registry import Registry
-from fusewire.ai.targets import Target
 from fusewire.config import Settings
 from fusewire.errors import (
     ModelNotFoundError,

@@ -5,10 +5,10 @@ from typing import Final, Literal, NamedTuple
 
 from fusewire import logs
 from fusewire.ai.bounds import chat_input_bound
+from fusewire.ai.caller import Caller
 from fusewire.ai.failures import ProviderFailure
 from fusewire.ai.provider import Timeouts
 from fusewire.ai.relaxing import able_targets
-from fusewire.ai.router import Caller
 from fusewire.ai.schema import ChatRequest
 from fusewire.ai.tiers import Tiers
 

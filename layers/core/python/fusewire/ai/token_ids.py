@@ -13,8 +13,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
+from fusewire.ai.provider import Target
 from fusewire.ai.schema import EmbeddingRequest, holds_token_ids
-from fusewire.ai.targets import Target
 from fusewire.errors import InvalidRequestError
 
 _FILE: Final = Path(__file__).with_name("cl100k_base.bin")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, NotRequired, TypedDict, TypeVar, cast
 
 from fusewire import logs
 from fusewire.budget.breaker import KeyBudget, announce
-from fusewire.budget.forecast import DailySpend
 from fusewire.budget.wire import Amount, DailySpendRow, KeyBudgetRow, RolloverRow, SettingsArgument, sql_settings
 from fusewire.config import Settings
 from fusewire.errors import AuthenticationError, KeyNotFoundError
@@ -22,6 +21,7 @@ from fusewire.ids import time_ordered_id
 from fusewire.store.db import Database, Statement
 
 if TYPE_CHECKING:
+    from fusewire.budget.forecast import DailySpend
     from fusewire.budget.key_refusals import KeyRefusal
 
 PREFIX: Final = "fw_"
@@ -156,12 +156,14 @@ class Key:
     """With every column, also one that only a later release knows: who shows it chooses."""
     budget: KeyBudget | None
     """None before the first call of the period."""
-    history: DailySpend | None = None
+    history: "DailySpend | None" = None
     """What its forecast is made of; None in a list."""
 
     @classmethod
     def read(cls, row: KeyBudgetsRow) -> "Key":
         """From `key_budget_json`."""
+        from fusewire.budget.forecast import DailySpend  # here, because no call needs it
+
         history = DailySpend.read(row["days"]) if "days" in row else None
         fields = {name: value for name, value in row.items() if name not in _NOT_THE_KEYS}
         return cls(cast(KeyRow, fields), KeyBudget.read(row["budget"]), history)

@@ -11,13 +11,12 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 from uuid import UUID
 
 from fusewire import logs, metrics
 from fusewire.budget.admission import Line, Waiting
 from fusewire.budget.breaker import Budget, KeyBudget, Window, announce, announce_reset, ratio
-from fusewire.budget.forecast import DailySpend
 from fusewire.budget.limits import Limits
 from fusewire.budget.price_table import PriceTable, StalePricesError
 from fusewire.budget.refusals import refusal
@@ -68,6 +67,10 @@ _LATE_SECONDS: Final = 2.0
 """For which a settlement that follows its answer waits for Postgres: the environment takes no event before its end."""
 _SMALLEST_GIFT: Final = Decimal("0.1")
 """The part of a reservation that is worth a statement to give back."""
+
+
+if TYPE_CHECKING:
+    from fusewire.budget.forecast import DailySpend
 
 
 class Ledger:
@@ -282,12 +285,14 @@ class Ledger:
                 self._keep(ended)
             return Booked(settlement.booked, None if settlement.mode == "release" else settlement.mode, None)
 
-    def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal], DailySpend, Limits]:
+    def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal], "DailySpend", Limits]:
         """The open window, its spend in USD by provider and by `provider/model`, what a forecast is made of, and where
         its limit comes from. The budget says who waits for room.
 
         Settles what has expired.
         """
+        from fusewire.budget.forecast import DailySpend  # here, because no call needs it
+
         self._send_kept()
         argument: BudgetArgument = {"settings": self._settings, "id": str(time_ordered_id())}
         result = self._database.call(BUDGET, argument)

@@ -32,7 +32,8 @@ class SettingsArgument(TypedDict):
     open: Decimal
     timezone: str
     ttl_seconds: float
-    slots: int
+    slots: int | None
+    """None: the number follows from the load (`slots.sql`)."""
 
 
 def sql_settings(settings: Settings) -> SettingsArgument:

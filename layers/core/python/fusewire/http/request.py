@@ -21,7 +21,7 @@ from fusewire.http.route import MAX_VALUES
 from fusewire.json import holds_more_values, repeated_key
 
 if TYPE_CHECKING:
-    from fusewire.ai.router import Caller
+    from fusewire.ai.caller import Caller
 
 _MAX_BODY_BYTES: Final = 6_000_000  # what Lambda takes synchronously; API Gateway itself allows 10 MB
 _MAX_FAULTS: Final = 1000
@@ -70,8 +70,8 @@ class Request:
         :raises InvalidRequestError: for an unknown classification, or a limit that isn't one
         :raises PermissionDeniedError: for one that the caller's key may not use
         """
-        # Here, since functions that call no provider import no router.
-        from fusewire.ai.router import Caller
+        # Here, since most functions call no provider.
+        from fusewire.ai.caller import Caller
 
         identity = self.identity
         return Caller(

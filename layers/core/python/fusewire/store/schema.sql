@@ -148,6 +148,7 @@ CREATE TABLE public.budget_slot (
     spent numeric DEFAULT 0 NOT NULL,
     reserved numeric DEFAULT 0 NOT NULL,
     request_count bigint DEFAULT 0 NOT NULL,
+    lock_waits integer DEFAULT 0 NOT NULL,
     CONSTRAINT budget_slot_allocated_check CHECK ((allocated >= (0)::numeric)),
     CONSTRAINT budget_slot_check CHECK (((spent + reserved) <= allocated)),
     CONSTRAINT budget_slot_reserved_check CHECK ((reserved >= (0)::numeric)),
@@ -185,9 +186,13 @@ CREATE TABLE public.budget_window (
     rate_tokens bigint DEFAULT 0 NOT NULL,
     archived_at timestamp with time zone,
     limit_usd numeric,
+    slots smallint DEFAULT 1 NOT NULL,
+    slots_changed_at timestamp with time zone,
+    lock_waits numeric DEFAULT 0 NOT NULL,
     CONSTRAINT budget_window_limit_usd_check CHECK ((limit_usd >= (0)::numeric)),
     CONSTRAINT budget_window_opened_by_check CHECK ((opened_by = ANY (ARRAY['use'::text, 'period_end'::text, 'schedule'::text, 'admin'::text]))),
     CONSTRAINT budget_window_reserved_check CHECK ((reserved >= (0)::numeric)),
+    CONSTRAINT budget_window_slots_check CHECK ((slots >= 1)),
     CONSTRAINT budget_window_spent_check CHECK ((spent >= (0)::numeric)),
     CONSTRAINT budget_window_state_check CHECK ((state = ANY (ARRAY['CLOSED'::text, 'HALF_OPEN'::text, 'OPEN'::text])))
 )

@@ -142,7 +142,7 @@ def test_one_client_and_one_connection_serve_many_calls(aws: AwsProvider, bedroc
     for _ in range(5):
         aws.complete(chat(), MODEL, CAP, TIMES)
     assert len(seen) == 1
-    assert len(aws._clients) == 1
+    assert len(aws._calls._clients) == 1
 
 
 # --- embeddings ---

@@ -16,7 +16,7 @@ Items = Annotated[list[_Item], Field(fail_fast=True)]
 class StrictModel(BaseModel):
     """What a caller sends: unknown fields are errors, and neither `1` nor `"true"` is `True`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class RequestModel(StrictModel):
@@ -37,7 +37,7 @@ class RequestModel(StrictModel):
 class ResponseModel(BaseModel):
     """Part of a response: vendors' extras are left out, and OpenAI's constants are always there."""
 
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, defer_build=True)
 
     _constants: ClassVar[frozenset[str]] = frozenset()
 

@@ -2,12 +2,11 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from fusewire.ai.registry import Registry
 from fusewire.budget.keys import AuditContext
 from fusewire.budget.model_names import name_of
 from fusewire.budget.price_history import PriceHistory, PriceRow, PriceStatus
@@ -16,6 +15,9 @@ from fusewire.errors import InvalidRequestError
 from fusewire.http.admin.query import Page, Word
 from fusewire.http.schema import RequestModel, ResponseModel, Time
 from fusewire.price_overrides import PriceOverride
+
+if TYPE_CHECKING:
+    from fusewire.ai.registry import Registry
 
 _FLOAT_DIGITS: Final = 15
 
@@ -128,7 +130,11 @@ def price_page(history: PriceHistory, query: PricesQuery) -> PricePage:
 
 
 def add_price(
-    history: PriceHistory, prices: PriceBook, registry: Registry, request: AddPriceRequest, audit_context: AuditContext
+    history: PriceHistory,
+    prices: PriceBook,
+    registry: "Registry",
+    request: AddPriceRequest,
+    audit_context: AuditContext,
 ) -> PriceResponse:
     """Add or stage a price.
 

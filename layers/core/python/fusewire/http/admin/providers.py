@@ -6,11 +6,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
 from fusewire.ai.health import LastFailure, Probe, Status, health_of, probe_all, stored_health
 from fusewire.ai.provider import TIERS, AIProvider
-from fusewire.ai.router import Caller
 from fusewire.budget.wire import HealthRow
 from fusewire.http.schema import Money, ResponseModel, Time
 
 if TYPE_CHECKING:
+    from fusewire.ai.caller import Caller
     from fusewire.services import Services
 
 
@@ -81,7 +81,7 @@ class ProvidersResponse(ResponseModel):
     providers: list[ProbedProvider | ProviderResponse]
 
 
-def providers_response(core: "Services", *, probe_for: Caller | None) -> ProvidersResponse:
+def providers_response(core: "Services", *, probe_for: "Caller | None") -> ProvidersResponse:
     """
     :param probe_for: the caller to probe each provider for; None for no probes
     :raises LedgerUnavailableError: health is kept in Postgres

@@ -315,7 +315,9 @@ BEGIN
             entry, tier, offer.candidate, w.id, kw, path_windows, NULL, NULL, settings, is_first,
             w.expired_until + interval '1 microsecond'); -- later, even if the server's clock was set back
         IF bound > 0 THEN
-            UPDATE budget_window SET reserved = reserved + bound WHERE id = w.id RETURNING * INTO w;
+            UPDATE budget_window SET reserved = reserved + bound, lock_waits = w.lock_waits, slots = w.slots,
+                                     slots_changed_at = w.slots_changed_at
+            WHERE id = w.id RETURNING * INTO w;
         END IF;
         result := result || jsonb_build_object(
             'candidate', choice.place, 'probing', choice.probing, 'cap', offer.candidate->'cap',
@@ -382,7 +384,7 @@ END $$;
 -- is reserved would still leave it CLOSED; the key has no limit of tokens a minute, which are counted at the bound until
 -- then; and it isn't the probe of a provider that the others keep off. Then the settlement may follow the answer
 -- (docs/decisions/0025-settled-after-the-answer.md).
--- Where there are slots and nothing but a reservation is asked for, it tries the session's slot first. What can't be
+-- Where there are slots and nothing but a reservation is asked for, it tries one of them first. What can't be
 -- done there gives up its locks before it goes on: the slot's may not be held while the window's is waited for.
 CREATE OR REPLACE FUNCTION ledger_reserve(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' SET plan_cache_mode = force_generic_plan AS $$
@@ -393,7 +395,7 @@ BEGIN
         result := admission_look(p);
         IF result IS NOT NULL THEN RETURN result; END IF;
     END IF;
-    IF COALESCE((p->'settings'->>'slots')::integer, 1) <= 1 THEN RETURN ledger_reserve_on_row(p); END IF;
+    IF COALESCE(ledger_slots(p->'settings'), 1) <= 1 THEN RETURN ledger_reserve_on_row(p); END IF;
     IF NOT p ?| ARRAY['settlement', 'settings_snapshot', 'resent'] AND (p->'wait' ? 'holds') IS NOT TRUE
        AND (p->'entry'->>'attempt')::integer = 1 THEN
         BEGIN

@@ -1,5 +1,8 @@
 -- How calls avoid the one hot row. While the company's budget is CLOSED, parts of its headroom are allocated to slots,
--- and a call that fits its slot's part locks that slot alone (AI_LEDGER_SLOTS; with one slot there is none of this).
+-- and a call that fits a slot's part locks that slot alone. It takes one that nobody holds just now, so it is of no
+-- matter how sessions and callers belong together: under transaction pooling, many callers share a session.
+-- There is none of this while one row is enough. How many slots there are follows from how often reservations wait for
+-- each other: 1 to 16. AI_LEDGER_SLOTS, where it is set, is the number instead.
 -- The limit stays as hard: what is allocated, spent and reserved together stays below the alert threshold, so no
 -- threshold can be crossed in a slot. What doesn't fit locks the window, reclaims the slots and is decided there. So
 -- nothing is refused before every slot was reclaimed. A settlement knows by the epoch whether its reservation still is
@@ -25,13 +28,42 @@ DECLARE
 BEGIN
     PERFORM 1 FROM budget_slot s WHERE s.window_id = w.id AND s.allocated > 0 ORDER BY s.slot FOR UPDATE;
     IF NOT FOUND THEN RETURN; END IF;
-    SELECT sum(s.spent) AS spent, sum(s.reserved) AS reserved, sum(s.request_count) AS calls INTO held
-    FROM budget_slot s WHERE s.window_id = w.id;
-    UPDATE budget_slot s SET allocated = 0, spent = 0, reserved = 0, request_count = 0, epoch = epoch + 1
+    SELECT sum(s.spent) AS spent, sum(s.reserved) AS reserved, sum(s.request_count) AS calls,
+           bool_or(ledger_slot_is_crowded(s)) AS crowded
+    INTO held FROM budget_slot s WHERE s.window_id = w.id;
+    UPDATE budget_slot s SET allocated = 0, spent = 0, reserved = 0, request_count = 0, lock_waits = 0, epoch = epoch + 1
     WHERE s.window_id = w.id AND s.allocated > 0;
     UPDATE budget_window b SET spent = b.spent + held.spent, reserved = b.reserved + held.reserved,
-                               request_count = b.request_count + held.calls
+                               request_count = b.request_count + held.calls,
+                               lock_waits = CASE WHEN held.crowded THEN 10 ELSE b.lock_waits END
     WHERE b.id = w.id RETURNING * INTO w;
+END $$;
+
+-- Whether so many reservations waited for a slot that there are too few: more than an eighth of its calls, and 8.
+CREATE OR REPLACE FUNCTION ledger_slot_is_crowded(s budget_slot) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT s.lock_waits >= 8 AND s.lock_waits * 8 > s.request_count
+$$;
+
+-- A locked window after a reservation has waited for its row, or hasn't: the number of slots doubles, up to 16, when
+-- half of the last reservations had to wait, and is halved once a minute when next to none has. The caller writes it.
+CREATE OR REPLACE FUNCTION ledger_follow_load(INOUT w budget_window, waited boolean)
+LANGUAGE plpgsql AS $$
+BEGIN
+    w.lock_waits := round(w.lock_waits * 0.9 + waited::int, 2);
+    IF w.lock_waits > 5 AND w.slots < 16 THEN
+        w.slots := w.slots * 2; w.lock_waits := 0; w.slots_changed_at := clock_timestamp();
+    ELSIF w.slots > 1 AND w.lock_waits < 0.5 AND w.slots_changed_at < clock_timestamp() - interval '1 minute' THEN
+        w.slots := w.slots / 2; w.slots_changed_at := clock_timestamp();
+    END IF;
+END $$;
+
+-- Over how many rows the room is to be spread: the setting, or what the load has made of it.
+CREATE OR REPLACE FUNCTION ledger_slots(settings jsonb) RETURNS integer
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF settings->>'slots' IS NOT NULL THEN RETURN settings->>'slots'; END IF;
+    RETURN (SELECT b.slots FROM budget_window b WHERE b.budget = 'global' AND b.closed_at IS NULL);
 END $$;
 
 -- Allocates the room below the alert threshold to the slots of a locked window, which were reclaimed, in equal parts.
@@ -39,12 +71,13 @@ END $$;
 CREATE OR REPLACE FUNCTION ledger_allocate_slots(settings jsonb, bound numeric) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    slots integer := (settings->>'slots')::integer;
+    slots integer;
     top numeric;
     w budget_window;
     part numeric;
 BEGIN
     SELECT * INTO w FROM budget_window WHERE budget = 'global' AND closed_at IS NULL;
+    slots := COALESCE((settings->>'slots')::integer, w.slots);
     top := ledger_alert_of(ledger_limit_in_force(w.limit_usd, settings), settings);
     -- Below the threshold, not at it: spending the last of it must cross nothing.
     part := trunc((top - w.spent - w.reserved) * 0.999 / slots, 12);
@@ -54,13 +87,14 @@ BEGIN
     ON CONFLICT (window_id, slot) DO UPDATE SET ceiling = top, allocated = part;
 END $$;
 
--- As ledger_reserve, in the slot of this session. Returns NULL where that isn't simply possible; what it has done by
+-- As ledger_reserve, in a slot. Returns NULL where that isn't simply possible; what it has done by
 -- then, the caller takes back.
 CREATE OR REPLACE FUNCTION ledger_reserve_in_slot(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
     settings jsonb := p->'settings';
     entry jsonb := p->'entry';
+    own_slot integer := pg_backend_pid() % 64; -- where this session looks first, so that it mostly meets nobody
     w budget_window;
     s budget_slot;
     k api_key;
@@ -69,6 +103,7 @@ DECLARE
     path_windows budget_window[];
     choice record;
     bound numeric;
+    alert numeric;
 BEGIN
     SELECT * INTO w FROM budget_window WHERE budget = 'global' AND closed_at IS NULL;
     IF w.id IS NULL OR w.resets_at <= clock_timestamp() THEN RETURN NULL; END IF;
@@ -79,17 +114,31 @@ BEGIN
        OR (bound > 0 AND EXISTS (SELECT FROM admission_wait)) THEN
         RETURN NULL;
     END IF;
+    alert := ledger_alert_of(ledger_limit_in_force(w.limit_usd, settings), settings);
     -- Not in a slot that was reclaimed (the window may have been closed meanwhile), that is used up, or that was
     -- allocated under another limit than ours.
     UPDATE budget_slot b SET reserved = b.reserved + bound
-    WHERE b.window_id = w.id AND b.slot = 1 + pg_backend_pid() % (settings->>'slots')::integer AND b.allocated > 0
-      AND b.spent + b.reserved + bound <= b.allocated
-      AND b.ceiling = ledger_alert_of(ledger_limit_in_force(w.limit_usd, settings), settings)
+    WHERE b.window_id = w.id AND b.slot = (
+        SELECT f.slot FROM budget_slot f
+        WHERE f.window_id = w.id AND f.allocated > 0 AND f.spent + f.reserved + bound <= f.allocated AND f.ceiling = alert
+        ORDER BY (f.slot - 1) # own_slot LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
     RETURNING * INTO s;
+    IF s.slot IS NULL THEN
+        -- All of them are taken: it waits for the one that it would have had.
+        UPDATE budget_slot b SET reserved = b.reserved + bound, lock_waits = b.lock_waits + 1
+        WHERE b.window_id = w.id AND b.allocated > 0 AND b.spent + b.reserved + bound <= b.allocated AND b.ceiling = alert
+          AND b.slot = (
+            SELECT f.slot FROM budget_slot f
+            WHERE f.window_id = w.id AND f.allocated > 0 AND f.spent + f.reserved + bound <= f.allocated
+            ORDER BY (f.slot - 1) # own_slot LIMIT 1)
+        RETURNING * INTO s;
+    END IF;
     IF s.slot IS NULL OR price_is_stale(p) THEN RETURN NULL; END IF;
+    IF settings->>'slots' IS NULL AND w.slots < 16 AND ledger_slot_is_crowded(s) THEN RETURN NULL; END IF;
     -- A cap is fitted under the window's lock alone. All slots together have about this one's room.
     IF choice.chosen ? 'fit' AND bound > 0
-       AND bound * 10 >= (s.allocated - s.spent - s.reserved + bound) * (settings->>'slots')::integer THEN
+       AND bound * 10 >= (s.allocated - s.spent - s.reserved + bound)
+                         * COALESCE((settings->>'slots')::integer, w.slots) THEN
         RETURN NULL;
     END IF;
     -- After the slot's lock: whoever raises an allowance takes every slot first.
@@ -115,7 +164,8 @@ BEGIN
             END IF;
         END IF;
         IF choice.chosen ? 'fit' AND bound > 0
-           AND bound * 10 >= least(k.limit_usd - kw.spent - kw.reserved, ledger_path_room(path, path_windows)) THEN
+           AND (bound * 10 >= k.limit_usd - kw.spent - kw.reserved
+                OR (path IS NOT NULL AND bound * 10 >= ledger_path_room(path, path_windows))) THEN
             RETURN NULL;
         END IF;
         -- It is known already that the call fits the company's budget.
@@ -133,7 +183,7 @@ BEGIN
         'ample', k.tokens_per_minute IS NULL AND s.spent + 2 * s.reserved < s.allocated
             AND (kw.spent + 2 * kw.reserved < k.limit_usd * (settings->>'alert')::numeric) IS NOT FALSE
             AND (path IS NULL OR ledger_path_is_ample(path, path_windows, bound)),
-        'key', CASE WHEN k.id IS NOT NULL THEN ledger_key_json(kw, settings) END);
+        'key', ledger_budget_of_key_json(k, kw, settings));
 END $$;
 
 -- As ledger_settle, in the slot that holds the reservation. Returns NULL where that isn't simply possible; what it has

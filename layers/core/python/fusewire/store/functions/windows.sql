@@ -26,8 +26,9 @@
 -- * An argument with "resent" was sent before, and its answer was lost. Its result and its threshold events are
 --   returned again. A rollover and expired reservations are returned to the first caller only. The audit and the ledger
 --   have them.
--- * settings is {limit, alert, open, timezone, ttl_seconds, slots, max_limit?}. Amounts are JSON numbers and stay
---   numeric throughout. limit is the caller's setting; limits.sql says which limit is in force.
+-- * settings is {limit, alert, open, timezone, ttl_seconds, slots?, max_limit?}. Amounts are JSON numbers and stay
+--   numeric throughout. limit is the caller's setting; limits.sql says which limit is in force. Without slots, their
+--   number follows from the load.
 
 -- When the period is over that a time falls in: month, week (from Monday) or day, in the budget's zone; none never is.
 CREATE OR REPLACE FUNCTION ledger_period_end(period text, at timestamptz, tz text) RETURNS timestamptz
@@ -99,13 +100,18 @@ BEGIN
 END $$;
 
 -- A budget's open window, locked, with all that it holds in its own row. It opens a window at the first use, and rolls
--- over one whose period has ended: then rolled_over is {closed, opened}.
+-- over one whose period has ended: then rolled_over is {closed, opened}. What it returns of the load is for a
+-- reservation to write.
 CREATE OR REPLACE FUNCTION ledger_lock_window(name text, settings jsonb, INOUT rolled_over jsonb, OUT w budget_window)
 LANGUAGE plpgsql AS $$
 DECLARE
     old budget_window;
+    waited boolean := false;
 BEGIN
     LOOP
+        SELECT * INTO w FROM budget_window WHERE budget = name AND closed_at IS NULL FOR NO KEY UPDATE SKIP LOCKED;
+        EXIT WHEN FOUND;
+        waited := true;
         SELECT * INTO w FROM budget_window WHERE budget = name AND closed_at IS NULL FOR NO KEY UPDATE;
         EXIT WHEN FOUND;
         -- There is no window yet, or the one that was waited for was closed meanwhile: make one, or find its successor.
@@ -114,7 +120,10 @@ BEGIN
                 ledger_period_end(ledger_period_of(name), clock_timestamp(), settings->>'timezone'))
         ON CONFLICT (budget) WHERE closed_at IS NULL DO NOTHING;
     END LOOP;
-    IF name = 'global' THEN w := ledger_reclaim_slots(w); END IF; -- no other has slots
+    IF name = 'global' THEN -- no other has slots
+        w := ledger_reclaim_slots(w);
+        IF settings->>'slots' IS NULL THEN w := ledger_follow_load(w, waited); END IF;
+    END IF;
     IF w.resets_at <= clock_timestamp() THEN
         old := w;
         w := ledger_roll_over(old, 'period_end', old.resets_at, settings, NULL);

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from fusewire.ai.failures import UnsupportedField
 from fusewire.ai.providers.anthropic.models import Traits, traits
 from fusewire.ai.providers.anthropic.thinking import as_asked, sent_back
+from fusewire.ai.providers.bedrock.models import caches
 from fusewire.ai.providers.call_ids import CallIds
 from fusewire.ai.providers.json_schemas import SchemaError, closed, tool_schema
 from fusewire.ai.schema import (
@@ -35,14 +36,6 @@ from fusewire.ai.schema import (
     UserMessage,
 )
 from fusewire.json import dumps
-
-SUPPORTED: Final = frozenset({
-    "tools", "strict_tools", "tool_choice_none", "tool_choice_required", "tool_choice_named", "images", "json_schema",
-    "stop", "temperature", "top_p", "reasoning_effort", "cache_control", "service_tier", "thinking", "thinking_blocks",
-})  # fmt: skip
-CLAUDES_ALONE: Final = frozenset({"thinking", "thinking_blocks"})
-"""Of those, what only Claude takes."""
-"""What `converse_parameters` maps, if not for each model."""
 
 _IMAGE: Final = re.compile(r"data:image/(png|jpe?g|gif|webp);base64,", re.IGNORECASE)
 _EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
@@ -80,11 +73,6 @@ def converse_parameters(
         "serviceTier": {"type": request.tier_asked or "default"},
     }
     return {name: value for name, value in parameters.items() if value}
-
-
-def caches(model: str) -> bool:
-    """Whether the model takes cache points. Others refuse them, and a mark that saves money must not cost an answer."""
-    return "claude" in model or "amazon.nova" in model
 
 
 def offers_tools(request: ChatRequest) -> bool:
