@@ -84,9 +84,9 @@ def test_the_raised_allowance_costs_a_stale_environment_one_round_trip_once(
     statements: list[object] = []
     call = other.database.call
 
-    def counted(statement: Any, argument: Any) -> object:  # noqa: ANN401 - whichever
+    def counted(statement: Any, argument: Any, **more: Any) -> object:  # noqa: ANN401 - whichever
         statements.append(statement)
-        return call(statement, argument)
+        return call(statement, argument, **more)
 
     monkeypatch.setattr(other.database, "call", counted)
     other.router.complete(REQUEST, caller())

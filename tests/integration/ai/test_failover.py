@@ -6,6 +6,7 @@ Every way to fail, at every provider, is in `test_failures_are_booked`.
 import socket
 from collections.abc import Mapping
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -114,9 +115,9 @@ def test_an_attempt_more_is_one_round_trip_more(
     call = services.database.call
     sent: list[str] = []
 
-    def seen(statement: Statement[Mapping[str, object], object], argument: Mapping[str, object]) -> object:
+    def seen(statement: Statement[Mapping[str, object], object], argument: Mapping[str, object], **more: Any) -> object:
         sent.append(statement.sql)
-        return call(statement, argument)
+        return call(statement, argument, **more)
 
     monkeypatch.setattr(services.database, "call", seen)
     services.router.complete(chat(), caller())

@@ -36,9 +36,9 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     asked_for: list[str] = []
     call = Database.call
 
-    def noting(database: Database, statement: Any, argument: Any) -> Any:  # noqa: ANN401 - as it is called
+    def noting(database: Database, statement: Any, argument: Any, **more: Any) -> Any:  # noqa: ANN401 - as it is called
         asked_for.append(statement.sql.removeprefix("SELECT ").partition("(")[0])
-        return call(database, statement, argument)
+        return call(database, statement, argument, **more)
 
     monkeypatch.setattr(Database, "call", noting)
     yield asked_for
