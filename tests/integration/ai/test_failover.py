@@ -115,7 +115,7 @@ def test_an_attempt_more_is_one_round_trip_more(
     call = services.database.call
     sent: list[str] = []
 
-    def seen(statement: Statement[Mapping[str, object], object], argument: Mapping[str, object], **more: Any) -> object:
+    def seen(statement: Statement[Mapping[str, object], object], argument: Mapping[str, object], **more: Any) -> object:  # noqa: ANN401 - whichever
         sent.append(statement.sql)
         return call(statement, argument, **more)
 
