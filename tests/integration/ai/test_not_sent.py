@@ -176,7 +176,7 @@ def test_what_fails_after_it_is_at_the_bound(
     services.router.complete(chat(model=model, max_tokens=CAP), caller())  # and Google's token is there
     if row.provider == "aws":
         monkeypatch.setattr("botocore.parsers.ResponseParser.parse", broken)
-        monkeypatch.setattr("fusewire.ai.providers.bedrock.provider.response_of", broken)
+        monkeypatch.setattr("fusewire.ai.providers.bedrock.calls.response_of", broken)
     else:
         send = httpx2.Client.send
 

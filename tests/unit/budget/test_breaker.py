@@ -108,7 +108,7 @@ def test_the_statements_get_every_setting_of_the_budget_exactly() -> None:
         "open": Decimal("0.2"),
         "timezone": "Asia/Tokyo",
         "ttl_seconds": 90,
-        "slots": 1,
+        "slots": None,
     }
 
 

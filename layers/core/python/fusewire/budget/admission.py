@@ -5,9 +5,8 @@ connection for a transaction, it asks in short pauses.
 """
 
 import time
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from fusewire.budget.wire import WaitArgument, WaitingRow
@@ -35,6 +34,12 @@ class Line(NamedTuple):
 
 
 NOBODY: Final = Line(0, Decimal(0))
+
+
+class Rest(Protocol):
+    """Waits so many seconds, or until there is a notification."""
+
+    def __call__(self, seconds: float, /) -> object: ...
 
 
 class Waiting:
@@ -99,11 +104,8 @@ class Waiting:
         """The session of the last ask is notified from now on."""
         self._listens_in = self._session
 
-    def pause(self, rest: Callable[[float], object] = time.sleep) -> None:
-        """Wait until it is time to ask again. After the last pause it asks for the last time.
-
-        :param rest: waits so many seconds, or until there is a notification
-        """
+    def pause(self, rest: Rest = time.sleep) -> None:
+        """Wait until it is time to ask again. After the last pause it asks for the last time."""
         now = time.monotonic()
         if self._since_seconds is None:
             self._since_seconds = now

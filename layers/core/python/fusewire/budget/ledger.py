@@ -63,7 +63,7 @@ from fusewire.store.db import Database, StatementRefusedError
 
 _PROBE_SECONDS: Final = 30
 _MAX_KEPT: Final = 100
-_LATE_SECONDS: Final = 2.0
+_LATE_SECONDS: Final = 2
 """For which a settlement that follows its answer waits for Postgres: the environment takes no event before its end."""
 _SMALLEST_GIFT: Final = Decimal("0.1")
 """The part of a reservation that is worth a statement to give back."""
