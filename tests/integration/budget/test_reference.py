@@ -429,10 +429,10 @@ class LedgerAndReference(TreeBesideReference):
         )
         if self.may_lack:
             # What a sweep saw first is told once; where that answer was lost, it is only in the books.
-            assert response <= self.reference.events
+            assert response <= self.reference.events, response - self.reference.events
             self.reference.events = response
             self.may_lack = False
-        assert response == self.reference.events
+        assert response == self.reference.events, (response - self.reference.events, self.reference.events - response)
 
     @invariant()
     def the_raised_allowance_is_the_largest_that_was_shown(self) -> None:
@@ -625,4 +625,4 @@ def test_the_ledger_agrees_with_the_rules(machine: type[LedgerAndReference], met
         ),
     )
     if LONG:
-        assert {name: met[name] for name in wanted(slots) if met[name] <= 10} == {}, "hardly ever met"
+        assert {name: met[name] for name in wanted(slots) if not met[name]} == {}, "never met"
