@@ -32,8 +32,8 @@ _HAIKU: Final = ("anthropic", "claude-haiku-5-5", "cost_effective", 1.0, 5.0)
 
 # Name, the one above, limit in USD.
 _TREE: Final = (
-    ("Engineering", None, "2600"),
-    ("Search", "Engineering", "1100"),
+    ("Engineering", None, "3400"),
+    ("Search", "Engineering", "1600"),
     ("Support assistant", "Engineering", "900"),
     ("Developer tools", "Engineering", "700"),
     ("データ分析", None, "1200"),
@@ -43,16 +43,16 @@ _TREE: Final = (
 )
 # Name, its budget, limit, and what it asks of which model: calls in two months, average input tokens.
 _KEYS: Final = (
-    ("search-prod", "Search", "1000", ((_AZURE_LARGE, 900, 90_000), (_AZURE_SMALL, 700, 60_000), (_OPENAI, 90, 90_000))),
+    ("search-prod", "Search", "1500", ((_AZURE_LARGE, 900, 210_000), (_AZURE_SMALL, 700, 60_000), (_OPENAI, 90, 90_000))),
     ("search-staging", "Search", "100", ((_AZURE_SMALL, 240, 50_000),)),
-    ("support-bot", "Support assistant", "800", ((_CLAUDE, 650, 62_000), (_HAIKU, 800, 60_000))),
+    ("support-bot", "Support assistant", "800", ((_CLAUDE, 650, 108_000), (_HAIKU, 800, 90_000))),
     ("support-eval-nightly", "Support assistant", None, ((_CLAUDE, 120, 40_000),)),
-    ("code-review", "Developer tools", "400", ((_CLAUDE, 240, 80_000), (_AZURE_LARGE, 160, 60_000))),
+    ("code-review", "Developer tools", "400", ((_CLAUDE, 240, 130_000), (_AZURE_LARGE, 160, 90_000))),
     ("ci-agents", "Developer tools", "300", ((_OPENAI, 130, 80_000), (_HAIKU, 240, 70_000))),
-    ("invoice-extraction", "Document extraction", "600", ((_AZURE_SMALL, 1100, 110_000),)),
+    ("invoice-extraction", "Document extraction", "600", ((_AZURE_SMALL, 1100, 330_000),)),
     ("notebooks", "データ分析", None, ((_AZURE_LARGE, 210, 80_000), (_HAIKU, 100, 30_000))),
-    ("営業支援-本番", "営業支援", "350", ((_AZURE_LARGE, 240, 70_000),)),
-    ("copywriter", "Marketing", "240", ((_CLAUDE, 180, 76_000),)),
+    ("営業支援-本番", "営業支援", "350", ((_AZURE_LARGE, 240, 240_000),)),
+    ("copywriter", "Marketing", "240", ((_CLAUDE, 180, 204_000),)),
 )
 
 
@@ -137,6 +137,7 @@ def _morning(gateway: Gateway, admin: Admin, vendor: Upstream, keys: dict[str, d
 
     for name, *_ in _KEYS:
         call(name, "cost_effective")
+    call("support-bot", "anthropic/claude-opus-5-5")
     admin.ask("DELETE", f"/keys/{keys['intern-trial']['id']}")
     call("intern-trial")
     extraction = keys["invoice-extraction"]
@@ -145,7 +146,7 @@ def _morning(gateway: Gateway, admin: Admin, vendor: Upstream, keys: dict[str, d
     admin.ask("PATCH", "/budget", limit)
     for name in ("search-prod", "code-review", "notebooks", "営業支援-本番"):
         call(name)
-    vendor.script.append(status(429, {"retry-after": "120"}, {"message": "Requests to this deployment have exceeded its quota of 240,000 tokens per minute.", "code": "429"}))
+    vendor.script.append(status(429, {"retry-after": "3600"}, {"message": "Requests to this deployment have exceeded its quota of 240,000 tokens per minute.", "code": "429"}))
     failed = call("search-prod")
     assert failed.status_code == 200, failed.text
     vendor.script.append(hang(600))

@@ -20,6 +20,16 @@ from tests.support.guarded import ADMIN
 
 _NODE: Final = PROJECT / ".venv-console" / "node" / "bin" / "node"
 _PICTURES: Final = PROJECT / "docs" / "console"
+_FONTS: Final = """<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig>
+  <include ignore_missing="yes">/etc/fonts/fonts.conf</include>
+  <match target="pattern"><test name="family" qual="any"><string>sans-serif</string></test>
+    <edit name="family" mode="prepend" binding="strong"><string>Inter</string><string>Noto Sans CJK JP</string></edit>
+  </match>
+</fontconfig>
+"""
+"""What a desktop's own font would be: Debian's fonts-inter and fonts-noto-cjk, where they are installed."""
 
 
 def main() -> int:
@@ -45,15 +55,18 @@ def main() -> int:
                     sys.stdin.read()
                     return 0
                 options.out.mkdir(parents=True, exist_ok=True)
+                (home / "fonts.conf").write_text(_FONTS, encoding="utf-8")
                 return subprocess.run(  # noqa: S603 - Node.js, in its environment
                     [str(_NODE), "screenshots.ts"],
                     cwd=PROJECT / "tests" / "console",
                     env={each: os.environ[each] for each in ("PATH", "HOME", "TMPDIR") if each in os.environ}
                     | {
+                        "FONTCONFIG_FILE": str(home / "fonts.conf"),
                         "CONSOLE_URL": base,
                         "CONSOLE_ADMIN": ADMIN,
                         "CONSOLE_READ": found.keys["finance"]["key"],
                         "CONSOLE_PLAIN": found.keys["code-review"]["key"],
+                        "CONSOLE_BOUND": found.keys["engineering-lead"]["key"],
                         "CONSOLE_FAILED": found.failed,
                         "CONSOLE_KEY": found.keys["search-prod"]["id"],
                         "CONSOLE_OUT": str(options.out.absolute()),

@@ -1,13 +1,13 @@
 /** Pictures of each page in both languages, of the company that `screenshots.py` serves. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { AxeBuilder } from "@axe-core/playwright";
 import type { Page } from "playwright-core";
 import { KEYS, URL_, launch, required, settled, visit } from "./browser.ts";
 
 const OUT = required("CONSOLE_OUT");
 const MAX_HEIGHT = 1300;
 const QUALITY = 82;
-const LANGUAGES = ["en", "ja"] as const;
 
 interface Shot {
   name: string;
@@ -60,22 +60,35 @@ async function take(page: Page, width: number, file: string): Promise<void> {
   await writeFile(join(OUT, `${file}.webp`), Buffer.from(data, "base64"));
 }
 
+/** What axe finds, and what is wider than the page. */
+async function judge(page: Page, name: string): Promise<void> {
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+  for (const { id, nodes } of violations) faults.push(`${name}: ${id}: ${nodes.map((node) => node.html.slice(0, 150)).join(" ")}`);
+  if (wide > 0) faults.push(`${name}: ${wide} px too wide`);
+}
+
+const faults: string[] = [];
 const all = process.env["CONSOLE_ALL"] === "1";
-const looks = all ? ([["light", 1280], ["dark", 1280], ["light", 390], ["dark", 390]] as const) : ([["light", 1280], ["dark", 390]] as const);
+const LOOKS = all
+  ? ([["en", "light", 1280], ["ja", "dark", 1280], ["en", "dark", 390], ["ja", "light", 390]] as const)
+  : ([["en", "light", 1280], ["en", "dark", 390], ["ja", "light", 1280], ["ja", "dark", 390]] as const);
 const browser = await launch();
 try {
-  for (const language of LANGUAGES)
-    for (const [theme, width] of looks)
-      for (const shot of all ? [...SHOTS, ...ALSO] : SHOTS) {
-        if (!all && width < 600 && shot.name !== "overview") continue;
-        const { page, context } = await visit(browser, shot.path, { ...(shot.key && { key: shot.key }), language, theme, width, scale: all ? 1 : 1.5 });
-        if (shot.key) await settled(page);
-        else await page.locator("form").waitFor();
-        await shot.before?.(page);
-        await take(page, width, all ? `${shot.name}.${language}.${theme}.${width}` : width < 600 ? `${shot.name}-phone.${language}` : `${shot.name}.${language}`);
-        await context.close();
-      }
+  for (const [language, theme, width] of LOOKS)
+    for (const shot of all ? [...SHOTS, ...ALSO] : SHOTS) {
+      const phone = width < 600;
+      if (!all && phone && shot.name !== "overview") continue;
+      const { page, context } = await visit(browser, shot.path, { ...(shot.key && { key: shot.key }), language, theme, width, scale: all ? 1 : 1.5 });
+      await (shot.key ? settled(page) : page.locator("form").waitFor());
+      await shot.before?.(page);
+      if (all) await judge(page, `${shot.name} ${language} ${theme} ${width}`);
+      await take(page, width, `${shot.name}${all ? `.${theme}.${width}` : phone ? "-phone" : ""}.${language}`);
+      await context.close();
+    }
 } finally {
   await browser.close();
 }
+for (const fault of faults) process.stderr.write(`${fault}\n`);
+process.exitCode = faults.length > 0 ? 1 : 0;
 process.stdout.write(`${URL_} is written to ${OUT}\n`);
