@@ -13,7 +13,7 @@ import psycopg
 
 from tests.support import anthropic_vendor
 from tests.support.gateway import Gateway, eventually
-from tests.support.guarded import ADMIN, Admin, guarded
+from tests.support.guarded import Admin, guarded
 from tests.support.past_calls import Share, book
 from tests.support.upstream import Upstream, hang, running_upstream, status
 
@@ -43,7 +43,12 @@ _TREE: Final = (
 )
 # Name, its budget, limit, and what it asks of which model: calls in two months, average input tokens.
 _KEYS: Final = (
-    ("search-prod", "Search", "1500", ((_AZURE_LARGE, 900, 210_000), (_AZURE_SMALL, 700, 60_000), (_OPENAI, 90, 90_000))),
+    (
+        "search-prod",
+        "Search",
+        "1500",
+        ((_AZURE_LARGE, 900, 210_000), (_AZURE_SMALL, 700, 60_000), (_OPENAI, 90, 90_000)),
+    ),
     ("search-staging", "Search", "100", ((_AZURE_SMALL, 240, 50_000),)),
     ("support-bot", "Support assistant", "800", ((_CLAUDE, 650, 108_000), (_HAIKU, 800, 90_000))),
     ("support-eval-nightly", "Support assistant", None, ((_CLAUDE, 120, 40_000),)),
@@ -119,7 +124,10 @@ def _organise(admin: Admin, database_url: str) -> dict[str, dict[str, Any]]:
         ]
     keys["finance"] = admin.make(name="finance", scopes=["read"])
     keys["engineering-lead"] = admin.make(
-        name="engineering-lead", scopes=["complete", "admin"], scope_budget_id=nodes["Engineering"], budget_id=nodes["Search"]
+        name="engineering-lead",
+        scopes=["complete", "admin"],
+        scope_budget_id=nodes["Engineering"],
+        budget_id=nodes["Search"],
     )
     keys["intern-trial"] = admin.make(name="intern-trial", budget_id=nodes["Developer tools"], monthly_budget_usd="10")
     with psycopg.connect(database_url, autocommit=True) as session:
@@ -142,11 +150,16 @@ def _morning(gateway: Gateway, admin: Admin, vendor: Upstream, keys: dict[str, d
     call("intern-trial")
     extraction = keys["invoice-extraction"]
     admin.ask("PATCH", f"/keys/{extraction['id']}", {"monthly_budget_usd": "650", "requests_per_minute": 600})
-    limit = {"monthly_limit_usd": 5500, "until": "window", "reason": "Quarter-end invoices, approved by finance (FIN-212)"}
+    limit = {
+        "monthly_limit_usd": 5500,
+        "until": "window",
+        "reason": "Quarter-end invoices (FIN-212)",
+    }
     admin.ask("PATCH", "/budget", limit)
     for name in ("search-prod", "code-review", "notebooks", "営業支援-本番"):
         call(name)
-    vendor.script.append(status(429, {"retry-after": "3600"}, {"message": "Requests to this deployment have exceeded its quota of 240,000 tokens per minute.", "code": "429"}))
+    quota = {"message": "This deployment's quota of 240,000 tokens per minute is used up.", "code": "429"}
+    vendor.script.append(status(429, {"retry-after": "3600"}, quota))
     failed = call("search-prod")
     assert failed.status_code == 200, failed.text
     vendor.script.append(hang(600))

@@ -14,7 +14,7 @@ function focused(page: Page): Promise<{ name: string; visible: boolean; covered:
     const labels = "labels" in at ? [...((at as HTMLInputElement).labels ?? [])].map((label) => label.textContent) : [];
     return {
       name: (at.getAttribute("aria-label") ?? labels[0] ?? at.textContent ?? "").trim(),
-      visible: at.matches(":focus-visible") && outlineStyle !== "none" && parseFloat(outlineWidth) > 0 && box.width > 0 && box.height > 0,
+      visible: outlineStyle !== "none" && parseFloat(outlineWidth) > 0 && box.width > 0 && box.height > 0,
       covered: !(top && (at.contains(top) || top.contains(at))),
       tag: at.tagName.toLowerCase(),
     };

@@ -2,15 +2,11 @@
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Final
-
-import psycopg
-from psycopg.conninfo import make_conninfo
 
 from fusewire.store.migrate import migrate
 from local.postgres_server import PostgresServer

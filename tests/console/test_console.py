@@ -23,7 +23,7 @@ if "FUSEWIRE_CONSOLE" not in os.environ:
 HERE = PROJECT / "tests" / "console"
 NODE = PROJECT / ".venv-console" / "node" / "bin" / "node"
 HOSTILE = "<img src=x onerror=alert(1)> & 日本"
-LONG = f"{HOSTILE} \u202e\u0645\u0631\u062d\u0628\u0627 🧨 {'W' * 140}"
+LONG = f"{HOSTILE} \u0645\u0631\u062d\u0628\u0627 🧨 {'W' * 140}"
 """Markup, right to left, an emoji, and a word that no column holds."""
 MODEL = f"<script>alert(1)</script>{'m' * 150}"
 
@@ -68,7 +68,8 @@ def test_its_pages(tmp_path: Path, upstream: Upstream, database_url: str) -> Non
     elsewhere = free_port()
     settings = {"CONSOLE": "on", "LOCAL_CONCURRENCY": "4", "CORS_ORIGINS": f"http://localhost:{elsewhere}"}
     settings["OPENAI_COST_EFFECTIVE_MODEL"] = MODEL
-    settings["AI_PRICE_OVERRIDES"] = json.dumps(json.loads(PRICES) | {f"openai/{MODEL}": {"input_mtok": 1, "output_mtok": 3}})
+    priced = {f"openai/{MODEL}": {"input_mtok": 1, "output_mtok": 3}}
+    settings["AI_PRICE_OVERRIDES"] = json.dumps(json.loads(PRICES) | priced)
     with guarded(tmp_path, upstream, database_url, **settings) as (gateway, admin):
         made = admin.ask("POST", "/budgets", {"name": "Search", "limit_usd": 400})["id"]
         admin.ask("POST", "/budgets", {"name": HOSTILE, "parent_id": made})
