@@ -14,7 +14,7 @@ from fusewire.budget.keys import AuditContext
 from fusewire.budget.price_table import NO_PRICES
 from fusewire.errors import AllProvidersFailedError, ModelNotPricedError
 from fusewire.services import Services
-from fusewire.store.db import Database
+from fusewire.store.db import _Link
 from tests.conftest import CoreFactory
 from tests.integration.ai.contract import chat
 from tests.integration.ai.observing import Books, caller, price_of, two_clouds
@@ -47,13 +47,13 @@ def admin(core: CoreFactory, upstream: Upstream, second_upstream: Upstream) -> S
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the functions that are called from here on."""
     called: list[str] = []
-    run = Database._run
+    run = _Link._run
 
     def counting(connection: object, sql: str, argument: object, seconds: float) -> object:
         called.append(sql.split()[1].partition("(")[0])
         return run(connection, sql, argument, seconds)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Database, "_run", staticmethod(counting))
+    monkeypatch.setattr(_Link, "_run", staticmethod(counting))
     return called
 
 
