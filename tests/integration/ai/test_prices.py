@@ -90,6 +90,26 @@ def test_a_stale_environment_computes_its_bound_anew_with_one_more_round_trip(
     books.check()
 
 
+def test_a_call_keeps_its_prices_whatever_a_call_beside_it_learns(
+    services: Services, admin: Services, upstream: Upstream, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One environment may handle several calls: another's table comes between this one's version and its bounds."""
+    set_price(admin, "first", 7000)
+    router = services.router
+    router.complete(chat(max_tokens=CAP), caller())
+    bounded, older = router._bounded, router._prices.at(NO_PRICES)
+
+    def beside(*arguments: object, **more: object) -> object:
+        router._prices = older
+        return bounded(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(router, "_bounded", beside)
+    _, served = router.complete(chat(max_tokens=CAP), caller())
+    last = books.entries()[-1]
+    assert last["bound"] == cost(chat_input_bound(chat(max_tokens=CAP)), CAP, 7000)
+    assert served.booked.cost == last["cost"] == cost(*upstream.billed[1], 7000)
+
+
 def test_where_nobody_set_a_price_a_call_costs_its_two_round_trips_from_the_first_on(
     services: Services, upstream: Upstream, statements: list[str]
 ) -> None:

@@ -98,6 +98,7 @@ def test_nothing_of_one_call_is_in_another(
         posts = [platform.posted() for _ in range(CALLS * ROUNDS)]
         assert platform.connections == CALLS
         documents = [json.loads(daemon.recv(65_536).partition(b"\n")[2]) for _ in range(3 * CALLS * ROUNDS)]
+        assert process.stdout is not None
         lines = [json.loads(process.stdout.readline(), parse_float=Decimal) for _ in range(3 * CALLS * ROUNDS)]
 
     costs = {}
