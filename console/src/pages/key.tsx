@@ -9,9 +9,10 @@ import { Answered, Empty } from "../parts/states";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
 import { useNodes } from "./budgets";
-import { KeyForm, ResetKeyForm, RevokeForm, RotateForm, Secret } from "./key-forms";
+import { KeyForm, RevokeForm, RotateForm, Secret } from "./key-forms";
 import { KeyState, Scopes } from "./keys";
 import { daysAgo } from "./overview";
+import { ResetForm } from "./reset-form";
 
 type Form = "change" | "rotate" | "revoke" | "reset";
 
@@ -57,7 +58,14 @@ export default function KeyPage({ params }: { params: Record<string, string> }) 
             {form === "change" && <KeyForm shown={shown} onClose={close} />}
             {form === "rotate" && <RotateForm shown={shown} onClose={close} onMade={setMade} />}
             {form === "revoke" && <RevokeForm shown={shown} onClose={close} />}
-            {form === "reset" && <ResetKeyForm shown={shown} onClose={close} />}
+            {form === "reset" && (
+              <ResetForm
+                name={shown.name}
+                standing={shown}
+                reset={(reason) => answered(api.POST("/api/v1/admin/keys/{id}/reset", { params: { path: { id } }, body: { reason } }))}
+                onClose={close}
+              />
+            )}
             {made && <Secret made={made} onClose={() => setMade(null)} />}
           </>
         )}
