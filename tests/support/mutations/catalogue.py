@@ -1487,8 +1487,8 @@ MUTATIONS: Final = (
         "fusewire.runtime.loop",
         (
             (
-                "    try:\n        _answer(api, handler, invocation, context)\n    finally:\n",
-                "    _answer(api, handler, invocation, context)\n    if True:\n",
+                "    try:\n        _answer(api, handler, invocation, context, own or _keep_alive)\n    finally:\n",
+                "    _answer(api, handler, invocation, context, own or _keep_alive)\n    if True:\n",
             ),
         ),
         "integration/runtime/test_loop_failures.py::"
