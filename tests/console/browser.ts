@@ -38,12 +38,10 @@ interface Options {
   language?: "en" | "ja";
   theme?: "light" | "dark";
   width?: number;
-  /** Pixels of a picture for each of the page's. */
-  scale?: number;
 }
 
-export async function visit(browser: Browser, path: string, { key, language = "en", theme = "light", width = 1280, scale = 1 }: Options = {}): Promise<Visit> {
-  const context = await browser.newContext({ viewport: { width, height: 900 }, deviceScaleFactor: scale, reducedMotion: "reduce", acceptDownloads: true, timezoneId: "UTC", locale: language === "ja" ? "ja-JP" : "en-US" });
+export async function visit(browser: Browser, path: string, { key, language = "en", theme = "light", width = 1280 }: Options = {}): Promise<Visit> {
+  const context = await browser.newContext({ viewport: { width, height: 900 }, reducedMotion: "reduce", acceptDownloads: true, timezoneId: "UTC", locale: language === "ja" ? "ja-JP" : "en-US" });
   context.setDefaultTimeout(PATIENCE);
   await context.addInitScript(
     ([secret, tongue, look]) => {

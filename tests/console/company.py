@@ -110,8 +110,8 @@ def _page(gateway: Gateway) -> str:
 
 def _organise(admin: Admin, database_url: str) -> dict[str, dict[str, Any]]:
     nodes: dict[str, str] = {}
-    for name, above, limit in _TREE:
-        body = {"name": name, "limit_usd": limit, "parent_id": nodes[above] if above else None}
+    for name, above, node_limit in _TREE:
+        body = {"name": name, "limit_usd": node_limit, "parent_id": nodes[above] if above else None}
         nodes[name] = admin.ask("POST", "/budgets", body)["id"]
     keys: dict[str, dict[str, Any]] = {}
     shares = []

@@ -15,7 +15,7 @@ from tests.support.gateway import PROJECT
 from tests.support.guarded import ADMIN
 
 _NODE: Final = PROJECT / ".venv-console" / "node" / "bin" / "node"
-_PICTURES: Final = PROJECT / "docs" / "console"
+_PICTURES: Final = PROJECT / "docs" / "pictures"
 _FONTS: Final = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig>

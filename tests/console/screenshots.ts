@@ -79,7 +79,7 @@ try {
     for (const shot of all ? [...SHOTS, ...ALSO] : SHOTS) {
       const phone = width < 600;
       if (!all && phone && shot.name !== "overview") continue;
-      const { page, context } = await visit(browser, shot.path, { ...(shot.key && { key: shot.key }), language, theme, width, scale: all ? 1 : 1.5 });
+      const { page, context } = await visit(browser, shot.path, { ...(shot.key && { key: shot.key }), language, theme, width });
       await (shot.key ? settled(page) : page.locator("form").waitFor());
       await shot.before?.(page);
       if (all) await judge(page, `${shot.name} ${language} ${theme} ${width}`);
