@@ -9,7 +9,7 @@ import { FormDialog } from "../parts/dialog";
 import { AmountField, SelectField, TextArea, TextField } from "../parts/fields";
 import { useToast } from "../parts/toasts";
 import { answered, useSession } from "../session";
-import type { Node, Row } from "./budgets";
+import type { Node } from "./budgets";
 
 /** What is shown of budgets and keys is asked for anew after a change. */
 export function useDone(onClose: () => void): (message: string) => void {
@@ -140,37 +140,6 @@ export function LimitForm({ budget, onClose }: { budget: Schema["BudgetResponse"
           { value: "window", label: t.budgets.untilReset },
         ]}
       />
-      <TextArea label={t.budgets.reason} value={reason} onChange={setReason} required help={t.budgets.reasonHelp} />
-    </FormDialog>
-  );
-}
-
-export function ResetForm({ row, onClose }: { row: Row; onClose: () => void }) {
-  const t = useText();
-  const format = useFormat();
-  const { api } = useSession();
-  const done = useDone(onClose);
-  const [reason, setReason] = useState("");
-  const own = row.budget ?? row.node;
-  const reset = useMutation({
-    mutationFn: () =>
-      row.node
-        ? answered(api.POST("/api/v1/admin/budgets/{id}/reset", { params: { path: { id: row.node.id } }, body: { reason } }))
-        : answered(api.POST("/api/v1/admin/budget/reset", { body: { reason } })),
-    onSuccess: ({ closed }) => done(t.budgets.resetDone(row.name, format.usd(closed.spent_usd))),
-  });
-  return (
-    <FormDialog
-      title={t.budgets.resetTitle(row.name)}
-      action={t.actions.reset}
-      dangerous
-      busy={reset.isPending}
-      error={reset.error}
-      ready={reason.trim() !== ""}
-      onSubmit={() => reset.mutate()}
-      onClose={onClose}
-    >
-      <p>{t.budgets.resetWhat(format.usd(own?.current_spend_usd ?? "0"), format.usd(own?.reserved_usd ?? "0"))}</p>
       <TextArea label={t.budgets.reason} value={reason} onChange={setReason} required help={t.budgets.reasonHelp} />
     </FormDialog>
   );

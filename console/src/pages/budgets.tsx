@@ -6,21 +6,19 @@ import { useText } from "../i18n/text";
 import { Gauge, StateBadge } from "../parts/gauge";
 import { Answered, Empty } from "../parts/states";
 import { DataTable, type Column } from "../parts/table";
+import { Usd } from "../parts/usd";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
-import { BudgetForm, LimitForm, RemoveForm, ResetForm } from "./budget-forms";
+import { BudgetForm, LimitForm, RemoveForm } from "./budget-forms";
+import { ResetForm } from "./reset-form";
 
 export type Node = Schema["NodeResponse"];
 
 /** A row of the tree: a node, or the company's budget above them all. */
-export interface Row {
-  id: string;
-  name: string;
-  depth: number;
-  children: number;
-  node: Node | null;
-  budget: Schema["BudgetResponse"] | null;
-}
+export type Row = { id: string; name: string; depth: number; children: number } & (
+  | { node: Node; budget: null }
+  | { node: null; budget: Schema["BudgetResponse"] }
+);
 
 type Form = { kind: "new"; above: Row | null } | { kind: "change" | "reset" | "remove"; row: Row };
 
@@ -82,9 +80,20 @@ export default function Budgets() {
               (form.row.node ? (
                 <BudgetForm nodes={all} node={form.row.node} above={form.row.node.parent_id} onClose={() => setForm(null)} />
               ) : (
-                form.row.budget && <LimitForm budget={form.row.budget} onClose={() => setForm(null)} />
+                <LimitForm budget={form.row.budget} onClose={() => setForm(null)} />
               ))}
-            {form?.kind === "reset" && <ResetForm row={form.row} onClose={() => setForm(null)} />}
+            {form?.kind === "reset" && (
+              <ResetForm
+                name={form.row.name}
+                standing={form.row.budget ?? form.row.node}
+                reset={(reason) =>
+                  form.row.node
+                    ? answered(api.POST("/api/v1/admin/budgets/{id}/reset", { params: { path: { id: form.row.node.id } }, body: { reason } }))
+                    : answered(api.POST("/api/v1/admin/budget/reset", { body: { reason } }))
+                }
+                onClose={() => setForm(null)}
+              />
+            )}
             {form?.kind === "remove" && form.row.node && <RemoveForm node={form.row.node} onClose={() => setForm(null)} />}
           </>
         )}
@@ -136,7 +145,6 @@ function Tree({ rows, closed, onToggle, onForm }: TreeProps) {
       cell: (row) => {
         const limit = row.budget?.monthly_limit_usd ?? row.node?.limit_usd ?? null;
         const own = row.budget ?? row.node;
-        if (own === null) return null;
         return (
           <div className="standing">
             <Gauge
@@ -148,16 +156,18 @@ function Tree({ rows, closed, onToggle, onForm }: TreeProps) {
               marks={[Number(row.node?.alert_threshold ?? 0.8), Number(row.node?.open_threshold ?? 0.95)]}
             />
             <span className="small">
-              <b>{format.usd(own.current_spend_usd)}</b>{" "}
+              <b>
+                <Usd amount={own.current_spend_usd} />
+              </b>{" "}
               <span className="muted">{limit === null ? t.budget.noLimit : t.budget.of(format.usd(limit))}</span>
             </span>
           </div>
         );
       },
     },
-    { id: "reserved", header: t.budget.reserved, numeric: true, minor: true, cell: (row) => format.usd((row.budget ?? row.node)?.reserved_usd ?? "0") },
+    { id: "reserved", header: t.budget.reserved, numeric: true, minor: true, cell: (row) => <Usd amount={(row.budget ?? row.node).reserved_usd} /> },
     { id: "period", header: t.budget.period, minor: true, cell: (row) => t.periods[row.node?.period ?? "month"] },
-    { id: "state", header: t.budget.state, cell: (row) => <StateBadge state={(row.budget ?? row.node)?.state ?? "CLOSED"} /> },
+    { id: "state", header: t.budget.state, cell: (row) => <StateBadge state={(row.budget ?? row.node).state} /> },
     {
       id: "actions",
       header: t.actions.actions,

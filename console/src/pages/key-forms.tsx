@@ -2,7 +2,6 @@ import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
 import type { Schema } from "../api/client";
 import type { Decimal } from "../api/exact";
-import { useFormat } from "../format/use-format";
 import { useText } from "../i18n/text";
 import { Copy } from "../parts/copy";
 import { Dialog, FormDialog } from "../parts/dialog";
@@ -178,33 +177,6 @@ export function RevokeForm({ shown, onClose }: { shown: Key; onClose: () => void
   return (
     <FormDialog title={t.keys.revokeTitle(shown.name)} action={t.keys.revoke} dangerous busy={revoke.isPending} error={revoke.error} onSubmit={() => revoke.mutate()} onClose={onClose}>
       <p>{t.keys.revokeWhat}</p>
-    </FormDialog>
-  );
-}
-
-export function ResetKeyForm({ shown, onClose }: { shown: Key; onClose: () => void }) {
-  const t = useText();
-  const format = useFormat();
-  const { api } = useSession();
-  const done = useDone(onClose);
-  const [reason, setReason] = useState("");
-  const reset = useMutation({
-    mutationFn: () => answered(api.POST("/api/v1/admin/keys/{id}/reset", { params: { path: { id: shown.id } }, body: { reason } })),
-    onSuccess: ({ closed }) => done(t.budgets.resetDone(shown.name, format.usd(closed.spent_usd))),
-  });
-  return (
-    <FormDialog
-      title={t.budgets.resetTitle(shown.name)}
-      action={t.actions.reset}
-      dangerous
-      busy={reset.isPending}
-      error={reset.error}
-      ready={reason.trim() !== ""}
-      onSubmit={() => reset.mutate()}
-      onClose={onClose}
-    >
-      <p>{t.budgets.resetWhat(format.usd(shown.current_spend_usd), format.usd(shown.reserved_usd))}</p>
-      <TextArea label={t.budgets.reason} value={reason} onChange={setReason} required help={t.budgets.reasonHelp} />
     </FormDialog>
   );
 }

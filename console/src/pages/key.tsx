@@ -6,12 +6,14 @@ import { useText } from "../i18n/text";
 import { DayChart } from "../parts/chart";
 import { Gauge } from "../parts/gauge";
 import { Answered, Empty } from "../parts/states";
+import { Usd } from "../parts/usd";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
 import { useNodes } from "./budgets";
-import { KeyForm, ResetKeyForm, RevokeForm, RotateForm, Secret } from "./key-forms";
+import { KeyForm, RevokeForm, RotateForm, Secret } from "./key-forms";
 import { KeyState, Scopes } from "./keys";
 import { daysAgo } from "./overview";
+import { ResetForm } from "./reset-form";
 
 type Form = "change" | "rotate" | "revoke" | "reset";
 
@@ -57,7 +59,14 @@ export default function KeyPage({ params }: { params: Record<string, string> }) 
             {form === "change" && <KeyForm shown={shown} onClose={close} />}
             {form === "rotate" && <RotateForm shown={shown} onClose={close} onMade={setMade} />}
             {form === "revoke" && <RevokeForm shown={shown} onClose={close} />}
-            {form === "reset" && <ResetKeyForm shown={shown} onClose={close} />}
+            {form === "reset" && (
+              <ResetForm
+                name={shown.name}
+                standing={shown}
+                reset={(reason) => answered(api.POST("/api/v1/admin/keys/{id}/reset", { params: { path: { id } }, body: { reason } }))}
+                onClose={close}
+              />
+            )}
             {made && <Secret made={made} onClose={() => setMade(null)} />}
           </>
         )}
@@ -92,7 +101,9 @@ function Standing({ shown }: { shown: Schema["KeyWithForecast"] }) {
     <section className="card" aria-label={shown.name}>
       <div className="card-head">
         <p className="figure">
-          <b>{format.usd(shown.current_spend_usd)}</b>
+          <b>
+            <Usd amount={shown.current_spend_usd} />
+          </b>
           <span className="muted">{limit === null ? t.budget.noLimit : t.budget.of(format.usd(limit))}</span>
         </p>
         <KeyState shown={shown} />

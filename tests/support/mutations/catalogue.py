@@ -388,7 +388,29 @@ MUTATIONS: Final = (
         2,
         "a call that comes later takes a slot's part of the room that an earlier one waits for",
         "ledger_reserve_in_slot",
-        (("(bound > 0 AND EXISTS (SELECT FROM admission_wait))", "false"),),
+        (("bound > 0 AND EXISTS (SELECT FROM admission_wait t WHERE t.alive_until > clock_timestamp())", "false"),),
+        "integration/budget/test_waiting.py::test_no_slot_has_room_for_those_who_come_later",
+    ),
+    Mutation(
+        "queue_looked_at_before_the_slots_lock",
+        2,
+        "a slot that was reclaimed for a waiting call, and allocated anew, serves who found nobody waiting before that",
+        "ledger_reserve_in_slot",
+        (
+            (
+                "choice.chosen IS NULL OR choice.probing",
+                "choice.chosen IS NULL OR bound > 0 AND EXISTS (SELECT FROM admission_wait) OR choice.probing",
+            ),
+            ("bound > 0 AND EXISTS (SELECT FROM admission_wait t WHERE t.alive_until > clock_timestamp())", "false"),
+        ),
+        "integration/budget/test_waiting.py::test_a_slot_that_was_waited_for_has_no_room_for_those_who_come_later",
+    ),
+    Mutation(
+        "dead_tickets_close_the_slots",
+        2,
+        "the ticket of a caller that died keeps everybody out of the slots",
+        "ledger_reserve_in_slot",
+        ((" WHERE t.alive_until > clock_timestamp()", ""),),
         "integration/budget/test_waiting.py::test_no_slot_has_room_for_those_who_come_later",
     ),
     Mutation(
@@ -688,6 +710,14 @@ MUTATIONS: Final = (
             ),
         ),
         "integration/budget/test_exactly_once.py::TestOutage::test_a_reservation_that_nothing_was_sent_on_is_released",
+    ),
+    Mutation(
+        "kept_beside_another_call_lost",
+        3,
+        "a settlement that is kept while another call sends those before it is lost",
+        "fusewire.budget.ledger",
+        (("self._unsent = [*sending, *self._unsent][-_MAX_KEPT:]", "self._unsent = sending"),),
+        "integration/budget/test_shared_connections.py::test_what_is_kept_while_another_call_sends_is_sent_too",
     ),
     Mutation(
         "release_overtakes_its_reservation",
@@ -1457,8 +1487,8 @@ MUTATIONS: Final = (
         "fusewire.runtime.loop",
         (
             (
-                "    try:\n        _answer(api, handler, invocation, context)\n    finally:\n",
-                "    _answer(api, handler, invocation, context)\n    if True:\n",
+                "    try:\n        _answer(api, handler, invocation, context, own or _keep_alive)\n    finally:\n",
+                "    _answer(api, handler, invocation, context, own or _keep_alive)\n    if True:\n",
             ),
         ),
         "integration/runtime/test_loop_failures.py::"
@@ -1696,6 +1726,19 @@ MUTATIONS: Final = (
         (("        self._targets, self._downgrade = targets, downgrade\n", ""),),
         "integration/ai/test_prices.py::"
         "test_a_failover_reserves_at_the_prices_of_its_own_moment_and_ends_the_failed_attempt",
+    ),
+    Mutation(
+        "bounds_at_another_calls_prices",
+        14,
+        "a call names one version of the prices and is bounded at another, which a call beside it has learnt",
+        "fusewire.ai.router",
+        (
+            (
+                "                price = prices.price(provider.id, model)\n",
+                "                price = self._prices.price(provider.id, model)\n",
+            ),
+        ),
+        "integration/ai/test_prices.py::test_a_call_keeps_its_prices_whatever_a_call_beside_it_learns",
     ),
     Mutation(
         "failed_attempt_forgotten_at_stale_prices",

@@ -1,5 +1,5 @@
 # The console's files: a private bucket, and CloudFront before it. `make deploy` puts the files there. The API isn't behind
-# this CloudFront: docs/decisions/0026-console-on-aws.md says why.
+# this CloudFront: docs/decisions/0027-console-on-aws.md says why.
 
 locals {
   console_count = var.console ? 1 : 0
