@@ -118,11 +118,20 @@ function AuditEntry({ entry }: { entry: Entry }) {
   );
 }
 
+/** What differs, by its name; within an object by both names. What isn't there and what is null are the same. */
 function changesOf({ before, after }: Entry): [string, string | undefined, string | undefined][] {
-  const [old, fresh]: Record<string, unknown>[] = [before ?? {}, after ?? {}];
-  const written = (from: Record<string, unknown> | undefined, name: string) =>
-    from?.[name] === undefined || from[name] === null ? undefined : typeof from[name] === "string" ? String(from[name]) : JSON.stringify(from[name]);
-  return [...new Set([...Object.keys(old ?? {}), ...Object.keys(fresh ?? {})])]
-    .map((name): [string, string | undefined, string | undefined] => [name, written(old, name), written(fresh, name)])
+  const [old, fresh] = [named(before ?? {}), named(after ?? {})];
+  return [...new Set([...old.keys(), ...fresh.keys()])]
+    .map((name): [string, string | undefined, string | undefined] => [name, old.get(name), fresh.get(name)])
     .filter(([, was, is]) => was !== is);
+}
+
+function named(values: object, within = ""): Map<string, string> {
+  return new Map(
+    Object.entries(values).flatMap(([name, value]: [string, unknown]) => {
+      if (value === null || value === undefined) return [];
+      if (typeof value === "object" && !Array.isArray(value)) return [...named(value, `${within}${name}.`)];
+      return [[`${within}${name}`, typeof value === "string" ? value : JSON.stringify(value)] as const];
+    }),
+  );
 }
