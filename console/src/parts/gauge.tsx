@@ -16,12 +16,12 @@ interface GaugeProps {
   reserved: Decimal;
   limit: Decimal | null;
   state: State;
-  /** Shares of the limit that are marked. */
-  marks?: readonly number[];
+  /** Shares of the limit that are marked, where they are known. */
+  marks?: readonly Decimal[];
 }
 
 /** Spent and reserved of a limit. Its lengths are drawn, the amounts are told beside it. */
-export function Gauge({ label, spent, reserved, limit, state, marks = [0.8, 0.95] }: GaugeProps) {
+export function Gauge({ label, spent, reserved, limit, state, marks = [] }: GaugeProps) {
   const whole = limit === null ? 0 : Number(limit);
   const share = (amount: Decimal) => (whole > 0 ? Math.min(1, Math.max(0, Number(amount) / whole)) : 0);
   const used = share(spent);
@@ -30,7 +30,7 @@ export function Gauge({ label, spent, reserved, limit, state, marks = [0.8, 0.95
     <div className={`gauge ${state.toLowerCase()}`} role="meter" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(used * 100)}>
       <span className="spent" style={{ width: `${used * 100}%` }} />
       <span className="reserved" style={{ left: `${used * 100}%`, width: `${held * 100}%` }} />
-      {limit !== null && marks.map((mark) => <span key={mark} className="mark" style={{ left: `${mark * 100}%` }} />)}
+      {limit !== null && marks.map((mark) => <span key={mark} className="mark" style={{ left: `${Number(mark) * 100}%` }} />)}
     </div>
   );
 }

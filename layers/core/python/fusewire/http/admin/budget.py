@@ -236,7 +236,8 @@ class BudgetResponse(ResponseModel):
     alert_threshold: Share
     """`AI_BUDGET_ALERT_THRESHOLD`: the share of the limit from which on it is HALF_OPEN."""
     open_threshold: Share
-    """`AI_CIRCUIT_BREAKER_THRESHOLD`: the share from which on it is OPEN. Both are keys', and of nodes without their own."""
+    """`AI_CIRCUIT_BREAKER_THRESHOLD`: the share from which on it is OPEN. Both are those of keys, and of nodes without
+    their own."""
     current_spend_usd: Money
     reserved_usd: Money
     remaining_usd: Money
