@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
 from itertools import count
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -15,7 +16,9 @@ from fusewire.budget.keys import AuditContext
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.limits import AuditedLimits
 from fusewire.budget.reservation import Call, Reservation
+from fusewire.budget.wire import sql_settings
 from fusewire.errors import BudgetExceededError, BudgetReservedError, LedgerUnavailableError
+from fusewire.json import dumps
 from fusewire.store.db import Database
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import (
@@ -26,6 +29,7 @@ from tests.integration.budget.books import (
     candidate,
     released,
     settled,
+    wait_for_a_lock,
     wait_for_tickets,
 )
 from tests.integration.budget.conftest import OpenLedger
@@ -158,7 +162,40 @@ def test_no_slot_has_room_for_those_who_come_later(open_ledger: OpenLedger, book
     ticket(books, blocked_by="global", bound="0.9", seconds_ago=1)
     with pytest.raises(BudgetReservedError):
         ledger.reserve(a_call("request-2"), [candidate("0.1")])
-    assert ledger.reserve(a_call("request-3"), [candidate("0.05")]).waited_seconds == 0
+    assert ledger.reserve(a_call("request-3"), [candidate("0.01")]).waited_seconds == 0
+    with psycopg.connect(books.database_url, autocommit=True) as owner:  # as if its caller had died long ago
+        owner.execute("UPDATE admission_wait SET alive_until = now() - interval '1 second'")
+    assert books.entry(ledger.reserve(a_call("request-4"), [candidate("0.01")]).id)["slot"] is not None
+
+
+def test_a_slot_that_was_waited_for_has_no_room_for_those_who_come_later(
+    open_ledger: OpenLedger, core: CoreFactory, books: Books
+) -> None:
+    """While it waits for a slot's lock, the slots are reclaimed, a ticket is drawn, and they are allocated anew."""
+    ledger = open_ledger(AI_LEDGER_SLOTS="4")
+    for _ in range(2):
+        ledger.settle(released(ledger.reserve(a_call(), [candidate("0.001")])))
+    ledger.reserve(a_call("held"), [candidate("0.15")])
+    settings = sql_settings(core.settings(AI_LEDGER_SLOTS="4", AI_MONTHLY_BUDGET_USD="1"))
+    wait = {"max_per_key": 100, "lease_seconds": 60, "waited_percent": 0}
+
+    def draws_a_ticket(session: psycopg.Connection, bound: str) -> bool:
+        entry = {"id": str(uuid4()), "request_id": "r", "attempt": 1, "operation": "chat", "tier": None, "key_id": None}
+        candidates = [{"provider": "openai", "model": "m", "bound": Decimal(bound), "tokens": 1}]
+        argument = {"settings": settings, "entry": entry, "candidates": candidates, "probe_seconds": 30, "wait": wait}
+        [(result,)] = session.execute("SELECT ledger_reserve(%s::jsonb)", (dumps(argument),)).fetchall()
+        return "ticket" in result
+
+    with psycopg.connect(books.database_url) as other, ThreadPoolExecutor(1) as pool:
+        assert draws_a_ticket(other, "0.9")
+        assert not draws_a_ticket(other, "0")  # waits for nobody, and has the room allocated
+        later = pool.submit(ledger.reserve, a_call("later"), [candidate("0.01")])
+        wait_for_a_lock(books)
+        assert books.rows("SELECT * FROM admission_wait") == []
+        other.commit()
+        assert books.rows("SELECT FROM budget_slot WHERE allocated - spent - reserved > 0.01") != []
+        with pytest.raises(BudgetReservedError):
+            later.result(SOON)
 
 
 def test_after_five_seconds_calls_of_less_than_an_eighth_pass_a_large_one(ledger: Ledger, books: Books) -> None:

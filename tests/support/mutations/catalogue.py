@@ -388,7 +388,29 @@ MUTATIONS: Final = (
         2,
         "a call that comes later takes a slot's part of the room that an earlier one waits for",
         "ledger_reserve_in_slot",
-        (("(bound > 0 AND EXISTS (SELECT FROM admission_wait))", "false"),),
+        (("bound > 0 AND EXISTS (SELECT FROM admission_wait t WHERE t.alive_until > clock_timestamp())", "false"),),
+        "integration/budget/test_waiting.py::test_no_slot_has_room_for_those_who_come_later",
+    ),
+    Mutation(
+        "queue_looked_at_before_the_slots_lock",
+        2,
+        "a slot that was reclaimed for a waiting call, and allocated anew, serves who found nobody waiting before that",
+        "ledger_reserve_in_slot",
+        (
+            (
+                "choice.chosen IS NULL OR choice.probing",
+                "choice.chosen IS NULL OR bound > 0 AND EXISTS (SELECT FROM admission_wait) OR choice.probing",
+            ),
+            ("bound > 0 AND EXISTS (SELECT FROM admission_wait t WHERE t.alive_until > clock_timestamp())", "false"),
+        ),
+        "integration/budget/test_waiting.py::test_a_slot_that_was_waited_for_has_no_room_for_those_who_come_later",
+    ),
+    Mutation(
+        "dead_tickets_close_the_slots",
+        2,
+        "the ticket of a caller that died keeps everybody out of the slots",
+        "ledger_reserve_in_slot",
+        ((" WHERE t.alive_until > clock_timestamp()", ""),),
         "integration/budget/test_waiting.py::test_no_slot_has_room_for_those_who_come_later",
     ),
     Mutation(

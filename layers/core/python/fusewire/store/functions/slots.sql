@@ -109,9 +109,7 @@ BEGIN
     IF w.id IS NULL OR w.resets_at <= clock_timestamp() THEN RETURN NULL; END IF;
     choice := ledger_choose(p->'candidates', entry->>'operation');
     bound := (choice.chosen->>'bound')::numeric;
-    -- Where calls wait, a slot's part isn't for those who come later.
-    IF choice.chosen IS NULL OR choice.probing OR vendor_refusal_of(entry, choice.chosen) IS NOT NULL
-       OR (bound > 0 AND EXISTS (SELECT FROM admission_wait)) THEN
+    IF choice.chosen IS NULL OR choice.probing OR vendor_refusal_of(entry, choice.chosen) IS NOT NULL THEN
         RETURN NULL;
     END IF;
     alert := ledger_alert_of(ledger_limit_in_force(w.limit_usd, settings), settings);
@@ -134,6 +132,11 @@ BEGIN
         RETURNING * INTO s;
     END IF;
     IF s.slot IS NULL OR price_is_stale(p) THEN RETURN NULL; END IF;
+    -- Where calls wait, a slot's part isn't for those who come later. After the slot's lock: who draws a ticket has
+    -- reclaimed every slot, so one that was drawn before this slot's allocation is seen here.
+    IF bound > 0 AND EXISTS (SELECT FROM admission_wait t WHERE t.alive_until > clock_timestamp()) THEN
+        RETURN NULL;
+    END IF;
     IF settings->>'slots' IS NULL AND w.slots < 16 AND ledger_slot_is_crowded(s) THEN RETURN NULL; END IF;
     -- A cap is fitted under the window's lock alone. All slots together have about this one's room.
     IF choice.chosen ? 'fit' AND bound > 0
