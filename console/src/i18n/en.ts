@@ -165,6 +165,8 @@ export const en = {
     left: (count: string) => `${count} left`,
     models: "Models",
     all: "All",
+    classified: "Data classifications",
+    classifications: "Only for these data classifications (none chosen: all)",
     expires: "Expires",
     tags: "Tags",
     tagsHelp: "One per line, such as team=search.",

@@ -167,6 +167,8 @@ export const ja: Text = {
     left: (count) => `残り ${count}`,
     models: "モデル",
     all: "すべて",
+    classified: "データ分類",
+    classifications: "対象のデータ分類 (選択しなければすべて)",
     expires: "有効期限",
     tags: "タグ",
     tagsHelp: "1 行に 1 つ、team=search のように指定します。",

@@ -13,6 +13,8 @@ import type { Key } from "./keys";
 
 const SCOPES = ["complete", "read", "admin"] as const;
 type Scope = (typeof SCOPES)[number];
+const CLASSIFICATIONS = ["public", "internal", "confidential"] as const;
+type Classification = (typeof CLASSIFICATIONS)[number];
 
 interface KeyFormProps {
   /** The one to change; none: a new one. */
@@ -37,6 +39,7 @@ export function KeyForm({ shown, onClose, onMade }: KeyFormProps) {
   const [requests, setRequests] = useState(shown?.requests_per_minute?.toString() ?? "");
   const [tokens, setTokens] = useState(shown?.tokens_per_minute?.toString() ?? "");
   const [models, setModels] = useState(shown?.allowed_models?.join(", ") ?? "");
+  const [classifications, setClassifications] = useState<readonly string[]>(shown?.allowed_classifications ?? []);
   const [tags, setTags] = useState(Object.entries(shown?.tags ?? {}).map(([tag, value]) => `${tag}=${value}`).join("\n"));
   const [expires, setExpires] = useState(shown?.expires_at ? localTime(shown.expires_at) : "");
   const named = models.split(",").map((each) => each.trim()).filter(Boolean);
@@ -52,6 +55,7 @@ export function KeyForm({ shown, onClose, onMade }: KeyFormProps) {
     requests_per_minute: requests === "" ? null : Number(requests),
     tokens_per_minute: tokens === "" ? null : Number(tokens),
     allowed_models: named.length > 0 ? named : null,
+    allowed_classifications: classifications.length > 0 ? (classifications as Classification[]) : null,
     tags: parsedTags(tags),
     // As it was, where it wasn't changed: the field holds no seconds.
     expires_at: expires === "" ? null : shown?.expires_at && localTime(shown.expires_at) === expires ? shown.expires_at : new Date(expires).toISOString(),
@@ -96,6 +100,7 @@ export function KeyForm({ shown, onClose, onMade }: KeyFormProps) {
         <TextField type="number" label={t.keys.tokens} value={tokens} onChange={setTokens} placeholder={t.budget.noLimit} />
       </div>
       <TextField label={t.keys.models} value={models} onChange={setModels} help={t.budgets.modelsHelp} />
+      <Checks label={t.keys.classifications} chosen={classifications} onChange={setClassifications} options={CLASSIFICATIONS.map((value) => ({ value, label: value }))} />
       <TextField type="datetime-local" label={t.keys.expires} value={expires} onChange={setExpires} />
       <TextArea label={t.keys.tags} value={tags} onChange={setTags} rows={2} help={t.keys.tagsHelp} />
     </FormDialog>

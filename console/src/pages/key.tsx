@@ -93,6 +93,7 @@ function Standing({ shown }: { shown: Schema["KeyWithForecast"] }) {
     [t.keys.requests, shown.requests_per_minute === null ? "–" : format.count(shown.requests_per_minute)],
     [t.keys.tokens, shown.tokens_per_minute === null ? "–" : format.count(shown.tokens_per_minute)],
     [t.keys.models, shown.allowed_models?.join(", ") ?? t.keys.all],
+    [t.keys.classified, shown.allowed_classifications?.join(", ") ?? t.keys.all],
     [t.keys.expires, shown.expires_at ? format.moment(shown.expires_at) : t.budget.never],
     [t.keys.tags, Object.entries(shown.tags).map(([tag, value]) => `${tag}=${value}`).join(", ") || "–"],
     [t.keys.created, t.keys.createdBy(format.moment(shown.created_at), shown.created_by)],
