@@ -30,6 +30,12 @@ def after_response(context: LambdaContext) -> Callable[[Callable[[], None]], Non
     return None if left is None else left.append
 
 
+def trace_of(context: LambdaContext) -> str | None:
+    """The invocation's header of X-Ray; None where the runtime, AWS's own then, sets it as a variable."""
+    trace: str | None = getattr(context, "trace_id", None)
+    return trace
+
+
 def request_id_of(event: Mapping[str, Any], context: LambdaContext) -> str:
     """API Gateway's id of the request; for other triggers Lambda's."""
     request_context = event.get("requestContext")

@@ -66,6 +66,12 @@ def _accepted(status: int) -> None:
         raise RuntimeApiError(f"the platform answered a response with {status}")
 
 
+def _is_readable(connection: socket.socket) -> bool:
+    poll = select.poll()  # `select` takes no file number above 1023
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class RuntimeApi:
     """The platform's side of the conversation, at AWS_LAMBDA_RUNTIME_API: `host:port`, or `host:port/path`."""
 
@@ -76,6 +82,10 @@ class RuntimeApi:
         self._root = f"{slash}{path}{_ROOT}"
         self._socket: socket.socket | None = None
         self._unread = bytearray()
+
+    def another(self) -> "RuntimeApi":
+        """The same by a connection of its own, for another thread."""
+        return RuntimeApi(f"{self._host}{self._root.removesuffix(_ROOT)}")
 
     def next(self) -> Invocation:
         """Wait for the next event.
@@ -159,7 +169,7 @@ class RuntimeApi:
     def _send(self, data: bytes) -> None:
         """Begin a request, on the open connection unless the platform closed it meanwhile."""
         # Between two requests nothing may come: readable means closed.
-        if self._socket is not None and select.select((self._socket,), (), (), 0)[0]:
+        if self._socket is not None and _is_readable(self._socket):
             self.close()
         if self._socket is None:
             self._socket = socket.create_connection(self._address)
