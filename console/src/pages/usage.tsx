@@ -1,5 +1,5 @@
 import { keepPreviousData, useInfiniteQuery, useMutation, useQuery } from "@tanstack/react-query";
-import { useMemo, useState } from "react";
+import { useMemo, useState, type ReactNode } from "react";
 import type { Schema } from "../api/client";
 import type { paths } from "../api/schema";
 import { daysAgo } from "../format/days";
@@ -9,6 +9,7 @@ import { DayChart, RankChart } from "../parts/chart";
 import { Checks, SelectField, TextField } from "../parts/fields";
 import { Answered, Empty, Failure, More } from "../parts/states";
 import { DataTable, type Column } from "../parts/table";
+import { Usd } from "../parts/usd";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
 import { useNodes } from "./budgets";
@@ -138,7 +139,7 @@ function Report({ query }: { query: Query }) {
       sortBy: (row) => value(row, name),
       cell: (row) => (name === "key" && text(row, name) ? <KeyOf row={row} /> : text(row, name) || t.usage.none),
     })),
-    { id: "cost", header: t.usage.cost, numeric: true, sortBy: (row) => ({ decimal: row.cost_usd }), cell: (row) => format.usd(row.cost_usd) },
+    { id: "cost", header: t.usage.cost, numeric: true, sortBy: (row) => ({ decimal: row.cost_usd }), cell: (row) => <Usd amount={row.cost_usd} /> },
     { id: "requests", header: t.usage.requests, numeric: true, sortBy: (row) => row.requests, cell: (row) => format.count(row.requests) },
     { id: "input", header: t.usage.input, numeric: true, minor: true, sortBy: (row) => row.input_tokens, cell: (row) => format.count(row.input_tokens) },
     { id: "output", header: t.usage.output, numeric: true, minor: true, sortBy: (row) => row.output_tokens, cell: (row) => format.count(row.output_tokens) },
@@ -154,7 +155,7 @@ function Report({ query }: { query: Query }) {
           <>
             {usage.error && <Failure error={usage.error} />}
             <dl className="card totals" aria-label={t.usage.total}>
-              <Total name={t.usage.total} value={format.usd(total.cost_usd)} />
+              <Total name={t.usage.total} value={<Usd amount={total.cost_usd} />} />
               <Total name={t.usage.requests} value={format.count(total.requests)} />
               <Total name={t.usage.input} value={format.count(total.input_tokens)} />
               <Total name={t.usage.output} value={format.count(total.output_tokens)} />
@@ -204,7 +205,7 @@ function Dearest({ query, nameOf }: { query: Query; nameOf: (row: Row) => string
   );
 }
 
-function Total({ name, value }: { name: string; value: string }) {
+function Total({ name, value }: { name: string; value: ReactNode }) {
   return (
     <div>
       <dt>{name}</dt>
