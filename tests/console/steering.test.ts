@@ -62,9 +62,9 @@ test("a key is found by the API, whatever page it is on, and no page asks for mo
 test("usage of one provider and model, and the CSV of just that", async () => {
   const { page, context } = await visit(browser, "/usage", { key: KEYS.read });
   await settled(page);
-  const { rows } = await api<{ rows: { provider: string; model: string }[] }>("/admin/usage?group_by=provider,model");
-  const one = rows.find((row) => row.provider !== "adjustment");
-  if (one === undefined) throw new Error("Nothing was spent.");
+  const { rows } = await api<{ rows: { key_name: string | null; provider: string; model: string }[] }>("/admin/usage?group_by=key,provider,model");
+  const one = rows.find((row) => row.key_name === "search-prod");
+  if (one === undefined) throw new Error("It spent nothing.");
   await page.getByLabel("Provider").and(page.locator("select")).selectOption(one.provider);
   await page.getByLabel("Model").and(page.locator("select")).selectOption(one.model);
   await page.getByRole("checkbox", { name: "Key" }).check();
