@@ -30,6 +30,12 @@ def after_response(context: LambdaContext) -> Callable[[Callable[[], None]], Non
     return None if left is None else left.append
 
 
+def caller_has_left(context: LambdaContext) -> Callable[[], bool] | None:
+    """Whether nobody waits for the response any more; None where the platform doesn't tell, as Lambda doesn't."""
+    has_left: Callable[[], bool] | None = getattr(context, "caller_has_left", None)
+    return has_left
+
+
 def request_id_of(event: Mapping[str, Any], context: LambdaContext) -> str:
     """API Gateway's id of the request; for other triggers Lambda's."""
     request_context = event.get("requestContext")

@@ -42,6 +42,8 @@ class Invocation:
     function_arn: str
     trace_id: str
     body: bytes
+    shows_caller: bool = False
+    """Whether the platform closes the connection when the event's caller has left: `make run` does, Lambda doesn't."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,12 @@ def _accepted(status: int) -> None:
     """:raises RuntimeApiError: when the platform refuses a response: it takes this process for another, or for dead"""
     if status != 202:
         raise RuntimeApiError(f"the platform answered a response with {status}")
+
+
+def _is_readable(connection: socket.socket) -> bool:
+    poll = select.poll()  # `select` takes no file number above 1023
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class RuntimeApi:
@@ -94,7 +102,12 @@ class RuntimeApi:
             function_arn=headers.get("lambda-runtime-invoked-function-arn", ""),
             trace_id=headers.get("lambda-runtime-trace-id", ""),
             body=body,
+            shows_caller="fusewire-closed-when-caller-left" in headers,
         )
+
+    def is_closed(self) -> bool:
+        """Whether the platform has closed the connection; asked between an event and its response."""
+        return self._socket is None or _is_readable(self._socket)
 
     def respond(self, request_id: str, body: bytes) -> None:
         """Answer with the whole result at once."""
@@ -159,7 +172,7 @@ class RuntimeApi:
     def _send(self, data: bytes) -> None:
         """Begin a request, on the open connection unless the platform closed it meanwhile."""
         # Between two requests nothing may come: readable means closed.
-        if self._socket is not None and select.select((self._socket,), (), (), 0)[0]:
+        if self._socket is not None and _is_readable(self._socket):
             self.close()
         if self._socket is None:
             self._socket = socket.create_connection(self._address)

@@ -34,7 +34,7 @@ def serve_one(api: RuntimeApi, handler: Handler) -> None:
     handler raises ends here."""
     invocation = api.next()
     os.environ["_X_AMZN_TRACE_ID"] = invocation.trace_id
-    context = Context(invocation)
+    context = Context(invocation, api.is_closed)
     try:
         _answer(api, handler, invocation, context)
     finally:
