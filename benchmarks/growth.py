@@ -154,7 +154,7 @@ def statements(url: str) -> Iterator[tuple[dict[str, Statement], Database]]:
 def plans(run: Statement, database: Database) -> list[str]:
     """How the statements within read the tables, reported by Postgres as it runs them (`auto_explain`)."""
     notes: list[str] = []
-    session = database._connection
+    session = database._free[0]._connection
     if session is None:
         raise BenchmarkError("Run the statement once before its plans are asked for.")
     session.execute("LOAD 'auto_explain'")

@@ -64,8 +64,7 @@ def test_money_is_exact_and_a_zero_stays(lines: Lines) -> None:
 
 
 def test_every_line_of_a_call_has_its_request_id_and_nothing_of_the_call_before(lines: Lines) -> None:
-    logs.event("router.success")
-    logs.logger.append_keys(tenant="secret")
+    logs.event("router.success", tier="sota")
     logs.start_request("request-2", "INFO")
     logs.event("router.success")
     first, second = lines()

@@ -170,7 +170,6 @@ def test_a_metric_line_is_a_log_line_at_every_level_and_its_money_is_exact() -> 
     finally:
         handler.setStream(before)
         logs.logger.setLevel(level)
-        logs.logger.clear_state()
     whole, by_provider = (json.loads(line, parse_float=Decimal) for line in stream.getvalue().splitlines())
     assert list(whole)[:6] == ["timestamp", "level", "event", "request_id", "service", "_aws"]
     assert (whole["event"], whole["level"], whole["request_id"]) == ("metrics", "INFO", "request-1")

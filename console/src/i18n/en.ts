@@ -87,7 +87,7 @@ export const en = {
     asOf: (time: string) => `As of ${time}`,
     byDay: "Spend by day",
     stackedBy: "Stacked by",
-    top: "Who spends most this month",
+    top: "Top spenders this month",
     by: "By",
   },
   budgets: {

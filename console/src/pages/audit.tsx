@@ -121,7 +121,7 @@ function AuditEntry({ entry }: { entry: Entry }) {
 function changesOf({ before, after }: Entry): [string, string | undefined, string | undefined][] {
   const [old, fresh]: Record<string, unknown>[] = [before ?? {}, after ?? {}];
   const written = (from: Record<string, unknown> | undefined, name: string) =>
-    from === undefined || !(name in from) ? undefined : typeof from[name] === "string" ? String(from[name]) : JSON.stringify(from[name]);
+    from?.[name] === undefined || from[name] === null ? undefined : typeof from[name] === "string" ? String(from[name]) : JSON.stringify(from[name]);
   return [...new Set([...Object.keys(old ?? {}), ...Object.keys(fresh ?? {})])]
     .map((name): [string, string | undefined, string | undefined] => [name, written(old, name), written(fresh, name)])
     .filter(([, was, is]) => was !== is);

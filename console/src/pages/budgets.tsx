@@ -6,6 +6,7 @@ import { useText } from "../i18n/text";
 import { Gauge, StateBadge } from "../parts/gauge";
 import { Answered, Empty } from "../parts/states";
 import { DataTable, type Column } from "../parts/table";
+import { Usd } from "../parts/usd";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
 import { BudgetForm, LimitForm, RemoveForm } from "./budget-forms";
@@ -155,14 +156,16 @@ function Tree({ rows, closed, onToggle, onForm }: TreeProps) {
               marks={[Number(row.node?.alert_threshold ?? 0.8), Number(row.node?.open_threshold ?? 0.95)]}
             />
             <span className="small">
-              <b>{format.usd(own.current_spend_usd)}</b>{" "}
+              <b>
+                <Usd amount={own.current_spend_usd} />
+              </b>{" "}
               <span className="muted">{limit === null ? t.budget.noLimit : t.budget.of(format.usd(limit))}</span>
             </span>
           </div>
         );
       },
     },
-    { id: "reserved", header: t.budget.reserved, numeric: true, minor: true, cell: (row) => format.usd((row.budget ?? row.node).reserved_usd) },
+    { id: "reserved", header: t.budget.reserved, numeric: true, minor: true, cell: (row) => <Usd amount={(row.budget ?? row.node).reserved_usd} /> },
     { id: "period", header: t.budget.period, minor: true, cell: (row) => t.periods[row.node?.period ?? "month"] },
     { id: "state", header: t.budget.state, cell: (row) => <StateBadge state={(row.budget ?? row.node).state} /> },
     {

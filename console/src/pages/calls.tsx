@@ -8,6 +8,7 @@ import { useText, type Text } from "../i18n/text";
 import { SelectField, TextField } from "../parts/fields";
 import { Answered, Empty } from "../parts/states";
 import { DataTable, type Column } from "../parts/table";
+import { Usd } from "../parts/usd";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
 
@@ -60,7 +61,7 @@ export default function Calls() {
     { id: "key", header: t.calls.key, minor: true, cell: (row) => <KeyLink id={row.key_id} /> },
     { id: "attempt", header: t.calls.attempt, numeric: true, minor: true, cell: (row) => format.count(row.attempt) },
     { id: "tokens", header: t.calls.tokens, numeric: true, minor: true, cell: (row) => (row.input_tokens === null ? "–" : `${format.count(row.input_tokens)} → ${format.count(row.output_tokens ?? 0)}`) },
-    { id: "cost", header: t.calls.cost, numeric: true, cell: (row) => (row.cost_usd === null ? <span className="muted">≤ {format.usd(row.bound_usd)}</span> : format.usd(row.cost_usd)) },
+    { id: "cost", header: t.calls.cost, numeric: true, cell: (row) => (row.cost_usd === null ? <span className="muted">≤ <Usd amount={row.bound_usd} /></span> : <Usd amount={row.cost_usd} />) },
   ];
   return (
     <>

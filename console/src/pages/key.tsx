@@ -6,6 +6,7 @@ import { useText } from "../i18n/text";
 import { DayChart } from "../parts/chart";
 import { Gauge } from "../parts/gauge";
 import { Answered, Empty } from "../parts/states";
+import { Usd } from "../parts/usd";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
 import { useNodes } from "./budgets";
@@ -100,7 +101,9 @@ function Standing({ shown }: { shown: Schema["KeyWithForecast"] }) {
     <section className="card" aria-label={shown.name}>
       <div className="card-head">
         <p className="figure">
-          <b>{format.usd(shown.current_spend_usd)}</b>
+          <b>
+            <Usd amount={shown.current_spend_usd} />
+          </b>
           <span className="muted">{limit === null ? t.budget.noLimit : t.budget.of(format.usd(limit))}</span>
         </p>
         <KeyState shown={shown} />

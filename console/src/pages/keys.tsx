@@ -7,6 +7,7 @@ import { Gauge, StateBadge } from "../parts/gauge";
 import { TextField } from "../parts/fields";
 import { Answered, Empty } from "../parts/states";
 import { DataTable, type Column } from "../parts/table";
+import { Usd } from "../parts/usd";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
 import { KeyForm, Secret } from "./key-forms";
@@ -63,7 +64,9 @@ export default function Keys() {
       cell: (key) => (
         <div className="standing">
           <span className="small">
-            <b>{format.usd(key.current_spend_usd)}</b>{" "}
+            <b>
+              <Usd amount={key.current_spend_usd} />
+            </b>{" "}
             {key.monthly_budget_usd !== null && <span className="muted">{t.budget.of(format.usd(key.monthly_budget_usd))}</span>}
           </span>
           {key.monthly_budget_usd !== null && (

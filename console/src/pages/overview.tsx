@@ -8,6 +8,7 @@ import { Gauge, StateBadge } from "../parts/gauge";
 import { DayChart, RankChart } from "../parts/chart";
 import { SelectField } from "../parts/fields";
 import { Answered, Empty, Stale } from "../parts/states";
+import { Usd } from "../parts/usd";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
 import { KeyName } from "./key-name";
@@ -52,13 +53,15 @@ function Budget({ budget }: { budget: Schema["BudgetResponse"] }) {
         <StateBadge state={budget.state} />
       </div>
       <p className="figure">
-        <b>{format.usd(budget.current_spend_usd)}</b>
+        <b>
+          <Usd amount={budget.current_spend_usd} />
+        </b>
         <span className="muted">
           {t.budget.of(format.usd(budget.monthly_limit_usd))} ({format.percent(budget.usage_ratio)})
         </span>
       </p>
-      <Gauge label={t.budget.company} spent={budget.current_spend_usd} reserved={budget.reserved_usd} limit={budget.monthly_limit_usd} state={budget.state} />
-      <dl className="facts">
+      <Gauge label={t.budget.company} spent={budget.current_spend_usd} reserved={budget.reserved_usd} limit={budget.monthly_limit_usd} state={budget.state} labelled />
+      <dl className="facts three">
         <Fact name={t.budget.reserved} value={format.usd(budget.reserved_usd)} />
         <Fact name={t.budget.remaining} value={format.usd(budget.remaining_usd)} />
         <Fact name={t.budget.resets} value={budget.window.resets_at ? format.moment(budget.window.resets_at) : t.budget.never} />

@@ -5,6 +5,7 @@ import { useFormat } from "../format/use-format";
 import { useText } from "../i18n/text";
 import { Gauge, StateBadge } from "../parts/gauge";
 import { Answered, Stale } from "../parts/states";
+import { Usd } from "../parts/usd";
 import { answered, useSession, type Me } from "../session";
 import { Head } from "../shell";
 import { Scopes } from "./keys";
@@ -52,7 +53,9 @@ function Standing({ me }: { me: Me }) {
       {me.current_spend_usd !== null && (
         <>
           <p className="figure">
-            <b>{format.usd(me.current_spend_usd)}</b>
+            <b>
+              <Usd amount={me.current_spend_usd} />
+            </b>
             <span className="muted">{me.monthly_budget_usd === null ? t.budget.noLimit : t.budget.of(format.usd(me.monthly_budget_usd))}</span>
           </p>
           {me.monthly_budget_usd !== null && (

@@ -1,5 +1,5 @@
 import { keepPreviousData, useInfiniteQuery, useMutation } from "@tanstack/react-query";
-import { useMemo, useState } from "react";
+import { useMemo, useState, type ReactNode } from "react";
 import type { Schema } from "../api/client";
 import { compareDecimals } from "../api/exact";
 import type { paths } from "../api/schema";
@@ -9,6 +9,7 @@ import { DayChart, RankChart } from "../parts/chart";
 import { Checks, SelectField, TextField } from "../parts/fields";
 import { Answered, Empty, Failure } from "../parts/states";
 import { DataTable, type Column } from "../parts/table";
+import { Usd } from "../parts/usd";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
 import { useNodes } from "./budgets";
@@ -106,7 +107,7 @@ function Report({ query }: { query: Query }) {
       sortBy: (row) => text(row, name),
       cell: (row) => (name === "key" && text(row, name).startsWith("key_") ? <a href={`#/keys/${text(row, name)}`}>{value(row, name)}</a> : text(row, name) || t.usage.none),
     })),
-    { id: "cost", header: t.usage.cost, numeric: true, sortBy: (row) => ({ decimal: row.cost_usd }), cell: (row) => format.usd(row.cost_usd) },
+    { id: "cost", header: t.usage.cost, numeric: true, sortBy: (row) => ({ decimal: row.cost_usd }), cell: (row) => <Usd amount={row.cost_usd} /> },
     { id: "requests", header: t.usage.requests, numeric: true, sortBy: (row) => row.requests, cell: (row) => format.count(row.requests) },
     { id: "input", header: t.usage.input, numeric: true, minor: true, sortBy: (row) => row.input_tokens, cell: (row) => format.count(row.input_tokens) },
     { id: "output", header: t.usage.output, numeric: true, minor: true, sortBy: (row) => row.output_tokens, cell: (row) => format.count(row.output_tokens) },
@@ -122,7 +123,7 @@ function Report({ query }: { query: Query }) {
           <>
             {usage.error && <Failure error={usage.error} />}
             <dl className="card totals" aria-label={t.usage.total}>
-              <Total name={t.usage.total} value={format.usd(total.cost_usd)} />
+              <Total name={t.usage.total} value={<Usd amount={total.cost_usd} />} />
               <Total name={t.usage.requests} value={format.count(total.requests)} />
               <Total name={t.usage.input} value={format.count(total.input_tokens)} />
               <Total name={t.usage.output} value={format.count(total.output_tokens)} />
@@ -172,7 +173,7 @@ function text(row: Row, name: string): string {
   return value === null || value === undefined ? "" : String(value);
 }
 
-function Total({ name, value }: { name: string; value: string }) {
+function Total({ name, value }: { name: string; value: ReactNode }) {
   return (
     <div>
       <dt>{name}</dt>

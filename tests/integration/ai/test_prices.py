@@ -14,7 +14,7 @@ from fusewire.budget.keys import AuditContext
 from fusewire.budget.price_table import NO_PRICES
 from fusewire.errors import AllProvidersFailedError, ModelNotPricedError
 from fusewire.services import Services
-from fusewire.store.db import Database
+from fusewire.store.db import _Link
 from tests.conftest import CoreFactory
 from tests.integration.ai.contract import chat
 from tests.integration.ai.observing import Books, caller, price_of, two_clouds
@@ -47,13 +47,13 @@ def admin(core: CoreFactory, upstream: Upstream, second_upstream: Upstream) -> S
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the functions that are called from here on."""
     called: list[str] = []
-    run = Database._run
+    run = _Link._run
 
     def counting(connection: object, sql: str, argument: object, seconds: float) -> object:
         called.append(sql.split()[1].partition("(")[0])
         return run(connection, sql, argument, seconds)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Database, "_run", staticmethod(counting))
+    monkeypatch.setattr(_Link, "_run", staticmethod(counting))
     return called
 
 
@@ -88,6 +88,26 @@ def test_a_stale_environment_computes_its_bound_anew_with_one_more_round_trip(
     services.router.complete(request, caller())
     assert statements == ["ledger_reserve", "ledger_settle"]
     books.check()
+
+
+def test_a_call_keeps_its_prices_whatever_a_call_beside_it_learns(
+    services: Services, admin: Services, upstream: Upstream, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One environment may handle several calls: another's table comes between this one's version and its bounds."""
+    set_price(admin, "first", 7000)
+    router = services.router
+    router.complete(chat(max_tokens=CAP), caller())
+    bounded, older = router._bounded, router._prices.at(NO_PRICES)
+
+    def beside(*arguments: object, **more: object) -> object:
+        router._prices = older
+        return bounded(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(router, "_bounded", beside)
+    _, served = router.complete(chat(max_tokens=CAP), caller())
+    last = books.entries()[-1]
+    assert last["bound"] == cost(chat_input_bound(chat(max_tokens=CAP)), CAP, 7000)
+    assert served.booked.cost == last["cost"] == cost(*upstream.billed[1], 7000)
 
 
 def test_where_nobody_set_a_price_a_call_costs_its_two_round_trips_from_the_first_on(

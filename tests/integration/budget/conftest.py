@@ -38,7 +38,7 @@ def open_ledger(core: CoreFactory) -> Iterator[OpenLedger]:
             }
             | variables
         )
-        databases.append(Database(settings.database_url))
+        databases.append(Database(settings.database_url, connections=settings.database_connections))
         return Ledger(databases[-1], settings)
 
     yield make

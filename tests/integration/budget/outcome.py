@@ -89,6 +89,8 @@ def comparable(answer: Mapping[str, Any], slots: int) -> Answer:
         result = {name: value for name, value in result.items() if name not in ("budget", "days")}
     elif slots > 1 and "by_model" not in result:  # decision 7
         result.pop("budget", None)
+        # It is of the slot, and a call that meets another takes another slot.
+        result.pop("ample", None)
     if "expired" in result:  # in whatever order they lie
         result["expired"] = sorted(result["expired"], key=lambda entry: str(entry["request_id"]))
     return result

@@ -162,6 +162,6 @@ def test_once_it_is_over_a_session_listens_no_more(ledger: Ledger, wait: Wait, b
             freed.execute("UPDATE ledger SET bound = 0.1 WHERE id = %s", (held.id,))
             freed.execute("UPDATE budget_window SET reserved = 0.1")
         waiting.result(SOON)
-    connection = ledger._database._connection
+    connection = ledger._database._free[0]._connection
     assert connection is not None
     assert connection.execute("SELECT * FROM pg_listening_channels()").fetchall() == []

@@ -25,16 +25,16 @@ def limited(functions: Functions, database_url: str) -> Functions:
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What is asked of Postgres."""
-    from fusewire.store.db import Database
+    from fusewire.store.db import _Link
 
     asked_for: list[str] = []
-    run = Database._run
+    run = _Link._run
 
     def noting(connection: Any, sql: str, argument: Any, seconds: float) -> object:  # noqa: ANN401 - as it is called
         asked_for.append(sql.removeprefix("SELECT ").partition("(")[0])
         return run(connection, sql, argument, seconds)
 
-    monkeypatch.setattr(Database, "_run", staticmethod(noting))
+    monkeypatch.setattr(_Link, "_run", staticmethod(noting))
     yield asked_for
 
 

@@ -164,7 +164,7 @@ def test_what_is_not_to_be_traced_makes_and_sends_nothing(
     traced.set(FUSEWIRE_TRACING=on)
     monkeypatch.setenv("_X_AMZN_TRACE_ID", header)
     assert traced("complete", sample("complete"))["statusCode"] == 200
-    assert tracing._trace is None
+    assert tracing._current.get() is None
     daemon.received(0)
 
 

@@ -4,6 +4,7 @@ import json
 import select
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -57,6 +58,54 @@ def test_the_exit_of_a_function_is_the_exit_of_the_process(tmp_path: Path, platf
     with runtime(tmp_path, platform, "import sys\ndef handler(event, context):\n    sys.exit(3)\n") as process:
         assert process.wait(PATIENCE_SECONDS) == 3
     assert platform.nothing_more()
+
+
+MANY: Final = {"AWS_LAMBDA_MAX_CONCURRENCY": "3"}
+
+
+def test_several_events_are_handled_at_once_and_a_hung_one_holds_up_no_other(
+    tmp_path: Path, platform: RuntimeApiServer
+) -> None:
+    code = """
+import os, threading
+all_here = threading.Barrier(3)
+def handler(event, context):
+    if event == "hangs":
+        threading.Event().wait()
+    if event == "together":
+        all_here.wait(20)
+    if event == "fails":
+        raise ValueError
+    return [event, context.aws_request_id, context.trace_id, os.environ.get("_X_AMZN_TRACE_ID")]
+"""
+    with runtime(tmp_path, platform, code, **MANY):
+        for number in range(3):
+            platform.give("together", str(number))
+        posts = {post.path.split("/")[2]: post for post in (platform.posted() for _ in range(3))}
+        assert {number: post.json for number, post in posts.items()} == {
+            str(number): ["together", str(number), f"Root={number}", None] for number in range(3)
+        }
+        assert len({post.connection for post in posts.values()}) == platform.connections == 3
+        platform.give("hangs", "3")
+        platform.give("fails", "4")
+        assert platform.posted().path == "/invocation/4/error"
+        for number in range(5, 9):
+            platform.give("alone", str(number))
+            assert platform.posted().json == ["alone", str(number), f"Root={number}", None]
+
+
+def test_the_exit_of_one_loop_is_the_exit_of_the_process(tmp_path: Path, platform: RuntimeApiServer) -> None:
+    platform.give(API_EVENT)
+    code = "import sys\ndef handler(event, context):\n    sys.exit(3)\n"
+    with runtime(tmp_path, platform, code, **MANY) as process:
+        assert process.wait(PATIENCE_SECONDS) == 3
+
+
+def test_several_loops_end_with_the_platform(tmp_path: Path, platform: RuntimeApiServer) -> None:
+    platform.hang_up_on_next()
+    with runtime(tmp_path, platform, "def handler(event, context): pass\n", **MANY) as process:
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert (process.returncode, out, err) == (1, "", "")
 
 
 def test_it_ends_with_the_platform(tmp_path: Path, platform: RuntimeApiServer) -> None:

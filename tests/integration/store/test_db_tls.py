@@ -22,7 +22,7 @@ def test_a_server_whose_certificate_is_vouched_for_is_spoken_to(database_url: st
         url = proxy.url(sslmode="verify-full", sslrootcert=str(certificate.certificate))
         database = Database(SecretStr(url))
         assert ask(database, ENCRYPTED, {}) == 1
-        connection = database._connection
+        connection = database._free[0]._connection
         assert connection is not None
         assert connection.pgconn.ssl_in_use
         database.close()

@@ -728,6 +728,14 @@ MUTATIONS: Final = (
         "integration/budget/test_exactly_once.py::TestOutage::test_a_reservation_that_nothing_was_sent_on_is_released",
     ),
     Mutation(
+        "kept_beside_another_call_lost",
+        3,
+        "a settlement that is kept while another call sends those before it is lost",
+        "fusewire.budget.ledger",
+        (("self._unsent = [*sending, *self._unsent][-_MAX_KEPT:]", "self._unsent = sending"),),
+        "integration/budget/test_shared_connections.py::test_what_is_kept_while_another_call_sends_is_sent_too",
+    ),
+    Mutation(
         "release_overtakes_its_reservation",
         3,
         "a reservation that nothing was sent on, and that isn't committed yet, is left to expire at its bound",
@@ -1495,8 +1503,8 @@ MUTATIONS: Final = (
         "fusewire.runtime.loop",
         (
             (
-                "    try:\n        _answer(api, handler, invocation, context)\n    finally:\n",
-                "    _answer(api, handler, invocation, context)\n    if True:\n",
+                "    try:\n        _answer(api, handler, invocation, context, own or _keep_alive)\n    finally:\n",
+                "    _answer(api, handler, invocation, context, own or _keep_alive)\n    if True:\n",
             ),
         ),
         "integration/runtime/test_loop_failures.py::"
@@ -1734,6 +1742,19 @@ MUTATIONS: Final = (
         (("        self._targets, self._downgrade = targets, downgrade\n", ""),),
         "integration/ai/test_prices.py::"
         "test_a_failover_reserves_at_the_prices_of_its_own_moment_and_ends_the_failed_attempt",
+    ),
+    Mutation(
+        "bounds_at_another_calls_prices",
+        14,
+        "a call names one version of the prices and is bounded at another, which a call beside it has learnt",
+        "fusewire.ai.router",
+        (
+            (
+                "                price = prices.price(provider.id, model)\n",
+                "                price = self._prices.price(provider.id, model)\n",
+            ),
+        ),
+        "integration/ai/test_prices.py::test_a_call_keeps_its_prices_whatever_a_call_beside_it_learns",
     ),
     Mutation(
         "failed_attempt_forgotten_at_stale_prices",

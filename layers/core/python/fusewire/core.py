@@ -7,6 +7,8 @@ Everything here is cheap: no connection is opened and no secret is read before a
 is taken after INIT holds none of them.
 """
 
+import threading
+from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
@@ -38,12 +40,15 @@ class Core:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.database = Database(settings.database_url, database_credentials(settings))
+        self.database = Database(
+            settings.database_url, database_credentials(settings), connections=settings.database_connections
+        )
         self.ledger = Ledger(self.database, settings)
         self.keys = Keys(self.database, settings)
         self.key_checks = KeyChecks(self.database, settings)
         self._given = self._settings = settings
         self._secrets = SecretSettings(settings.fusewire_secret_arns) if settings.fusewire_secret_arns else None
+        self._refreshing = threading.Lock()
 
     @property
     def settings(self) -> Settings:
@@ -122,14 +127,23 @@ class Core:
 
         :raises SecretsUnavailableError: when there are secrets, and none could be read and used yet
         """
-        if self._secrets is not None and (found := self._secrets.changed()) is not None:
-            try:
-                settings = load_settings({**self._given.environment, **found})
-                self.use(settings)
-            except ConfigurationError as error:
-                self._secrets.refuse(str(error))
-            else:
-                self._settings = settings
+        # One call looks; the others wait for the first answer, and after that go on with what is in use.
+        if self._secrets is None or not self._refreshing.acquire(blocking=self._settings is self._given):
+            return
+        try:
+            if (found := self._secrets.changed()) is not None:
+                self._take_over(self._secrets, found)
+        finally:
+            self._refreshing.release()
+
+    def _take_over(self, secrets: SecretSettings, found: Mapping[str, str]) -> None:
+        try:
+            settings = load_settings({**self._given.environment, **found})
+            self.use(settings)
+        except ConfigurationError as error:
+            secrets.refuse(str(error))
+        else:
+            self._settings = settings
 
     def use(self, settings: Settings) -> None:
         """Make what depends on the secrets, if anything does.

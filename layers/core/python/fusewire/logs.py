@@ -5,6 +5,7 @@ libraries log below a warning, vendors' addresses among it, isn't printed.
 """
 
 import logging
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aws_lambda_powertools import Logger
@@ -34,11 +35,16 @@ _PASSED_AS: Final = {"message": "event_message", "location": "event_location"}
 _PRINTED_AS: Final = {"message": "event", **{passed: name for name, passed in _PASSED_AS.items()}}
 
 
+_request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
+"""Of the call that this thread is at. Powertools would keep it with the logger, of which all threads have one."""
+
+
 class _ContractFormatter(LambdaPowertoolsFormatter):
     """Powertools' formatter, with the manual's names."""
 
     def serialize(self, log: "LogRecord") -> str:
         line: dict[str, Any] = dict.fromkeys(_ALWAYS)
+        line["request_id"] = _request_id.get()
         line |= {_PRINTED_AS.get(key, key): value for key, value in log.items()}
         return self.json_serializer(cast("LogRecord", line))
 
@@ -71,13 +77,15 @@ def set_level(level: str) -> None:
         _events.setLevel(level)
 
 
-def start_request(request_id: str, level: str) -> None:
-    """Begin the lines of one call: nothing of the call before stays, and every line carries this id."""
-    logger.clear_state()
-    logger.append_keys(request_id=request_id)
+def start_request(request_id: str, level: str, trace: str | None = None) -> None:
+    """Begin the lines of one call: nothing of the call before stays, and every line carries this id.
+
+    :param trace: the invocation's header of X-Ray; None where the runtime sets it as a variable
+    """
+    _request_id.set(request_id)
     set_level(level)
     metrics.begin()
-    tracing.begin(request_id)
+    tracing.begin(request_id, trace)
 
 
 def end_request() -> None:

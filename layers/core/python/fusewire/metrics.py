@@ -11,6 +11,7 @@ because a property of a line has one value. An alarm must name a metric's whole 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
@@ -72,7 +73,8 @@ class _Request:
 
 
 _namespace: str | None = None
-_request: _Request | None = None
+_request: Final[ContextVar[_Request | None]] = ContextVar("metrics", default=None)
+"""Of the call that this thread is at."""
 
 
 def configure(namespace: str | None) -> None:
@@ -83,14 +85,13 @@ def configure(namespace: str | None) -> None:
 
 def begin() -> None:
     """A request starts; what the one before didn't print is dropped."""
-    global _request
-    _request = _Request(time.perf_counter()) if _namespace else None
+    _request.set(_Request(time.perf_counter()) if _namespace else None)
 
 
 def count(name: str) -> None:
     """One more of a metric that counts."""
-    if _request is not None:
-        _request.add(name)
+    if (request := _request.get()) is not None:
+        request.add(name)
 
 
 def budget(usage_ratio: Callable[[], Decimal], reserved: Decimal) -> None:
@@ -99,8 +100,8 @@ def budget(usage_ratio: Callable[[], Decimal], reserved: Decimal) -> None:
     :param usage_ratio: not called where no metrics are kept
     :param reserved: in USD
     """
-    if _request is not None:
-        _request.values |= {"UsageRatio": usage_ratio(), "Reserved": reserved}
+    if (request := _request.get()) is not None:
+        request.values |= {"UsageRatio": usage_ratio(), "Reserved": reserved}
 
 
 @contextmanager
@@ -110,44 +111,46 @@ def provider_time() -> Iterator[None]:
     try:
         yield
     finally:
-        if _request is not None:
-            _request.provider_seconds += time.perf_counter() - started
+        if (request := _request.get()) is not None:
+            request.provider_seconds += time.perf_counter() - started
 
 
 def mark_first_byte(*, streamed: bool) -> None:
     """The first byte of the response is ready: the time until now, less the providers', is overhead."""
-    if _request is not None and "Requests" in _request.values:
-        elapsed = time.perf_counter() - _request.started
-        _request.values["Overhead"] = _milliseconds(elapsed - _request.provider_seconds)
+    request = _request.get()
+    if request is not None and "Requests" in request.values:
+        elapsed = time.perf_counter() - request.started
+        request.values["Overhead"] = _milliseconds(elapsed - request.provider_seconds)
         if streamed:
-            _request.values["TimeToFirstToken"] = _milliseconds(elapsed)
+            request.values["TimeToFirstToken"] = _milliseconds(elapsed)
 
 
 def observe(event: str, fields: Mapping[str, Any]) -> None:
     """Count and add up what a log event reports."""
-    if _request is None:
+    request = _request.get()
+    if request is None:
         return
     if event in _COUNTED and fields.get("code") != "model_not_found":  # a caller who makes up a model is no outage
-        _request.add(_COUNTED[event])
+        request.add(_COUNTED[event])
     if event == "circuit_breaker.opened" and fields.get("key_id") is not None:
-        _request.add("KeyBudgetsOpened")
+        request.add("KeyBudgetsOpened")
     kind = fields.get("kind")
     if event in _BOOKING or (event == "ledger.settled_at_bound" and kind in _BOOKED_IN_NO_OTHER_LINE):
         provider, cost = str(fields["provider"]), Decimal(fields.get("cost_usd") or 0)
-        _request.add("Spend", cost)
-        _request.spend[provider] = _request.spend.get(provider, Decimal(0)) + cost
+        request.add("Spend", cost)
+        request.spend[provider] = request.spend.get(provider, Decimal(0)) + cost
         if event == "router.provider_failed" and kind not in _CAUSED_BY_CALLER:
-            _request.failures[provider] = _request.failures.get(provider, 0) + 1
+            request.failures[provider] = request.failures.get(provider, 0) + 1
     if event in _END_OF_WAIT and fields.get("waited_ms") is not None:
-        _request.values |= {"Waited": 1, "WaitTime": fields["waited_ms"]}
+        request.values |= {"Waited": 1, "WaitTime": fields["waited_ms"]}
     if event == "router.success":
-        _request.values["Latency"] = fields["latency_ms"]
+        request.values["Latency"] = fields["latency_ms"]
 
 
 def end() -> list[dict[str, object]]:
     """The request is over: its documents, without what every log line has. None where nothing was measured."""
-    global _request
-    ended, _request = _request, None
+    ended = _request.get()
+    _request.set(None)
     if ended is None or not ended.values:
         return []
     documents = [_document(ended.values, METRICS)]

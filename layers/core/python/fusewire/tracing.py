@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Literal, LiteralString
 
@@ -80,7 +81,8 @@ class Subsegment:
 
 
 _enabled = False
-_trace: _Trace | None = None
+_current: Final[ContextVar[_Trace | None]] = ContextVar("trace", default=None)
+"""Of the call that this thread is at."""
 
 
 def set_enabled(enabled: bool) -> None:
@@ -89,22 +91,28 @@ def set_enabled(enabled: bool) -> None:
     _enabled = enabled
 
 
-def begin(request_id: str) -> None:
-    """A request starts, and may be sampled; what the one before left open is dropped."""
-    global _trace
-    _trace = _sampled(request_id) if _enabled else None
+def begin(request_id: str, header: str | None = None) -> None:
+    """A request starts, and may be sampled; what the one before left open is dropped.
+
+    :param header: the invocation's, `Root=...;Parent=...;Sampled=1`; None where the runtime sets it as a variable
+    """
+    if not _enabled:
+        _current.set(None)
+        return
+    # These variables aren't settings: Lambda's runtime sets them for each invocation.
+    _current.set(_sampled(request_id, os.environ.get("_X_AMZN_TRACE_ID", "") if header is None else header))
 
 
 def attempt(provider: str, model: str, number: int) -> Subsegment:
     """Begin the subsegment of an attempt at a provider."""
-    if _trace is None:
+    if (trace := _current.get()) is None:
         return _NONE
-    return Subsegment(_trace, provider, {"model": model[:_MAX_VALUE], "attempt": number})
+    return Subsegment(trace, provider, {"model": model[:_MAX_VALUE], "attempt": number})
 
 
 def statement(sql: LiteralString) -> AbstractContextManager[None]:
     """A subsegment around a statement of the ledger, with connecting where that has to be done."""
-    return _NOTHING if _trace is None else _traced_statement(_trace, sql)
+    return _NOTHING if (trace := _current.get()) is None else _traced_statement(trace, sql)
 
 
 @contextmanager
@@ -118,18 +126,15 @@ def _traced_statement(trace: _Trace, sql: LiteralString) -> Iterator[None]:
     traced.end()
 
 
-def _sampled(request_id: str) -> _Trace | None:
-    """The trace of the invocation, `Root=...;Parent=...;Sampled=1`; None where it isn't sampled.
-
-    These variables aren't settings: Lambda's runtime sets them for each invocation.
-    """
-    header = dict(part.partition("=")[::2] for part in os.environ.get("_X_AMZN_TRACE_ID", "").split(";"))
+def _sampled(request_id: str, header: str) -> _Trace | None:
+    """The trace of the invocation; None where it isn't sampled."""
+    parts = dict(part.partition("=")[::2] for part in header.split(";"))
     daemon = os.environ.get("AWS_XRAY_DAEMON_ADDRESS", "")
     addresses = [each.removeprefix("udp:") for each in daemon.split() if not each.startswith("tcp:")]
-    if header.get("Sampled") != "1" or not (header.get("Root") and header.get("Parent") and addresses):
+    if parts.get("Sampled") != "1" or not (parts.get("Root") and parts.get("Parent") and addresses):
         return None
     host, _, port = addresses[0].rpartition(":")
-    return _Trace(header["Root"], header["Parent"], request_id, (host, int(port))) if port.isdigit() else None
+    return _Trace(parts["Root"], parts["Parent"], request_id, (host, int(port))) if port.isdigit() else None
 
 
 _NONE: Final = Subsegment(None, "", {})

@@ -116,6 +116,8 @@ class Router:
         self._settings = settings
         self._tiers = tiers
         self._prices = prices
+        """At the table that the last call to learn of one has learnt; each call keeps the book that it began with, or
+        changed to."""
         self._ledger = ledger
         self._on_credential_rejected = on_credential_rejected
         self._allowances = Allowances()
@@ -163,7 +165,10 @@ class Router:
         able, asked = able_targets(route.targets, request)
         call = caller.call("embedding", route.tier, request.user)
         attempts = self._attempts(
-            call, lambda: (self._bounded(able, lambda *_: bound, None, templates=False), None), route, caller
+            call,
+            lambda prices: (self._bounded(able, prices, lambda *_: bound, None, templates=False), None),
+            route,
+            caller,
         )
         response = _until_answered(
             attempts, lambda target: target.provider.embed(asked.request, target.model, attempts.timeouts()), asked
@@ -192,7 +197,10 @@ class Router:
             route = Route((Target(provider, model),), None, confidential=False)
             call = caller.call("probe", None)
             attempts = self._attempts(
-                call, lambda: (self._bounded(route.targets, bound, request, is_strict=True), None), route, caller
+                call,
+                lambda prices: (self._bounded(route.targets, prices, bound, request, is_strict=True), None),
+                route,
+                caller,
             )
             response = _until_answered(
                 attempts,
@@ -212,14 +220,14 @@ class Router:
         bound = RequestBound(asked.request, self._prices)
         call = caller.call("chat", route.tier, request.user or request.safety_identifier)
 
-        def priced() -> BoundedTargets:
-            bounded = self._bounded(able, bound, asked.request, is_strict=caller.wants_whole_cap)
-            return bounded, self._downgrade(asked.request, route, caller, bound)
+        def priced(prices: PriceBook) -> BoundedTargets:
+            bounded = self._bounded(able, prices, bound, asked.request, is_strict=caller.wants_whole_cap)
+            return bounded, self._downgrade(asked.request, route, caller, prices, bound)
 
         return self._attempts(call, priced, route, caller, max_silence), asked
 
     def _downgrade(
-        self, request: ChatRequest, route: Route, caller: Caller, bound: RequestBound
+        self, request: ChatRequest, route: Route, caller: Caller, prices: PriceBook, bound: RequestBound
     ) -> DowngradedTier | None:
         """The tier that takes over while a budget is HALF_OPEN, and who of it can honour the request; None: nobody."""
         if self._settings.ai_half_open_policy != "downgrade":
@@ -228,12 +236,13 @@ class Router:
         if cheaper is None or cheaper.tier is None:
             return None
         able = [target for target in cheaper.targets if not target.provider.unsupported(request, target.model)]
-        bounded = self._bounded(able, bound, request, needed=False, is_strict=caller.wants_whole_cap)
+        bounded = self._bounded(able, prices, bound, request, needed=False, is_strict=caller.wants_whole_cap)
         return DowngradedTier(cheaper.tier, bounded) if bounded else None
 
     def _bounded(
         self,
         targets: Sequence[Target],
+        prices: PriceBook,
         request_bound: Callable[[AIProvider, str], int],
         request: ChatRequest | None,
         *,
@@ -253,7 +262,7 @@ class Router:
         refused: ModelNotPricedError | ModelNotBoundedError | None = None
         for provider, model in targets:
             try:
-                price = self._prices.price(provider.id, model)
+                price = prices.price(provider.id, model)
                 size = request_bound(provider, model)
                 output = None
                 if request is not None:
@@ -288,7 +297,7 @@ class Router:
     def _attempts(
         self,
         call: Call,
-        priced: Callable[[], BoundedTargets],
+        priced: Callable[[PriceBook], BoundedTargets],
         route: Route,
         caller: Caller,
         max_silence: float | None = None,
@@ -298,13 +307,14 @@ class Router:
         """
 
         def reprice(table: PriceTable) -> BoundedTargets:
-            self._prices.use(table)
+            self._prices = at_table = prices.at(table)
             self._allowances.forget()
-            return priced()
+            return priced(at_table)
 
-        stamp = self._prices.table.stamp
+        prices = self._prices
+        stamp = prices.table.stamp
         try:
-            targets, downgrade = priced()
+            targets, downgrade = priced(prices)
         except ModelNotPricedError:
             # It can't reserve, and so it isn't told that an administrator has set a price.
             if (table := self._ledger.prices()).stamp == stamp:

@@ -5,6 +5,7 @@ here leaves a reservation that expires and is settled at its bound.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -85,6 +86,7 @@ class Ledger:
         self._snapshot: dict[str, object] | None = settings.public()
         """The settings, for the audit; None once they were sent."""
         self._unsent: list[Ended] = []
+        self._keeping = threading.Lock()
         self._max_wait_seconds = settings.ai_admission_wait_seconds
         self._ttl_seconds = settings.ai_reservation_ttl_seconds
         self._max_waiting_per_key = settings.ai_max_waiting_per_key
@@ -418,14 +420,25 @@ class Ledger:
 
     def _keep(self, *ended: Ended) -> None:
         # Bounded: through a long outage the oldest are left to expire at their bounds.
-        self._unsent = [*self._unsent, *ended][-_MAX_KEPT:]
+        with self._keeping:
+            self._unsent = [*self._unsent, *ended][-_MAX_KEPT:]
 
     def _send_kept(self) -> None:
-        while self._unsent:
-            # One that is refused is left to expire at its bound: it must not hold up this environment's calls for good.
-            with suppress(StatementRefusedError):
-                self._settle(self._unsent[0], resent=True)
-            del self._unsent[0]
+        if not self._unsent:
+            return
+        # One call sends them, in their order: what others keep meanwhile comes after.
+        with self._keeping:
+            sending, self._unsent = self._unsent, []
+        try:
+            while sending:
+                # One that is refused is left to expire at its bound: it must not hold up this environment's calls for
+                # good.
+                with suppress(StatementRefusedError):
+                    self._settle(sending[0], resent=True)
+                del sending[0]
+        finally:
+            with self._keeping:
+                self._unsent = [*sending, *self._unsent][-_MAX_KEPT:]
 
 
 def _entry(id: UUID, call: Call, attempt: int) -> EntryArgument:

@@ -8,6 +8,7 @@ needs it: at a start, only for overrides.
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from copy import copy
 from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
@@ -50,15 +51,25 @@ class PriceBook:
         self._places = dict(places or {})
         self.table = NO_PRICES
         """What administrators set, as this environment knows it."""
-        # Bounded, since a match clause can cover any number of names.
-        self._cached = lru_cache(maxsize=1024)(self._find)
+        self._remember()
         self._windows = lru_cache(maxsize=1024)(self._window)
 
+    def _remember(self) -> None:
+        # Bounded, since a match clause can cover any number of names.
+        self._cached = lru_cache(maxsize=1024)(self._find)
+
     def use(self, table: PriceTable) -> None:
-        """Have other prices of administrators' count from now on."""
+        """Have other prices of administrators' count from now on; not while a call is under way."""
         if table.stamp != self.table.stamp:
             self.table = table
-            self._cached.cache_clear()
+            self._remember()
+
+    def at(self, table: PriceTable) -> "PriceBook":
+        """The book with other prices of administrators'. This one stays as it is: all bounds of a call are of the table
+        that it names to the ledger, whatever calls beside it have learnt."""
+        book = copy(self)
+        book.use(table)
+        return book
 
     def price(self, provider: str, model: str) -> Price:
         """The price of `model` at `provider`.

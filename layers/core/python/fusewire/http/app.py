@@ -5,12 +5,16 @@ request's models, its id, errors in the route's format, CORS, and streams. Nothi
 """
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
+from aws_lambda_powertools.event_handler.api_gateway import ResponseBuilder
+from aws_lambda_powertools.event_handler.api_gateway import Route as PowertoolsRoute
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from fusewire import logs, metrics
 from fusewire.budget.key_checks import KeyChecks
@@ -25,6 +29,7 @@ from fusewire.http.invocation import (
     log_ledger_unavailable,
     log_unexpected,
     request_id_of,
+    trace_of,
 )
 from fusewire.http.paths import no_route, plain_path
 from fusewire.http.refused_requests import RefusedRequests
@@ -64,7 +69,24 @@ class Resolver(APIGatewayRestResolver):
         super().__init__(serializer=dumps, cors=cors_of(settings))
         self._settings = settings
         self._limits = RefusedRequests(keys)
+        self._call = threading.local()
         self.not_found(self._answer_not_found)
+
+    # Powertools keeps the event in its class, of which a process has one, and builds what calls a route at its first
+    # call. Calls in several threads need a place each, and no moment at which it is half built.
+
+    @property
+    def current_event(self) -> APIGatewayProxyEvent:  # type: ignore[override] # theirs is a variable
+        event: APIGatewayProxyEvent = self._call.event
+        return event
+
+    @property
+    def lambda_context(self) -> LambdaContext:  # type: ignore[override] # as above
+        context: LambdaContext = self._call.context
+        return context
+
+    def _call_route(self, route: PowertoolsRoute, route_arguments: dict[str, str]) -> ResponseBuilder[Any]:
+        return ResponseBuilder(route.func(**route_arguments), dumps, route)
 
     def handles(self, route: Route) -> Callable[[_Handler], _Handler]:
         """Register the handler of a route.
@@ -98,8 +120,9 @@ class Resolver(APIGatewayRestResolver):
     def serve(self, event: dict[str, Any], context: LambdaContext) -> "dict[str, Any] | StreamingResponse":
         """The handler: one event in, an API Gateway answer out, whatever happens."""
         request_id = request_id_of(event, context)
-        logs.start_request(request_id, self._settings.log_level)
+        logs.start_request(request_id, self._settings.log_level, trace_of(context))
         plain = event | {"path": plain_path(event["path"])}
+        self._call.event, self._call.context = self._to_proxy_event(plain), context
         answer: dict[str, Any] = self.resolve(plain, context)  # type: ignore[arg-type] # their context is a class, ours a protocol
         headers = _single(answer) | {REQUEST_ID.name: request_id}
         chunks = answer["body"] if not isinstance(answer["body"], str) else None

@@ -36,6 +36,12 @@ def caller_has_left(context: LambdaContext) -> Callable[[], bool] | None:
     return has_left
 
 
+def trace_of(context: LambdaContext) -> str | None:
+    """The invocation's header of X-Ray; None where the runtime, AWS's own then, sets it as a variable."""
+    trace: str | None = getattr(context, "trace_id", None)
+    return trace
+
+
 def request_id_of(event: Mapping[str, Any], context: LambdaContext) -> str:
     """API Gateway's id of the request; for other triggers Lambda's."""
     request_context = event.get("requestContext")

@@ -39,7 +39,7 @@ def main() -> int:
             return 1
         if is_snapshot() and not pass_through(api):
             return 1
-        run(api, handler)
+        run(api, handler, int(os.environ.get("AWS_LAMBDA_MAX_CONCURRENCY", "1")))
     except RuntimeApiError:
         return 1
 

@@ -85,6 +85,10 @@ class RuntimeApi:
         self._socket: socket.socket | None = None
         self._unread = bytearray()
 
+    def another(self) -> "RuntimeApi":
+        """The same by a connection of its own, for another thread."""
+        return RuntimeApi(f"{self._host}{self._root.removesuffix(_ROOT)}")
+
     def next(self) -> Invocation:
         """Wait for the next event.
 

@@ -25,6 +25,8 @@ class Context:
         self.aws_request_id = invocation.request_id
         self.invoked_function_arn = invocation.function_arn
         self._deadline_ms = invocation.deadline_ms
+        self.trace_id = invocation.trace_id
+        """X-Ray's header; under AWS's own client the attribute is missing, and a variable has it."""
         self.after_response: list[Callable[[], None]] = []
         """What a handler leaves to be done when the response has left, before the next event is asked for; under AWS's
         own client the attribute is missing."""

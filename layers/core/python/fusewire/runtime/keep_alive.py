@@ -3,8 +3,9 @@
 Before a stream's first byte there is nothing to comment on, for its status isn't known; that byte, or a whole answer,
 comes before API Gateway gives up (`Settings.max_silence_seconds`).
 
-The handler's iterator blocks on its provider, so another thread has to write meanwhile. There is one for the life
-of the process, started by its first stream (after a snapshot, never in one) and asleep between streams. A signal's
+The handler's iterator blocks on its provider, so another thread has to write meanwhile. Each loop has one for the life
+of the process, started by its first stream (after a snapshot, never in one) and asleep between streams. It isn't
+shared: a client that reads nothing holds up who writes to it. A signal's
 handler could do without it, but would interrupt the main thread within a chunk that it is writing, and system calls of
 libraries that don't expect it. The thread isn't woken for a chunk, nor for a stream while it waits on another's: it
 looks at when the stream was written to last.
@@ -23,7 +24,7 @@ SECONDS: Final = 15.0
 
 
 class KeepAlive:
-    """Writes into one stream at a time: an execution environment has no more."""
+    """Writes into one stream at a time: a loop has no more."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds

@@ -1,10 +1,16 @@
-"""The loop: next event, handler, response. An event of API Gateway gets it in streaming mode, others at once."""
+"""The loop: next event, handler, response. An event of API Gateway gets it in streaming mode, others at once.
+
+Where the platform gives an execution environment several events at once, as on Lambda Managed Instances, each of that
+many threads has a loop, with a connection of its own to the Runtime API (docs/decisions/0026-many-calls.md).
+"""
 
 import base64
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from queue import SimpleQueue
 from typing import Any, Final, NoReturn
 
 from fusewire.runtime import Streamed
@@ -18,25 +24,47 @@ Handler = Callable[[Any, Context], Any]
 _PRELUDE_END: Final = b"\0" * 8
 _EVENTS: Final = "text/event-stream"
 _keep_alive: Final = KeepAlive()
+"""Of the loop of a process that has one."""
 
 
-def run(api: RuntimeApi, handler: Handler) -> NoReturn:
-    """Serve one event after the other.
+def run(api: RuntimeApi, handler: Handler, concurrency: int = 1) -> NoReturn:
+    """Serve one event after the other, or so many at once.
 
-    :raises RuntimeApiError: when the platform is gone
+    :raises RuntimeApiError: when the platform is gone; calls of other threads may be under way then
     """
+    if concurrency == 1:
+        _serve(api, handler)
+    ended: SimpleQueue[BaseException] = SimpleQueue()
+
+    def serve(own: RuntimeApi) -> None:
+        try:
+            _serve(own, handler, KeepAlive())
+        except BaseException as error:  # noqa: BLE001 - it ends the process, as it does where there is one loop
+            ended.put(error)
+
+    for number in range(concurrency):
+        threading.Thread(target=serve, args=(api.another(),), name=f"loop-{number + 1}", daemon=True).start()
+    raise ended.get()
+
+
+def _serve(api: RuntimeApi, handler: Handler, own: KeepAlive | None = None) -> NoReturn:
     while True:
-        serve_one(api, handler)
+        serve_one(api, handler, own)
 
 
-def serve_one(api: RuntimeApi, handler: Handler) -> None:
+def serve_one(api: RuntimeApi, handler: Handler, own: KeepAlive | None = None) -> None:
     """Wait for one event, call the handler and send its response, then do what it left for afterwards; whatever the
-    handler raises ends here."""
+    handler raises ends here.
+
+    :param own: this loop's, where the process has several; None: no other event is handled meanwhile, so that its trace
+        can be where AWS's SDK looks for it
+    """
     invocation = api.next()
-    os.environ["_X_AMZN_TRACE_ID"] = invocation.trace_id
+    if own is None:
+        os.environ["_X_AMZN_TRACE_ID"] = invocation.trace_id
     context = Context(invocation, api.is_closed)
     try:
-        _answer(api, handler, invocation, context)
+        _answer(api, handler, invocation, context, own or _keep_alive)
     finally:
         # Whether or not somebody takes the response: the ledger settles here.
         for work in context.after_response:
@@ -46,7 +74,7 @@ def serve_one(api: RuntimeApi, handler: Handler) -> None:
                 report(error, invocation.request_id)
 
 
-def _answer(api: RuntimeApi, handler: Handler, invocation: Invocation, context: Context) -> None:
+def _answer(api: RuntimeApi, handler: Handler, invocation: Invocation, context: Context, keep_alive: KeepAlive) -> None:
     try:
         event = json.loads(invocation.body)
         response = handler(event, context)
@@ -62,20 +90,21 @@ def _answer(api: RuntimeApi, handler: Handler, invocation: Invocation, context: 
     if isinstance(response, dict):
         api.stream(invocation.request_id).finish(prelude + first)
     else:
-        _pass_on(api, invocation, prelude + first, chunks, is_event_stream=_is_events(response.headers))
+        kept_alive = keep_alive if _is_events(response.headers) else None
+        _pass_on(api, invocation, prelude + first, chunks, kept_alive)
 
 
 def _pass_on(
-    api: RuntimeApi, invocation: Invocation, head: bytes, chunks: Iterator[bytes], *, is_event_stream: bool
+    api: RuntimeApi, invocation: Invocation, head: bytes, chunks: Iterator[bytes], keep_alive: KeepAlive | None
 ) -> None:
     """Send the chunks as they come. The iterator is always exhausted: the ledger settles inside it.
 
-    :param is_event_stream: whether comments may stand between the chunks
+    :param keep_alive: what writes comments between the chunks; None where none may stand there
     """
     stream = api.stream(invocation.request_id)
     stream.write(head)
     try:
-        with _keep_alive.during(stream) if is_event_stream else nullcontext():
+        with nullcontext() if keep_alive is None else keep_alive.during(stream):
             for chunk in chunks:
                 stream.write(chunk)
     except Exception as error:  # noqa: BLE001 - as above

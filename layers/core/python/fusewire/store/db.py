@@ -1,4 +1,6 @@
-"""One Postgres connection per execution environment, opened on first use and renewed when it breaks.
+"""The connections of an execution environment to Postgres: one, or a few where it handles several events at once.
+
+Each is opened on first use and renewed when it breaks.
 
 The ledger's statements are PL/pgSQL functions that take and return one jsonb object (see `functions/`), so a round
 trip is a call by name. Nothing here pins a proxy's connection: no prepared statements, no session settings.
@@ -9,8 +11,10 @@ time-out, and a server that takes statements and never answers would hold the ca
 
 import re
 import select
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Generic, LiteralString, TypeVar, cast
 
@@ -66,14 +70,18 @@ _Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Database:
-    """Calls the ledger's functions; money goes in and comes out as Decimal."""
+    """Calls the ledger's functions; money goes in and comes out as Decimal.
 
-    def __init__(self, url: SecretStr | None, credentials: Credentials | None = None) -> None:
-        self._url = url
-        self._credentials = credentials
-        self._connection: _Connection | None = None
-        self._is_answer_due = False
-        """Whether a statement was sent whose answer is still to be taken from the connection."""
+    Threads may share it. A call has a connection for one statement at a time: while a vendor answers, or while it waits
+    for room, others have it.
+    """
+
+    def __init__(self, url: SecretStr | None, credentials: Credentials | None = None, *, connections: int = 1) -> None:
+        """:param connections: how many are opened at most, each when it is first needed"""
+        self._free = [_Link(url, credentials) for _ in range(connections)]
+        """Those that no statement has; the one that was used last comes last, and is used next."""
+        self._returned = threading.Condition()
+        self._only = self._free[0] if connections == 1 else None
 
     def call(
         self, statement: Statement[Argument, Result], argument: Argument, *, seconds: float | None = None
@@ -83,54 +91,102 @@ class Database:
         A connection that turns out to be dead, or that brings no answer in time, is renewed once and the statement sent
         again, marked as `resent`: every ledger function books at most once for the ids it is given.
 
-        :param seconds: for which its answer is waited for, each time that it is sent; None: as long as a lock may take
+        :param seconds: for which its answer is waited for, each time that it is sent, and before that a connection,
+            where others have them all; None: as long as a lock may take
         :return: the function's result, numbers with a fraction as Decimal
         :raises LedgerUnavailableError: when Postgres can't be reached or can't do it
         :raises StatementRefusedError: when it will never take this argument
         """
-        try:
-            with tracing.statement(statement.sql):
-                return cast(Result, self._sent(statement.sql, argument, seconds or _ANSWER_SECONDS))
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
-            raise StatementRefusedError(type(error).__name__) from error
-        except psycopg.Error as error:
-            self.close()
-            # The class, not the text: a connection error's text holds the address and the user.
-            raise LedgerUnavailableError(type(error).__name__) from error
+        seconds = seconds or _ANSWER_SECONDS
+        with self._link(seconds) as link:
+            try:
+                with tracing.statement(statement.sql):
+                    return cast(Result, link.ask(statement.sql, argument, seconds))
+            except (psycopg.DataError, psycopg.IntegrityError) as error:
+                raise StatementRefusedError(type(error).__name__) from error
+            except psycopg.Error as error:
+                link.close()
+                # The class, not the text: a connection error's text holds the address and the user.
+                raise LedgerUnavailableError(type(error).__name__) from error
 
     def send(self, statement: Statement[Argument, Result], argument: Argument) -> None:
-        """Send a statement and go on: its answer is taken before the next statement is sent, and says nothing.
+        """Send a statement and go on: its answer is taken before its connection's next statement is sent, and says
+        nothing.
 
-        It is for what may be left undone. Without an open connection, or while the last one's answer is due, nothing is
-        sent; a refusal by Postgres leaves it undone.
+        It is for what may be left undone. Where no connection is open and without a due answer, nothing is sent; a
+        refusal by Postgres leaves it undone.
         """
-        if self._connection is None or self._is_answer_due:
-            return
+        with self._returned:
+            link = next((each for each in reversed(self._free) if each.is_ready), None)
+            if link is None:
+                return
+            self._free.remove(link)
         try:
-            _send(
-                self._connection.pgconn, statement.sql.encode(), _storable(dumps(argument)), _deadline(_ANSWER_SECONDS)
-            )
-            self._is_answer_due = True
-        except psycopg.Error:
-            self.close()  # the next statement opens another
-        except BaseException:
-            self.close()
-            raise
+            link.send(statement.sql, argument)
+        finally:
+            self._give_back(link)
 
-    def _take_due_answer(self, seconds: float) -> None:
-        """Without an answer the connection is of no more use, and the next statement opens another."""
-        if self._connection is None or not self._is_answer_due:
-            return
-        self._is_answer_due = False
+    @contextmanager
+    def _link(self, seconds: float) -> Iterator["_Link"]:
+        with self._returned:
+            if not self._returned.wait_for(lambda: self._free, seconds):
+                raise LedgerUnavailableError("every connection is in use")
+            link = self._free.pop()
         try:
-            _answer(self._connection.pgconn, _deadline(seconds))
-        except psycopg.Error:
-            self.close()
-        except BaseException:
-            self.close()
-            raise
+            yield link
+        finally:
+            self._give_back(link)
 
-    def _sent(self, sql: LiteralString, argument: Mapping[str, object], seconds: float) -> object:
+    def _give_back(self, link: "_Link") -> None:
+        with self._returned:
+            # Who takes one with a due answer waits for that first.
+            self._free.insert(0 if link.is_answer_due else len(self._free), link)
+            self._returned.notify()
+
+    @property
+    def session(self) -> int | None:
+        """The process of the server that the connection was told of when it was opened; None without a connection, and
+        where there may be several: the next statement may run in another.
+
+        Behind a pooler it isn't the one that its statements run in (`pg_backend_pid()`).
+        """
+        return None if self._only is None else self._only.session
+
+    def rest(self, seconds: float) -> None:
+        """Wait until this session is notified, or its connection breaks, and no longer than this."""
+        if self._only is None:
+            time.sleep(seconds)
+        else:
+            self._only.rest(seconds)
+
+    def probe(self) -> None:
+        """Write, and take it back.
+
+        :raises LedgerUnavailableError: when Postgres can't be reached, wasn't migrated, or can't write
+        """
+        self.call(_PROBE, {})
+
+    def close(self) -> None:
+        """Drop the connections that no statement has; the next call opens another."""
+        with self._returned:
+            for link in self._free:
+                link.close()
+
+
+class _Link:
+    """One connection, opened on first use and renewed when it breaks. One thread has it at a time."""
+
+    def __init__(self, url: SecretStr | None, credentials: Credentials | None) -> None:
+        self._url = url
+        self._credentials = credentials
+        self._connection: _Connection | None = None
+        self.is_answer_due = False
+        """Whether a statement was sent whose answer is still to be taken from the connection."""
+
+    def ask(self, sql: LiteralString, argument: Mapping[str, object], seconds: float) -> object:
+        """:raises psycopg.Error: what Postgres, or the lack of it, answers; :raises LedgerUnavailableError: where there
+        is no address or no credential
+        """
         self._take_due_answer(seconds)
         if self._connection is not None:
             try:
@@ -143,15 +199,43 @@ class Database:
         return self._run(self._connect(), sql, argument, seconds)
 
     @property
-    def session(self) -> int | None:
-        """The process of the server that the connection was told of when it was opened; None without a connection.
+    def is_ready(self) -> bool:
+        """Whether it is open, and no answer is due."""
+        return self._connection is not None and not self.is_answer_due
 
-        Behind a pooler it isn't the one that its statements run in (`pg_backend_pid()`).
-        """
+    def send(self, sql: LiteralString, argument: Mapping[str, object]) -> None:
+        """As `Database.send`."""
+        if self._connection is None:
+            return
+        try:
+            _send(self._connection.pgconn, sql.encode(), _storable(dumps(argument)), _deadline(_ANSWER_SECONDS))
+            self.is_answer_due = True
+        except psycopg.Error:
+            self.close()  # the next statement opens another
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_due_answer(self, seconds: float) -> None:
+        """Without an answer the connection is of no more use, and the next statement opens another."""
+        if self._connection is None or not self.is_answer_due:
+            return
+        self.is_answer_due = False
+        try:
+            _answer(self._connection.pgconn, _deadline(seconds))
+        except psycopg.Error:
+            self.close()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def session(self) -> int | None:
+        """As `Database.session`."""
         return None if self._connection is None else self._connection.pgconn.backend_pid
 
     def rest(self, seconds: float) -> None:
-        """Wait until this session is notified, or its connection breaks, and no longer than this."""
+        """As `Database.rest`."""
         self._take_due_answer(_ANSWER_SECONDS)
         connection = self._connection
         if connection is None:
@@ -163,17 +247,10 @@ class Database:
         except psycopg.Error:
             self.close()
 
-    def probe(self) -> None:
-        """Write, and take it back.
-
-        :raises LedgerUnavailableError: when Postgres can't be reached, wasn't migrated, or can't write
-        """
-        self.call(_PROBE, {})
-
     def close(self) -> None:
-        """Drop the connection; the next call opens another."""
+        """Drop the connection; the next statement opens another."""
         connection, self._connection = self._connection, None
-        self._is_answer_due = False
+        self.is_answer_due = False
         if connection is not None:
             connection.close()
 

@@ -3,6 +3,7 @@
 import re
 from abc import abstractmethod
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -117,6 +118,10 @@ class OpenAIProvider(OpenAIModelsProvider):
 
     def place(self) -> str | None:
         """The region of one of OpenAI's regional hosts ("Data residency"), such as `eu` of `eu.api.openai.com`."""
+        return self._region
+
+    @cached_property
+    def _region(self) -> str | None:
         region = _REGIONAL_HOST.fullmatch(urlsplit(self.base_url() or "").hostname or "")
         return region[1] if region else None
 

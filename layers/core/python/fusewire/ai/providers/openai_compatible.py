@@ -219,6 +219,10 @@ class OpenAICompatibleProvider(AIProvider):
 
     def allows_remote_images(self) -> bool:
         """Whether this is the vendor's own server, which fetches an image's address from the vendor's network."""
+        return self._is_own_server
+
+    @cached_property
+    def _is_own_server(self) -> bool:
         own = self.default_base_url
         return own is not None and urlsplit(self.base_url() or "").hostname == urlsplit(own).hostname
 

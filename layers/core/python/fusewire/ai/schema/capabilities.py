@@ -151,6 +151,8 @@ class Rule(NamedTuple):
     in_list: bool
     """Whether it holds them in a list."""
     required: bool
+    asks_by_default: bool
+    """Whether its default asks for something."""
 
 
 def rules_of(model: type["RequestModel"]) -> tuple[Rule, ...]:
@@ -166,13 +168,16 @@ def _rule(model: type["RequestModel"], name: str, info: "FieldInfo") -> Rule:
     if len(marks) != 1 and not (info.is_required() and not marks):
         names = ", ".join(kind.__name__ for kind in _KINDS)
         raise TypeError(f"{model.__name__}.{name} must be marked once: SENT, NOT_SENT, {names}")
+    mark = marks[0] if marks else SENT
+    default = None if info.is_required() else info.get_default(call_default_factory=True)
     found = tuple(_models_in(info.annotation, in_list=False))
     return Rule(
         name,
-        marks[0] if marks else SENT,
+        mark,
         tuple(model for model, _ in found),
         any(in_list for _, in_list in found),
         info.is_required(),
+        isinstance(mark, _CapabilityMark) and mark.asks(name, default) is not None,
     )
 
 
@@ -191,13 +196,17 @@ def needs(request: "RequestModel") -> Iterator[Need]:
 def _needs(model: "RequestModel", param: str | None) -> Iterator[Need]:
     if model.capability is not None:
         yield Need(model.capability, param or "", "meaning")
-    for name, mark, *_ in model.capability_rules:
-        if isinstance(mark, _CapabilityMark) and (mark.beside is None or getattr(model, mark.beside)):
+    given = model.model_fields_set
+    for name, mark, *_, asks_by_default in model.capability_rules:
+        # Most fields of most requests aren't given.
+        if isinstance(mark, Structure) or not (name in given or asks_by_default):
+            continue
+        if mark.beside is None or getattr(model, mark.beside):
             capability = mark.asks(name, getattr(model, name))
             if capability is not None:
                 yield Need(capability, param or name, _KINDS[type(mark)])
     for name, mark, models, *_ in model.capability_rules:
-        if models and mark is not NOT_SENT:
+        if models and name in given and mark is not NOT_SENT:
             value = getattr(model, name)
             for each in value if isinstance(value, list) else (value,):
                 if isinstance(each, models):
@@ -255,7 +264,7 @@ def selection(models: tuple[type["RequestModel"], ...], supported: frozenset[str
     """The fields that a provider with these capabilities may be sent, of a value that is one of the models."""
     chosen: Selection = {}
     for model in models:
-        for name, mark, within, in_list, required in model.capability_rules:
+        for name, mark, within, in_list, required, _ in model.capability_rules:
             declared = isinstance(mark, _CapabilityMark) and not mark.capabilities(name).isdisjoint(supported)
             if mark is SENT or required or declared:
                 inner = selection(within, supported) if within else True

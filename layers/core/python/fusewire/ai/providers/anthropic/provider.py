@@ -114,6 +114,10 @@ class AnthropicProvider(AIProvider):
         return url.rstrip("/").removesuffix("/v1")
 
     def at_vendor(self) -> bool:
+        return self._is_own_server
+
+    @cached_property
+    def _is_own_server(self) -> bool:
         return urlsplit(self.base_url()).hostname == urlsplit(_OWN_ENDPOINT).hostname
 
     # --- what it bills ---
