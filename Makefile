@@ -159,13 +159,13 @@ build: .venv-infra/stamp ## The layer and the functions for AWS, into .aws-sam/ 
 plan: .venv-infra/stamp ## What Terraform would change on AWS; changes nothing. STAGE=prod REGION=eu-central-1
 	@$(DEPLOY) plan
 
-deploy: .venv-infra/stamp ## To AWS: Terraform, then SAM, then migrate (YES=1: don't ask; NOW=1: restart Postgres now). STAGE=prod REGION=eu-central-1
+deploy: .venv-infra/stamp ## To AWS: Terraform, then SAM, then migrate, then the console (YES=1: don't ask; NOW=1: restart Postgres now). STAGE=prod REGION=eu-central-1
 	@$(DEPLOY) deploy
 
 rollback: .venv-infra/stamp ## The versions before the last deployment, in seconds; a deployment under way is cancelled
 	@$(DEPLOY) rollback
 
-destroy: .venv-infra/stamp ## Back: the functions, then what Terraform made (YES=1: don't ask)
+destroy: .venv-infra/stamp ## Back: the functions, then what Terraform made, the console with it (YES=1: don't ask)
 	@$(DEPLOY) destroy
 
 lock: ## Pin and hash the requirements anew (needs uv on the PATH)
