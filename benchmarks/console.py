@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,11 +72,15 @@ def _keys(admin: Admin, keys: int) -> Iterator[dict[str, Any]]:
         for team in range(_TEAMS):
             body = {"name": f"Team {department}.{team}", "limit_usd": "100000", "parent_id": above}
             teams.append(admin.ask("POST", "/budgets", body)["id"])
-    for number in range(keys):
+
+    def make(number: int) -> dict[str, Any]:
         team = teams[number % len(teams)]
         limit = None if number % 10 == 0 else "50000"
         tags = {"team": f"t{number % len(teams)}", "env": "prod"}
-        yield admin.make(name=f"service-{number:04}", budget_id=team, monthly_budget_usd=limit, tags=tags)
+        return admin.make(name=f"service-{number:04}", budget_id=team, monthly_budget_usd=limit, tags=tags)
+
+    with ThreadPoolExecutor(4) as pool:
+        yield from pool.map(make, range(keys))
 
 
 def _shares(keys: Sequence[str], rows: int) -> list[Share]:
