@@ -118,17 +118,19 @@ def _measured(cells: tuple[Cell, ...], factor: float, minutes: float | None) -> 
         "litellm": None if litellm is None else version(site_packages(litellm), "litellm"),
         "missing": missing,
     }
-    began, found = time.monotonic(), []
+    began, found, left_out = time.monotonic(), [], []
     ends = math.inf if minutes is None else began + 60 * minutes
     for cell in cells:
         if cell.keeper == LITELLM and litellm is None:
             continue
         if time.monotonic() + cell.seconds(factor) > ends:
-            missing.append(f"Not run, for lack of time: {cell.name()}.")
+            left_out.append(cell.name())
             continue
         result = json.loads(json.dumps(run(cell, WORK, factor, litellm).as_json()))
         found.append(result)
         _print(cell.name(), result["count"] | {"load": result["load"], "others_percent": result["others_percent"]})
+    if left_out:
+        missing.append(f"Not run, for lack of time: {'; '.join(left_out)}.")
     if not found:
         raise BenchmarkError(" ".join(missing))
     sys.stdout.write(f"{len(found)} cells in {(time.monotonic() - began) / 60:.1f} minutes\n")
