@@ -61,7 +61,7 @@ def test_the_types_hold() -> None:
 
 
 def test_its_parts() -> None:
-    run("node_modules/vitest/vitest.mjs", "run", "unit.test.ts")
+    run("node_modules/vitest/vitest.mjs", "run", "unit.test.ts", "format.test.ts")
 
 
 def test_its_pages(tmp_path: Path, upstream: Upstream, database_url: str) -> None:
@@ -95,7 +95,7 @@ def test_its_pages(tmp_path: Path, upstream: Upstream, database_url: str) -> Non
         run(*build, NEXT_PUBLIC_API_URL=gateway.base)
         with served(files, elsewhere):
             run(
-                *("node_modules/vitest/vitest.mjs", "run", "pages.test.ts"),
+                *("node_modules/vitest/vitest.mjs", "run", "pages.test.ts", "steering.test.ts"),
                 CONSOLE_URL=page,
                 CONSOLE_ELSEWHERE=str(elsewhere),
                 CONSOLE_ADMIN=ADMIN,

@@ -61,6 +61,11 @@ export default function Budgets() {
   return (
     <>
       <Head title={t.pages.budgets}>
+        {may.readsCompany && (
+          <a className="button" href="#/adjustments">
+            {t.adjustments.title}
+          </a>
+        )}
         {may.admin && (
           <button type="button" className="button primary" onClick={() => setForm({ kind: "new", above: null })}>
             {t.budgets.make}
@@ -72,13 +77,13 @@ export default function Budgets() {
         {(all) => (
           <>
             <section className="card flush">
-              <Tree rows={rows} closed={closed} onToggle={toggle} onForm={setForm} />
+              <Tree rows={rows} company={company.data ?? null} closed={closed} onToggle={toggle} onForm={setForm} />
             </section>
             {all.length === 0 && <Empty>{t.budgets.none}</Empty>}
-            {form?.kind === "new" && <BudgetForm nodes={all} above={form.above?.node?.id ?? null} onClose={() => setForm(null)} />}
+            {form?.kind === "new" && <BudgetForm nodes={all} company={company.data ?? null} above={form.above?.node?.id ?? null} onClose={() => setForm(null)} />}
             {form?.kind === "change" &&
               (form.row.node ? (
-                <BudgetForm nodes={all} node={form.row.node} above={form.row.node.parent_id} onClose={() => setForm(null)} />
+                <BudgetForm nodes={all} company={company.data ?? null} node={form.row.node} above={form.row.node.parent_id} onClose={() => setForm(null)} />
               ) : (
                 <LimitForm budget={form.row.budget} onClose={() => setForm(null)} />
               ))}
@@ -104,12 +109,14 @@ export default function Budgets() {
 
 interface TreeProps {
   rows: Row[];
+  /** Its thresholds are those of nodes without their own; null where the caller may not see it. */
+  company: Schema["BudgetResponse"] | null;
   closed: ReadonlySet<string>;
   onToggle: (id: string) => void;
   onForm: (form: Form) => void;
 }
 
-function Tree({ rows, closed, onToggle, onForm }: TreeProps) {
+function Tree({ rows, company, closed, onToggle, onForm }: TreeProps) {
   const t = useText();
   const format = useFormat();
   const { may, me } = useSession();
@@ -153,7 +160,7 @@ function Tree({ rows, closed, onToggle, onForm }: TreeProps) {
               reserved={own.reserved_usd}
               limit={limit}
               state={own.state}
-              marks={[Number(row.node?.alert_threshold ?? 0.8), Number(row.node?.open_threshold ?? 0.95)]}
+              marks={[own.alert_threshold ?? company?.alert_threshold, own.open_threshold ?? company?.open_threshold].filter((mark) => mark != null)}
             />
             <span className="small">
               <b>

@@ -17,14 +17,14 @@ interface GaugeProps {
   reserved: Decimal;
   limit: Decimal | null;
   state: State;
-  /** Shares of the limit that are marked. */
-  marks?: readonly number[];
+  /** Shares of the limit that are marked, where they are known. */
+  marks?: readonly Decimal[];
   /** Whether the marks' shares are written below. */
   labelled?: boolean;
 }
 
 /** Spent and reserved of a limit. Its lengths are drawn, the amounts are told beside it. */
-export function Gauge({ label, spent, reserved, limit, state, marks = [0.8, 0.95], labelled = false }: GaugeProps) {
+export function Gauge({ label, spent, reserved, limit, state, marks = [], labelled = false }: GaugeProps) {
   const format = useFormat();
   const whole = limit === null ? 0 : Number(limit);
   const share = (amount: Decimal) => (whole > 0 ? Math.min(1, Math.max(0, Number(amount) / whole)) : 0);
@@ -34,7 +34,7 @@ export function Gauge({ label, spent, reserved, limit, state, marks = [0.8, 0.95
     <div className={`gauge ${state.toLowerCase()}`} role="meter" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(used * 100)}>
       <span className="spent" style={{ width: `${used * 100}%` }} />
       <span className="reserved" style={{ left: `${used * 100}%`, width: `${held * 100}%` }} />
-      {limit !== null && marks.map((mark) => <span key={mark} className="mark" style={{ left: `${mark * 100}%` }} />)}
+      {limit !== null && marks.map((mark) => <span key={mark} className="mark" style={{ left: `${Number(mark) * 100}%` }} />)}
     </div>
   );
   if (!labelled || limit === null) return gauge;
@@ -43,8 +43,8 @@ export function Gauge({ label, spent, reserved, limit, state, marks = [0.8, 0.95
       {gauge}
       <div className="gauge-scale" aria-hidden="true">
         {marks.map((mark) => (
-          <span key={mark} style={{ left: `${mark * 100}%` }}>
-            {format.percent(String(mark) as Decimal)}
+          <span key={mark} style={{ left: `${Number(mark) * 100}%` }}>
+            {format.percent(mark)}
           </span>
         ))}
       </div>
