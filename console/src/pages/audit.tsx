@@ -30,7 +30,7 @@ export default function AuditPage() {
     getNextPageParam: (page) => (page.next_cursor === null ? null : Number(page.next_cursor)),
   });
   const field = (name: keyof Values, label: string, type: "text" | "date" = "text") => (
-    <TextField type={type} label={label} {...(name === "from" && { help: t.usage.zone(me.timezone) })} value={typed[name]} onChange={(value) => setTyped((before) => ({ ...before, [name]: value }))} />
+    <TextField type={type} label={label} value={typed[name]} onChange={(value) => setTyped((before) => ({ ...before, [name]: value }))} />
   );
   function submit(event: FormEvent) {
     event.preventDefault();
@@ -44,6 +44,7 @@ export default function AuditPage() {
         {field("actor", t.audit.actor)}
         {field("from", t.usage.from, "date")}
         {field("to", t.usage.to, "date")}
+        <p className="muted small">{t.usage.zone(me.timezone)}</p>
         <div className="filters-actions">
           <button className="button primary">{t.actions.find}</button>
         </div>
