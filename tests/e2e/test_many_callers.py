@@ -40,6 +40,7 @@ VARIABLES: Final = {
     "AI_REQUEST_TIMEOUT_SECONDS": "170",
     "AI_RESERVATION_TTL_SECONDS": "300",
     "LOCAL_CONCURRENCY": str(WORKERS),
+    "LOCAL_CALLS_PER_WORKER": "1",
 }
 _WINDOWS: Final = """
     SELECT w.budget, w.spent + w.reserved + coalesce(s.held, 0) FROM budget_window w
