@@ -1,6 +1,6 @@
 # Everything goes through the project's own .venv and the locked requirements: `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-infra run key books lost backup restore audit-verify archive test fuzz clients console console-api console-test prove chaos docs prices-compared fresh lint types format schema bench build plan deploy rollback destroy lock clean
+.PHONY: help setup setup-dev setup-infra run key books lost backup restore audit-verify archive test fuzz clients console console-api console-test console-screenshots prove chaos docs prices-compared fresh lint types format schema bench build plan deploy rollback destroy lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -112,6 +112,9 @@ console-api: .venv-console/stamp ## The console's types, from the OpenAPI docume
 console-test: .venv-console/stamp ## The console in a real Chromium, over a gateway that builds and serves it
 	FUSEWIRE_CONSOLE=1 $(BIN)/python -m pytest -v tests/console
 
+console-screenshots: .venv-console/stamp ## The pictures of docs/console.md, of a company with two months of calls
+	PYTHONPATH=layers/core/python:. $(BIN)/python -m tests.console.screenshots
+
 prove: .venv/dev.stamp ## Break each rule about money; the ledger against its model, and every overlap of two (minutes)
 	FUSEWIRE_PROVE=1 $(BIN)/python -m pytest -v -n auto --dist worksteal tests/integration/test_mutations.py \
 		tests/integration/budget/test_reference.py tests/integration/budget/test_histories.py \
@@ -156,13 +159,13 @@ build: .venv-infra/stamp ## The layer and the functions for AWS, into .aws-sam/ 
 plan: .venv-infra/stamp ## What Terraform would change on AWS; changes nothing. STAGE=prod REGION=eu-central-1
 	@$(DEPLOY) plan
 
-deploy: .venv-infra/stamp ## To AWS: Terraform, then SAM, then migrate (YES=1: don't ask; NOW=1: restart Postgres now). STAGE=prod REGION=eu-central-1
+deploy: .venv-infra/stamp ## To AWS: Terraform, then SAM, then migrate, then the console (YES=1: don't ask; NOW=1: restart Postgres now). STAGE=prod REGION=eu-central-1
 	@$(DEPLOY) deploy
 
 rollback: .venv-infra/stamp ## The versions before the last deployment, in seconds; a deployment under way is cancelled
 	@$(DEPLOY) rollback
 
-destroy: .venv-infra/stamp ## Back: the functions, then what Terraform made (YES=1: don't ask)
+destroy: .venv-infra/stamp ## Back: the functions, then what Terraform made, the console with it (YES=1: don't ask)
 	@$(DEPLOY) destroy
 
 lock: ## Pin and hash the requirements anew (needs uv on the PATH)

@@ -1,21 +1,19 @@
+import { readFileSync } from "node:fs";
 import react from "@vitejs/plugin-react";
 import { defineConfig, loadEnv } from "vite";
 
 const PREFIX = "NEXT_PUBLIC_";
 
-/** The policy that the page carries wherever it is served. `frame-ancestors` needs a header: who serves it adds that. */
+/**
+ * The policy that the page carries wherever it is served; policy.json is what servers send as a header. `frame-ancestors`
+ * has no meaning in a page.
+ */
 function policy(api: string | undefined): string {
-  const origin = api ? ` ${new URL(api).origin}` : "";
-  return [
-    "default-src 'none'",
-    "script-src 'self'",
-    "style-src 'self'",
-    "img-src 'self' data:",
-    `connect-src 'self'${origin}`,
-    "base-uri 'none'",
-    "form-action 'none'",
-    "require-trusted-types-for 'script'",
-  ].join("; ");
+  const parts = JSON.parse(readFileSync(new URL("policy.json", import.meta.url), "utf8")) as string[];
+  return parts
+    .filter((part) => !part.startsWith("frame-ancestors "))
+    .map((part) => (api && part.startsWith("connect-src ") ? `${part} ${new URL(api).origin}` : part))
+    .join("; ");
 }
 
 export default defineConfig(({ mode, command }) => ({

@@ -5,6 +5,10 @@ multi_az       = false
 proxy_enabled  = false
 instance_class = "db.t4g.micro"
 
+# Without the console, or with a name of its own; its certificate has to be in us-east-1.
+# console        = false
+# console_domain = { name = "console.example.com", certificate_arn = "arn:aws:acm:us-east-1:123456789012:certificate/..." }
+
 # The roles of the workflows in .github/workflows, by GitHub's name for the repository in its tokens.
 # github_repository = "our-organisation/fusewire"
 

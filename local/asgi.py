@@ -11,7 +11,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 
 class DisconnectedError(Exception):
-    """The other side hung up before its request was whole."""
+    """The other side hung up before its request was whole, or before anybody had begun to answer it."""
 
 
 def header_of(scope: Mapping[str, Any], name: bytes) -> str | None:

@@ -9,23 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from local.console_build import BUILT, is_built
-from local.environment import for_build
+from local.console_build import BUILT, for_build, is_built
+from local.console_files import INDEX, KINDS, kept, policy
 from local.pages import Page, safe_headers
 
-_KINDS: Final = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
-)
-_INDEX: Final = "index.html"
-_FOR_GOOD: Final = "public, max-age=31536000, immutable"
-"""For files whose names change with what is in them."""
+POLICY: Final = policy()
 _OFF: Final = "It is left out: CONSOLE=off."
 _BUILDING: Final = "It is being built. Reload this page in a minute."
 
@@ -48,9 +36,9 @@ class Console:
 
     def open(self, folder: Path = BUILT) -> None:
         """Serve what was built. The files are kept in memory: a build that replaces them changes none of this."""
-        files = [file for file in folder.rglob("*") if file.suffix in _KINDS]
-        pages = {f"/{file.relative_to(folder).as_posix()}": _page(file) for file in files}
-        pages["/"] = pages[f"/{_INDEX}"]
+        names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.suffix in KINDS]
+        pages = {f"/{name}": _page(folder, name) for name in names}
+        pages["/"] = pages[f"/{INDEX}"]
         self._pages = pages
 
     async def build(self, say: Callable[[str], None], address: str) -> None:
@@ -100,12 +88,11 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _page(file: Path) -> Page:
+def _page(folder: Path, name: str) -> Page:
+    file = folder / name
     body = file.read_bytes()
-    is_index = file.name == _INDEX
-    kept = "no-cache" if is_index or file.parent.name != "assets" else _FOR_GOOD
     own = [
-        (b"content-type", _KINDS[file.suffix].encode()),
+        (b"content-type", KINDS[file.suffix].encode()),
         (b"content-length", b"%d" % len(body)),
     ]
-    return Page(200, [*safe_headers(POLICY, kept), *own], body)
+    return Page(200, [*safe_headers(POLICY, kept(name)), *own], body)

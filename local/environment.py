@@ -49,11 +49,6 @@ _RESPONSES_KEY: Final = "AI_RESPONSES_KEY"
 """It is in the secret of the providers' keys; only who keeps responses has a use for it."""
 _HEALTH: Final = "health"
 """Live for whoever holds the bootstrap key, whom no authorizer is asked about. On AWS it reads no secret for that."""
-_OF_A_BUILD: Final = re.compile(
-    r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|PYTHON\w+|XDG_\w+|\w+_proxy|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE"
-    r"|NODE_EXTRA_CA_CERTS|(npm_config|pip)_\w+",
-    re.IGNORECASE,
-)
 _OF_THE_SYSTEM: Final = re.compile(r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|PYTHON\w+|(DY)?LD_\w+|OMP_\w+|GGML_\w+|LLAMA_\w+")
 
 
@@ -90,12 +85,6 @@ def takes_several(function: Function, variables: Mapping[str, str]) -> bool:
 def for_model(environ: Mapping[str, str]) -> dict[str, str]:
     """What the process of the local model needs: no setting, no credential."""
     return {name: value for name, value in environ.items() if _OF_THE_SYSTEM.fullmatch(name)}
-
-
-def for_build(environ: Mapping[str, str]) -> dict[str, str]:
-    """What pip, npm and vite read: the system's and the package registries' variables, no setting, no credential of
-    fusewire's."""
-    return {name: value for name, value in environ.items() if _OF_A_BUILD.fullmatch(name)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,12 +113,13 @@ class Gateway:
         return {}, {}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request. A client that hangs up doesn't end the call: the ledger settles inside it."""
+        """Answer one HTTP request. A client that hangs up doesn't end a call that a provider was asked for: the ledger
+        settles inside it."""
         self.in_flight += 1
         try:
             await self._serve(scope, receive, send)
         except DisconnectedError:
-            pass  # half a request is none
+            pass  # half a request is none, and an answer that nobody waits for isn't made
         finally:
             self.in_flight -= 1
 
@@ -202,6 +203,7 @@ class Gateway:
             # So that the budget, read after an answer, has it: on a laptop nobody minds the milliseconds.
             await asyncio.gather(*(other.settled() for other in self._pools.values()))
         pool.invoke(invocation)
+        watching = asyncio.create_task(_tell_when_left(pool, invocation, body))
         try:
             answer = await answer_of(invocation)
         except InvocationError as error:
@@ -210,6 +212,8 @@ class Gateway:
                 extra.append((b"retry-after", b"1"))
             await _refuse(send, error.status, error.code, str(error), extra)
             return
+        finally:
+            watching.cancel()
         body.release()  # the function has it
         try:
             await _pass_on(answer, send)
@@ -335,10 +339,20 @@ class _Body:
         self._is_read = not message.get("more_body", False)
         return message.get("body") or b""
 
+    async def hung_up(self) -> None:
+        """Return when the client hangs up; to be waited for once the whole body is read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
     def release(self) -> None:
         """It is in memory no more."""
         self._gateway.let_go(self._held)
         self._held = 0
+
+
+async def _tell_when_left(pool: Pool, invocation: Invocation, body: _Body) -> None:
+    await body.hung_up()
+    pool.caller_left(invocation)
 
 
 async def _pass_on(answer: Answer, send: Send) -> None:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import ClassVar, Final
 
+from local.asgi import DisconnectedError
+
 _MAX_WAITING_BYTES: Final = 32 * 1024 * 1024
 """Of an answer, for its client. Beyond it no more is read of the function's process."""
 _MAX_WAITING_IN_ALL: Final = 256 * 1024 * 1024
@@ -53,7 +55,9 @@ class Invocation:
     waiting_in_all: ClassVar[int] = 0
     """Bytes."""
 
-    __slots__ = ("_is_full", "_parts", "_unwanted", "_waiting", "id", "on_full", "on_room", "payload", "streamed")
+    __slots__ = (
+        "_is_full", "_parts", "_unwanted", "_waiting", "id", "on_full", "on_left", "on_room", "payload", "streamed",
+    )  # fmt: skip
 
     def __init__(self, request_id: str, payload: bytes) -> None:
         self.id = request_id
@@ -65,7 +69,9 @@ class Invocation:
         """Called when no more should be written for now."""
         self.on_room: Callable[[], None] = lambda: None
         """Called when more may be written."""
-        self._parts: asyncio.Queue[bytes | InvocationError | None] = asyncio.Queue()
+        self.on_left: Callable[[], None] = lambda: None
+        """Called when the caller has hung up, and nothing of the answer has come yet."""
+        self._parts: asyncio.Queue[bytes | InvocationError | DisconnectedError | None] = asyncio.Queue()
         self._waiting = 0
         self._is_full = False
         self._unwanted = False
@@ -85,8 +91,8 @@ class Invocation:
         """The answer is whole."""
         self._parts.put_nowait(None)
 
-    def fail(self, error: InvocationError) -> None:
-        """There is no answer, or no more of it."""
+    def fail(self, error: InvocationError | DisconnectedError) -> None:
+        """There is no answer, or no more of it; or nobody left to have it."""
         self._parts.put_nowait(error)
 
     def discard(self) -> None:
@@ -100,9 +106,10 @@ class Invocation:
         """The next part of the answer; None after the last.
 
         :raises InvocationError: when the function can't finish it
+        :raises DisconnectedError: when its caller hung up before it was begun
         """
         part = await self._parts.get()
-        if isinstance(part, InvocationError):
+        if isinstance(part, Exception):
             raise part
         if part is not None:
             self._make_room(len(part))

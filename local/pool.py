@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from local.asgi import DisconnectedError
 from local.invocation import FunctionNotStartedError, Invocation, TooManyRequestsError
 from local.processors import Processors
 from local.worker import Worker
@@ -61,6 +62,14 @@ class Pool:
         timer = asyncio.get_running_loop().call_later(_QUEUE_SECONDS, self._give_up, invocation)
         self._waiting[invocation] = timer
         self._serve()
+
+    def caller_left(self, invocation: Invocation) -> None:
+        """Nobody waits for the answer any more, of which nothing has come. What no worker has begun is not begun."""
+        if (timer := self._waiting.pop(invocation, None)) is None:
+            invocation.on_left()
+            return
+        timer.cancel()
+        invocation.fail(DisconnectedError())
 
     @property
     def settles_late(self) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 import httptools
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _ROOT: Final = b"/2018-06-01/runtime"
 _ERROR_TRAILER: Final = b"lambda-runtime-function-error-type"
 _RESPONSE_MODE: Final = b"lambda-runtime-function-response-mode"
+_CLOSED_FOR_CALLERS: Final = "fusewire-closed-when-caller-left"
+"""Our own header of an event, for `fusewire.runtime`: Lambda doesn't learn that a caller has left."""
 _ACCEPTED: Final = b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 _FORBIDDEN: Final = _ACCEPTED.replace(b"202 Accepted", b"403 Forbidden")
 
@@ -164,7 +167,14 @@ class RuntimeConnection(asyncio.Protocol):
             f"lambda-runtime-aws-request-id: {invocation.id}\r\n"
             f"lambda-runtime-deadline-ms: {int(deadline * 1000)}\r\n"
             f"lambda-runtime-invoked-function-arn: {function_arn}\r\n"
-            f"lambda-runtime-trace-id: {trace}\r\n\r\n"
+            f"lambda-runtime-trace-id: {trace}\r\n"
+            f"{_CLOSED_FOR_CALLERS}: yes\r\n\r\n"
         )
         self._transport.write(head.encode() + invocation.payload)
         invocation.payload = b""
+        invocation.on_left = partial(self._caller_left, invocation)
+
+    def _caller_left(self, invocation: Invocation) -> None:
+        """Hang up, as the header has announced: so the process sees it when it looks, and isn't disturbed."""
+        if self._worker.current is invocation:
+            self._transport.close()

@@ -10,7 +10,7 @@ import { text as read } from "node:stream/consumers";
 import openapiTS, { astToString } from "openapi-typescript";
 import ts from "typescript";
 
-const USED = /^\/api\/v1\/(admin\/(?!prices|allowances)|me$|models$|health$)/;
+const USED = /^\/api\/v1\/(admin\/(?!prices|allowances)|me(\/usage)?$|models$|health$)/;
 const text = await read(process.stdin);
 const whole = JSON.parse(text);
 const schemas = {};

@@ -20,6 +20,7 @@ export const PAGES: readonly Page[] = [
   { path: "/overview", name: "overview", allowed: (may) => may.readsCompany, component: page(() => import("./pages/overview")) },
   { path: "/me", name: "me", allowed: (may) => !may.readsCompany, component: page(() => import("./pages/own")) },
   { path: "/budgets", name: "budgets", allowed: (may) => may.read, component: page(() => import("./pages/budgets")) },
+  { path: "/adjustments", allowed: (may) => may.readsCompany, component: page(() => import("./pages/adjustments")) },
   { path: "/keys", name: "keys", allowed: (may) => may.read, component: page(() => import("./pages/keys")) },
   { path: "/keys/:id", allowed: (may) => may.read, component: page(() => import("./pages/key")) },
   { path: "/usage", name: "usage", allowed: (may) => may.read, component: page(() => import("./pages/usage")) },

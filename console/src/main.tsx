@@ -2,8 +2,8 @@ import { CSPProvider } from "@base-ui/react/csp-provider";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { Router } from "wouter";
-import { useHashLocation } from "wouter/use-hash-location";
 import { App } from "./app";
+import { useHashLocation, useHashSearch } from "./location";
 import { Toasts } from "./parts/toasts";
 import { PreferencesProvider } from "./preferences";
 import { SessionProvider } from "./session";
@@ -19,7 +19,7 @@ createRoot(root).render(
   <StrictMode>
     <CSPProvider disableStyleElements>
       <PreferencesProvider>
-        <Router hook={useHashLocation}>
+        <Router hook={useHashLocation} searchHook={useHashSearch}>
           <Toasts>
             <SessionProvider>
               <App />

@@ -1,7 +1,9 @@
 /** What is around every page. */
-import { useEffect, useRef, useState, type ReactNode } from "react";
+import { useQueryClient, type Query } from "@tanstack/react-query";
+import { useCallback, useEffect, useRef, useState, useSyncExternalStore, type ReactNode } from "react";
 import { Link, useLocation } from "wouter";
 import { useText, type Text } from "./i18n/text";
+import { Stale } from "./parts/states";
 import { THEMES, usePreferences, type Language, type Theme } from "./preferences";
 import { useSession } from "./session";
 
@@ -107,10 +109,25 @@ export function Shell({ pages, children }: ShellProps) {
         </div>
       </header>
       <main id="main" ref={main} tabIndex={-1}>
+        <OldFigures />
         {children}
       </main>
     </div>
   );
+}
+
+/** Says that figures on this page couldn't be refreshed, and of when the oldest of them are. */
+function OldFigures() {
+  const cache = useQueryClient().getQueryCache();
+  const subscribe = useCallback((onChange: () => void) => cache.subscribe(onChange), [cache]);
+  const oldest = useSyncExternalStore(subscribe, () =>
+    cache.findAll({ type: "active", predicate: isOld }).reduce<Query | null>((one, other) => (one && one.state.dataUpdatedAt <= other.state.dataUpdatedAt ? one : other), null),
+  );
+  return oldest?.state.error ? <Stale error={oldest.state.error} since={oldest.state.dataUpdatedAt} /> : null;
+}
+
+function isOld(query: Query): boolean {
+  return query.state.error !== null && query.state.data !== undefined;
 }
 
 interface HeadProps {

@@ -1,5 +1,5 @@
 """GET /api/v1/models and /models/{id}: OpenAI's list of what the caller may ask for: tiers, models, their prices, and
-aliases. GET /api/v1/me: what the caller's key may do and has spent."""
+aliases. GET /api/v1/me and /me/usage: what the caller's key may do and has spent."""
 
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -13,6 +13,7 @@ from fusewire.http.request import Request
 from fusewire.services import services
 
 if TYPE_CHECKING:
+    from fusewire.http.admin.usage import OwnUsageQuery, UsageOfDays
     from fusewire.http.me import MeResponse
 
 _core = services()
@@ -40,7 +41,14 @@ def me(request: Request) -> "MeResponse":
     # Here, because most cold starts never need the keys' models.
     from fusewire.http.me import me_response
 
-    return me_response(_core.keys, request.identity)
+    return me_response(_core.keys, request.identity, _core.settings.ai_budget_timezone)
+
+
+@app.handles(routes.MY_USAGE)
+def my_usage(request: Request, query: "OwnUsageQuery") -> "UsageOfDays":
+    from fusewire.http.admin.usage import own_usage_response
+
+    return own_usage_response(_core.books, query, request.identity.key_id)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | StreamingResponse:

@@ -51,6 +51,10 @@ module "aws" {
   apply_immediately           = var.apply_immediately
   app_password_rotation_days  = var.app_password_rotation_days
 
+  console        = var.console
+  console_domain = var.console_domain
+  console_api    = var.console_api
+
   github_repository   = var.github_repository
   github_provider_arn = var.github_provider_arn
 }

@@ -190,6 +190,24 @@ variable "app_password_rotation_days" {
   default     = null
 }
 
+variable "console" {
+  description = "Whether there is a bucket with CloudFront for the console. `make deploy` puts the files there."
+  type        = bool
+  default     = null
+}
+
+variable "console_domain" {
+  description = "The console's own name, such as console.example.com, and its certificate in Certificate Manager, which has to be in us-east-1. Lead a CNAME to CloudFront's name yourself. Null for CloudFront's name alone."
+  type        = object({ name = string, certificate_arn = string })
+  default     = null
+}
+
+variable "console_api" {
+  description = "The API's origin, which the console's pages may call: `make deploy` sets it. Null allows none."
+  type        = string
+  default     = null
+}
+
 variable "github_repository" {
   description = "The repository as GitHub's tokens name it: owner/name, or owner@id/name@id where their subjects are immutable (new repositories since July 2026). Null makes no roles for its workflows."
   type        = string

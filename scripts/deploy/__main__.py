@@ -38,7 +38,7 @@ def _do(words: Sequence[str], target: Target, session: Any) -> None:  # noqa: AN
         case ["build"]:
             steps.build(run, target)
         case ["plan"]:
-            steps.plan(run, target)
+            steps.plan(run, target, session)
         case ["deploy"]:
             say(f"base_url: {steps.deploy(run, target, session, asked)}")
         case ["rollback"]:

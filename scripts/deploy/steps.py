@@ -2,7 +2,7 @@
 
 A deployment publishes in two steps. First only migrate is new, and runs: the old versions serve on the new schema. Then
 all functions are. Where the way to the database changes, Terraform adds the new one before and removes the old one
-after: `connections`.
+after: `connections`. The console is last: `console`.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scripts.deploy.connections import ensure_one_database, wait_for_proxy
+from scripts.deploy.console import deploy_console, is_wanted, origin_of, with_console
 from scripts.deploy.remains import ensure_unprotected, key_of, remains
 from scripts.deploy.settings import every_parameter, parameters_of
 from scripts.deploy.stack import Function, Stack, versions_to_delete
@@ -58,10 +59,11 @@ def build(run: Run, target: Target) -> None:
     )  # fmt: skip
 
 
-def plan(run: Run, target: Target) -> None:
+def plan(run: Run, target: Target, session: Any) -> None:  # noqa: ANN401 - boto3 has no types
     """What Terraform would change, on standard output; nothing is changed, and no lock is taken."""
+    api = _api(Stack(session, target))
     _init(run, target)
-    run(_terraform("plan", "-input=false", "-lock=false", "-no-color", *target.terraform_variables()))
+    run(_terraform("plan", "-input=false", "-lock=false", "-no-color", *target.terraform_variables(), *_of_api(api)))
 
 
 def deploy(run: Run, target: Target, session: Any, ask: Ask) -> str:  # noqa: ANN401 - boto3 has no types
@@ -76,12 +78,14 @@ def deploy(run: Run, target: Target, session: Any, ask: Ask) -> str:  # noqa: AN
     stack = Stack(session, target)
     stack.ensure_updatable(ask)
     connections = stack.connections() if stack.status() else set()
+    api = _api(stack)
     build(run, target)
     _add_authority(target, chosen)
     _init(run, target)
-    _apply(run, target, connections, _terraform_outputs(session, target).get("database_kind"))
+    _apply(run, target, api, connections, _terraform_outputs(session, target).get("database_kind"))
     outputs = _terraform_outputs(session, target)
     parameters = every_parameter(template, chosen, outputs)
+    parameters["CorsOrigins"] = with_console(parameters["CorsOrigins"], outputs)
     ensure_one_database(outputs["database_kind"], parameters["DatabaseUrl"])
     wanted = outputs["database_connections"].split(",")[0]
     if connections and wanted not in connections and wanted.startswith("proxy-"):
@@ -99,10 +103,18 @@ def deploy(run: Run, target: Target, session: Any, ask: Ask) -> str:  # noqa: AN
     if old != new:
         publish(run, target, parameters | {"MigrationHash": new, "BuildHash": new})
     _settle(stack, before)
-    if connections - stack.connections():
+    base_url = stack.outputs()["BaseUrl"]
+    moved, found = connections - stack.connections(), is_wanted(outputs) and origin_of(base_url) != api
+    if moved:
         say("Every function has moved: Terraform removes the way to the database that none takes any more.")
-        _apply(run, target)
-    return str(stack.outputs()["BaseUrl"])
+    if found:
+        say("The API has its address: Terraform lets the console's pages call it.")
+    if moved or found:
+        _apply(run, target, origin_of(base_url))
+    if is_wanted(outputs):
+        deploy_console(run, session, outputs, base_url)
+        say(f"console: {outputs['console_origin']}")
+    return base_url
 
 
 def destroy(run: Run, target: Target, session: Any, ask: Ask) -> None:  # noqa: ANN401
@@ -149,14 +161,24 @@ def _add_authority(target: Target, chosen: Mapping[str, str]) -> None:
         shutil.copyfile(file, _BUILT / "CoreLayer" / "certs" / "own.pem")
 
 
-def _apply(run: Run, target: Target, kept: Iterable[str] = (), database: str | None = None) -> None:
-    """:param kept: ways to the database that stay for the functions which take them now
+def _api(stack: Stack) -> str | None:
+    """The API's origin, once there is one."""
+    return origin_of(stack.outputs().get("BaseUrl"))
+
+
+def _of_api(api: str | None) -> list[str]:
+    return [] if api is None else [f"-var=console_api={api}"]
+
+
+def _apply(run: Run, target: Target, api: str | None, kept: Iterable[str] = (), database: str | None = None) -> None:
+    """:param api: the API's origin
+    :param kept: ways to the database that stay for the functions which take them now
 
     :param database: the kind that there is: Terraform refuses another, for it would delete the ledger
     """
     more = [f"-var=kept_connections={json.dumps(sorted(kept))}"] if kept else []
     more += [f"-var=database_now={database}"] if database else []
-    run(_terraform("apply", *_unasked(target), *target.terraform_variables(), *more))
+    run(_terraform("apply", *_unasked(target), *target.terraform_variables(), *_of_api(api), *more))
 
 
 def _init(run: Run, target: Target) -> None:

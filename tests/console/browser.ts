@@ -7,7 +7,7 @@ const DEBIANS = "/usr/bin/chromium";
 const PATIENCE = 30_000;
 
 export const URL_ = required("CONSOLE_URL");
-export const KEYS = { admin: required("CONSOLE_ADMIN"), read: required("CONSOLE_READ"), plain: required("CONSOLE_PLAIN") };
+export const KEYS = { admin: required("CONSOLE_ADMIN"), read: required("CONSOLE_READ"), plain: required("CONSOLE_PLAIN"), bound: required("CONSOLE_BOUND") };
 
 export function required(name: string): string {
   const value = process.env[name];
@@ -41,7 +41,7 @@ interface Options {
 }
 
 export async function visit(browser: Browser, path: string, { key, language = "en", theme = "light", width = 1280 }: Options = {}): Promise<Visit> {
-  const context = await browser.newContext({ viewport: { width, height: 900 }, reducedMotion: "reduce", acceptDownloads: true, timezoneId: "UTC" });
+  const context = await browser.newContext({ viewport: { width, height: 900 }, reducedMotion: "reduce", acceptDownloads: true, timezoneId: "UTC", locale: language === "ja" ? "ja-JP" : "en-US" });
   context.setDefaultTimeout(PATIENCE);
   await context.addInitScript(
     ([secret, tongue, look]) => {

@@ -4,10 +4,12 @@ import { gzipSync } from "node:zlib";
 import { AxeBuilder } from "@axe-core/playwright";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { reach, trapped } from "./keyboard";
 import { KEYS, URL_, launch, required, settled, visit } from "./browser";
 
 const MAX_INITIAL_BYTES = 250_000;
 const PAGES = ["overview", "budgets", "keys", "usage", "calls", "providers", "audit", "models", "playground"];
+const ONES = [`keys/${required("CONSOLE_HOSTILE_KEY")}`, `calls/${required("CONSOLE_FAILED")}`];
 
 let browser: Browser;
 beforeAll(async () => {
@@ -56,12 +58,13 @@ for (const [language, theme, width] of [
 ] as const)
   test(`every page is accessible and complains of nothing (${language}, ${theme}, ${width} px)`, async () => {
     const { page, context, complaints, origins } = await visit(browser, "/overview", { key: KEYS.admin, language, theme, width });
-    for (const name of PAGES) {
+    for (const name of [...PAGES, ...ONES]) {
       await page.evaluate((path) => (window.location.hash = path), `/${name}`);
       await settled(page);
       const found = await new AxeBuilder({ page }).analyze();
       expect(found.violations.map(({ id, nodes }) => [name, id, nodes.map((node) => node.html.slice(0, 200))])).toEqual([]);
       expect(await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth), `${name} is too wide`).toBeLessThanOrEqual(0);
+      expect(await page.locator("main :is(img, script, iframe)").count()).toBe(0);
     }
     expect(complaints).toEqual([]);
     expect([...origins]).toEqual([new URL(URL_).origin]);
@@ -151,6 +154,89 @@ test("a runaway key is found and its budget lowered, and its next call is refuse
   await context.close();
 });
 
+test("by keyboard alone, finance finds a team and downloads its month", async () => {
+  const { page, context } = await visit(browser, "/");
+  await page.getByLabel("API key").waitFor();
+  await page.keyboard.type(KEYS.read); // it has the focus
+  await page.keyboard.press("Enter");
+  await settled(page);
+  await reach(page, "Skip to the content");
+  await page.keyboard.press("Enter");
+  expect(await page.evaluate(() => document.activeElement?.id)).toBe("main");
+  await reach(page, "Budgets", "Shift+Tab");
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Budgets" }).waitFor();
+  await settled(page);
+  await reach(page, "Budgets below Company budget");
+  await page.keyboard.press("Space");
+  await page.getByText("Search", { exact: true }).waitFor({ state: "detached" });
+  await page.keyboard.press("Space");
+  const search = page.getByRole("row", { name: "Search" });
+  const spent = /"name":"Search".*?"current_spend_usd":([0-9.]+)/.exec(await (await api("/admin/budgets")).text())?.[1];
+  expect((await search.textContent())?.replaceAll(",", "")).toContain(`$${spent}`);
+
+  await reach(page, "Usage", "Shift+Tab");
+  await page.keyboard.press("Enter");
+  await settled(page);
+  await reach(page, "This month's chargeback");
+  await page.keyboard.press("Enter");
+  await page.getByRole("columnheader", { name: "Key" }).waitFor();
+  await reach(page, "Download CSV");
+  const downloading = page.waitForEvent("download");
+  await page.keyboard.press("Enter");
+  const file = await (await downloading).path();
+  const wanted = await api(`/admin/usage?month=${new Date().toISOString().slice(0, 7)}&group_by=key,budget`, { headers: { accept: "text/csv" } });
+  expect(await readFile(file, "utf8")).toBe(await wanted.text());
+  await context.close();
+});
+
+test("by keyboard alone, the engineer on call finds a failure, and stops a key", async () => {
+  const made = (await (await post("/admin/keys", { name: "loops", scopes: ["complete"], monthly_budget_usd: "5" })).json()) as { key: string };
+  const call = () => post("/chat/completions", { model: "sota", max_completion_tokens: 5, messages: [{ role: "user", content: "Hello" }] }, made.key);
+  await call();
+  const { page, context } = await visit(browser, "/overview", { key: KEYS.admin });
+  await settled(page);
+  await reach(page, "Calls");
+  await page.keyboard.press("Enter");
+  await settled(page);
+  await reach(page, "Request id");
+  await page.keyboard.type(required("CONSOLE_FAILED"));
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/request_id=/);
+  await settled(page);
+  await reach(page, /^\w+ \d+, \d+, \d+:/); // the time, which is the row's link
+  await page.keyboard.press("Enter");
+  await page.locator(".timeline .badge.bad").first().waitFor();
+  await page.goBack();
+  expect(await page.getByLabel("Request id").inputValue()).toBe(required("CONSOLE_FAILED"));
+  await reach(page, "Clear");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/#\/calls$/);
+
+  await reach(page, "Keys", "Shift+Tab");
+  await page.keyboard.press("Enter");
+  await settled(page);
+  await reach(page, /^Search/);
+  await page.keyboard.type("loops");
+  await page.getByRole("link", { name: "loops" }).waitFor();
+  await reach(page, "loops");
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "loops" }).waitFor();
+  await settled(page);
+  await reach(page, "Change");
+  await page.keyboard.press("Enter");
+  await trapped(page, "Change");
+  await page.keyboard.press("Enter");
+  await page.getByRole("dialog").waitFor();
+  await reach(page, "Limit in USD");
+  await page.keyboard.press("Control+A");
+  await page.keyboard.type("0.000001");
+  await page.keyboard.press("Enter");
+  await page.getByText("of $0.000001").waitFor();
+  await expect(call()).rejects.toThrow("402");
+  await context.close();
+});
+
 test("a key is made and its secret shown once; when it is revoked its session ends", async () => {
   const { page, context } = await visit(browser, "/keys", { key: KEYS.admin });
   await page.getByRole("button", { name: "New key" }).click();
@@ -177,12 +263,24 @@ test("a key is made and its secret shown once; when it is revoked its session en
 test("who may only read has no buttons that change something, and a plain key sees only itself", async () => {
   const reader = await visit(browser, "/budgets", { key: KEYS.read });
   await settled(reader.page);
-  for (const name of ["budgets", "keys", "providers"]) {
+  const changing = /New|Change|Reset|Delete|Probe|Rotate|Revoke|^\+$/;
+  for (const name of ["budgets", "keys", "providers", "audit", ...ONES]) {
     await reader.page.goto(`${URL_}#/${name}`);
     await settled(reader.page);
-    expect(await reader.page.getByRole("button", { name: /New|Change|Reset|Delete|Probe/ }).count()).toBe(0);
+    expect(await reader.page.getByRole("button", { name: changing }).count()).toBe(0);
   }
+  expect(reader.complaints).toEqual([]);
   await reader.context.close();
+  const bound = await visit(browser, "/budgets", { key: KEYS.bound });
+  await bound.page.getByRole("button", { name: "New budget below: Search" }).waitFor();
+  expect(await bound.page.getByRole("button", { name: /(Change|Reset|Delete): (Search|Company budget)/ }).count()).toBe(0);
+  expect(await bound.page.getByRole("navigation").getByRole("link").allTextContents()).not.toContain("Providers");
+  for (const name of ["keys", "usage", "calls", "audit", "models"]) {
+    await bound.page.goto(`${URL_}#/${name}`);
+    await settled(bound.page);
+  }
+  expect(bound.complaints).toEqual([]); // it asked for nothing beyond its part
+  await bound.context.close();
   const plain = await visit(browser, "/budgets", { key: KEYS.plain });
   await plain.page.getByRole("heading", { name: "My key" }).waitFor();
   expect(await plain.page.getByRole("navigation").getByRole("link").allTextContents()).toEqual(["My key", "Models", "Playground"]);

@@ -1,5 +1,6 @@
 """The console as people meet it: built by `make run`, in a real Chromium, over a vendor that bills."""
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import httpx
 import pytest
 
 from tests.support.gateway import PROJECT, eventually, free_port
-from tests.support.guarded import ADMIN, ask, guarded
+from tests.support.guarded import ADMIN, PRICES, ask, guarded
 from tests.support.upstream import Upstream, status
 
 if "FUSEWIRE_CONSOLE" not in os.environ:
@@ -22,6 +23,9 @@ if "FUSEWIRE_CONSOLE" not in os.environ:
 HERE = PROJECT / "tests" / "console"
 NODE = PROJECT / ".venv-console" / "node" / "bin" / "node"
 HOSTILE = "<img src=x onerror=alert(1)> & 日本"
+LONG = f"{HOSTILE} \u0645\u0631\u062d\u0628\u0627 🧨 {'W' * 140}"
+"""Markup, right to left, an emoji, and a word that no column holds."""
+MODEL = f"<script>alert(1)</script>{'m' * 150}"
 
 
 def run(*command: str, **variables: str) -> None:
@@ -57,19 +61,25 @@ def test_the_types_hold() -> None:
 
 
 def test_its_parts() -> None:
-    run("node_modules/vitest/vitest.mjs", "run", "unit.test.ts")
+    run("node_modules/vitest/vitest.mjs", "run", "unit.test.ts", "format.test.ts")
 
 
 def test_its_pages(tmp_path: Path, upstream: Upstream, database_url: str) -> None:
     elsewhere = free_port()
     settings = {"CONSOLE": "on", "LOCAL_CONCURRENCY": "4", "CORS_ORIGINS": f"http://localhost:{elsewhere}"}
+    settings["OPENAI_COST_EFFECTIVE_MODEL"] = MODEL
+    priced = {f"openai/{MODEL}": {"input_mtok": 1, "output_mtok": 3}}
+    settings["AI_PRICE_OVERRIDES"] = json.dumps(json.loads(PRICES) | priced)
     with guarded(tmp_path, upstream, database_url, **settings) as (gateway, admin):
         made = admin.ask("POST", "/budgets", {"name": "Search", "limit_usd": 400})["id"]
         admin.ask("POST", "/budgets", {"name": HOSTILE, "parent_id": made})
         plain = admin.make(name="search-prod", budget_id=made, tags={"team": "search"})["key"]
         reader = admin.make(name="finance", scopes=["read"])["key"]
+        bound = admin.make(name="lead", scopes=["complete", "admin"], scope_budget_id=made, budget_id=made)["key"]
+        hostile = admin.make(name=LONG, budget_id=made, tags={"team": LONG[:100]})
         for key in (plain, plain, ADMIN):
             ask(gateway.openai(key=key))
+        ask(gateway.openai(key=hostile["key"]), model="cost_effective")
         upstream.script.append(status(500))
         failed = httpx.post(
             f"{gateway.base}/chat/completions",
@@ -85,12 +95,14 @@ def test_its_pages(tmp_path: Path, upstream: Upstream, database_url: str) -> Non
         run(*build, NEXT_PUBLIC_API_URL=gateway.base)
         with served(files, elsewhere):
             run(
-                *("node_modules/vitest/vitest.mjs", "run", "pages.test.ts"),
+                *("node_modules/vitest/vitest.mjs", "run", "pages.test.ts", "steering.test.ts"),
                 CONSOLE_URL=page,
                 CONSOLE_ELSEWHERE=str(elsewhere),
                 CONSOLE_ADMIN=ADMIN,
                 CONSOLE_READ=reader,
                 CONSOLE_PLAIN=plain,
+                CONSOLE_BOUND=bound,
                 CONSOLE_HOSTILE=HOSTILE,
+                CONSOLE_HOSTILE_KEY=hostile["id"],
                 CONSOLE_FAILED=failed.headers["x-request-id"],
             )

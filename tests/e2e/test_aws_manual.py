@@ -2,7 +2,7 @@
 
 The AWS CLI and boto3 talk to moto, a stand-in for AWS, and `curl` to a gateway of `make run` that asks for keys: the
 stack's output names it. `make deploy` and `make destroy` run as they are over a `terraform`, a `sam` and a `git` that
-only write down what they were told.
+only write down what they were told, and over a build of the console that only writes files.
 """
 
 import json
@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from scripts.deploy.settings import parameters_of
 from tests.support.aws_cli import aws_cli
+from tests.support.distribution import make_distribution
 from tests.support.documents import OPERATIONS, PROJECT, Block, assert_shown, blocks, code, table
 from tests.support.gateway import running_gateway
 from tests.support.patience import PATIENCE_SECONDS
@@ -45,6 +47,26 @@ OWNERS: Final = "a\\b'c$d e"
 """What RDS may make of a password is whatever can be printed."""
 _WRITES_DOWN: Final = """#!/bin/sh
 echo "$(basename "$0")" "$@" >> {log}
+"""
+CONSOLE: Final = "https://d111111abcdef8.cloudfront.net"
+FILES: Final = {
+    "index.html": "<!doctype html>コンソール",
+    "404.html": "<!doctype html>",
+    "icon.svg": "<svg/>",
+    "assets/index-abc.css": "a{}",
+    "assets/index-abc.js": "run()\r\n",
+}
+"""What the console's build writes."""
+_BUILDS: Final = """#!{python}
+import json, os, sys
+sys.path.insert(0, os.getcwd())
+from pathlib import Path
+from local.console_build import fingerprint
+assert sys.argv[1:4] == ["-m", "local.console_build", "--out"], sys.argv
+files = json.loads({files!r}) | {{"made-of.txt": fingerprint(os.environ["NEXT_PUBLIC_API_URL"])}}
+for name, text in files.items():
+    (Path(sys.argv[4]) / name).parent.mkdir(parents=True, exist_ok=True)
+    (Path(sys.argv[4]) / name).write_bytes(text.encode())
 """
 COMPLETE: Final = "fusewire-prod-CompleteFunction-abc"
 WRITTEN: Final = {
@@ -82,6 +104,9 @@ class Account:
             "database_app_secret_arn": secrets.create_secret(Name="app", SecretString=app)["ARN"],
             "database_owner_secret_arn": secrets.create_secret(Name="owner")["ARN"],  # of a database elsewhere
             "database_user": "fusewire_app",
+            "console_origin": CONSOLE,
+            "console_bucket": "fusewire-prod-console",
+            "console_distribution_id": self._make_console(),
         }
         for name, value in (dict.fromkeys(WRITTEN, "x") | arns).items():
             self._client("ssm").put_parameter(Name=f"/fusewire/prod/{name}", Type="String", Value=value)
@@ -113,6 +138,28 @@ class Account:
             aws_access_key_id="x",
             aws_secret_access_key="x",  # noqa: S106 - moto asks for some
         )
+
+    def uploaded(self) -> dict[str, tuple[str, str, str]]:
+        """The console's files: what is in each, its type, and how long it is kept."""
+        client = self._client("s3")
+        keys = [each["Key"] for each in client.list_objects_v2(Bucket="fusewire-prod-console")["Contents"]]
+        found = {key: client.get_object(Bucket="fusewire-prod-console", Key=key) for key in keys}
+        return {
+            key: (each["Body"].read().decode(), each["ContentType"], each["CacheControl"])
+            for key, each in found.items()
+        }
+
+    def invalidations(self) -> int:
+        """How often CloudFront was told to ask for them again."""
+        where = self.arns["console_distribution_id"]
+        listed = self._client("cloudfront").list_invalidations(DistributionId=where)
+        return int(listed["InvalidationList"]["Quantity"])
+
+    def _make_console(self) -> str:
+        self._client("s3").create_bucket(
+            Bucket="fusewire-prod-console", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
+        return make_distribution(self._client("cloudfront"), "fusewire-prod-console")
 
     def live(self) -> str:
         """The version that callers get."""
@@ -262,14 +309,19 @@ def like_the_projects(folder: Path) -> None:
         (folder / name).symlink_to(PROJECT / name)
     modules = sorted(str(file.relative_to(PROJECT)) for file in (PROJECT / "scripts/deploy").glob("*.py"))
     for name in (
-        *modules, "bin/fusewire-deploy", "docs/operations.md", "infra/template.yaml", "local/__init__.py",
-        "local/cloudformation.py",
+        *modules, "bin/fusewire-deploy", "console/index.html", "console/policy.json", "docs/operations.md",
+        "infra/template.yaml", "local/__init__.py", "local/cloudformation.py", "local/console_build.py",
+        "local/console_files.py",
     ):  # fmt: skip
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, folder / name)
     for name in (".venv/pyvenv.cfg", ".venv/run.stamp", ".venv/dev.stamp", ".venv-infra/stamp"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
+    build = folder / ".venv/bin/python"
+    build.parent.mkdir()
+    build.write_text(_BUILDS.format(python=sys.executable, files=json.dumps(FILES)))
+    build.chmod(0o755)
 
 
 def put_tools(programs: Path, log: Path) -> None:
@@ -376,10 +428,28 @@ def test_terraform_and_sam_are_told_what_the_manual_wrote_down(followed: Followe
     assert build.startswith("sam build ")
     assert "-backend-config=bucket=fusewire-state-123456789012 -backend-config=key=prod.tfstate" in init
     assert f"-var=stage=prod -var=region=eu-central-1 -var-file={followed.folder}/infra/prod.tfvars" in apply
+    assert f"-var=console_api={followed.account.outputs['BaseUrl'].removesuffix('/api/v1')}" in apply
     assert publish.startswith("sam deploy ")
-    for given in ('AiMonthlyBudgetUsd,ParameterValue="100"', 'AlarmEmail,ParameterValue="oncall@example.com"'):
+    for given in (
+        f'CorsOrigins,ParameterValue="{CONSOLE}"',
+        'AiMonthlyBudgetUsd,ParameterValue="100"',
+        'AlarmEmail,ParameterValue="oncall@example.com"',
+    ):
         assert f"ParameterKey={given}" in publish
     assert any(line.startswith("sam delete --stack-name fusewire-prod") for line in result)
+
+
+def test_the_console_is_uploaded_as_it_was_built_and_once(followed: Followed) -> None:
+    html, good = "text/html; charset=utf-8", "public, max-age=31536000, immutable"
+    kinds = {
+        "index.html": (html, "no-cache"),
+        "404.html": (html, "no-cache"),
+        "icon.svg": ("image/svg+xml", "no-cache"),
+        "assets/index-abc.css": ("text/css; charset=utf-8", good),
+        "assets/index-abc.js": ("text/javascript; charset=utf-8", good),
+    }
+    assert followed.account.uploaded() == {name: (text, *kinds[name]) for name, text in FILES.items()}
+    assert followed.account.invalidations() == 1, "the next deployments have the same console"
 
 
 def test_what_was_typed_has_been_done(followed: Followed) -> None:

@@ -102,7 +102,7 @@ def test_a_teams_key_from_its_making_to_its_end(terminal: tuple[Terminal, Upstre
     bill = shell.json("usage", "--month", month)
     assert bill["total"]["cost_usd"] == sum(window["spent_usd"] for window in bill["windows"]) == cost
     csv = shell.run("usage", "--by", "key", "--csv").stdout.splitlines()
-    assert csv[0] == "key,cost_usd,requests,input_tokens,output_tokens" and f"{key},{cost},1," in csv[1]
+    assert csv[0] == "key,key_name,cost_usd,requests,input_tokens,output_tokens" and f"{key},search,{cost},1," in csv[1]
     assert dict(cells[:2] for cells in shell.shows("budget"))["current_spend_usd"] == str(cost)
     assert shell.json("budget")["current_spend_usd"] == cost == shell.books.one("SELECT sum(cost) FROM ledger")
 

@@ -1,6 +1,11 @@
 """A burst on a small budget, through the SDKs: who waits is served, and what was fitted is told."""
 
+import json
+import socket
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +22,7 @@ VARIABLES = {
     "OLLAMA_SOTA_MODEL": "m",
     "AI_PRICE_OVERRIDES": '{"ollama/*": {"input_mtok": 0, "output_mtok": 100}}',
     "AI_MONTHLY_BUDGET_USD": "1",
-    "LOCAL_CONCURRENCY": "8",
+    "LOCAL_CONCURRENCY": "9",
 }
 QUESTION: Any = {"role": "user", "content": "ten bytes."}
 
@@ -42,6 +47,12 @@ def test_a_burst_on_a_small_budget_is_served(tmp_path: Path, upstream: Upstream,
         eventually(lambda: gateway.budget()["waiting"] == 4 and len(upstream.requests) == 4)
         budget = gateway.budget()
         assert budget["reserved_usd"] <= 1
+        with asking(gateway):
+            eventually(lambda: gateway.budget()["waiting"] == 5)
+            with asking(gateway):  # every worker is busy
+                time.sleep(0.5)
+        eventually(lambda: gateway.budget()["waiting"] == 4)
+        assert len(gateway.events("admission.caller_left")) == 1
         assert budget["longest_wait_seconds"] > 0
         upstream.going_on.set()
         for each in callers:
@@ -53,7 +64,19 @@ def test_a_burst_on_a_small_budget_is_served(tmp_path: Path, upstream: Upstream,
         assert sum("waited_ms" in line for line in successes) == 4
         assert gateway.budget()["waiting"] == 0
         assert gateway.events("circuit_breaker.blocked") == []
+        # Who hung up while it waited, for room or for a worker, was sent to nobody, and is in no book.
+        assert len(upstream.requests) == books.one("SELECT count(*) FROM ledger") == 8
         books.balance()
+
+
+@contextmanager
+def asking(gateway: Gateway) -> Iterator[None]:
+    """A caller who asks, and hangs up at the block's end."""
+    body = json.dumps({"model": "sota", "messages": [QUESTION], "max_tokens": 32_000})
+    head = f"POST /api/v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", gateway.port)) as caller:
+        caller.sendall(f"{head}{body}".encode())
+        yield
 
 
 def test_a_dead_worker_a_reset_and_the_callers_own_limits(

@@ -14,6 +14,7 @@ from fusewire.errors import (
     BudgetExceededError,
     BudgetNotFoundError,
     BudgetReservedError,
+    CallerLeftError,
     CallNotFoundError,
     ContentPolicyError,
     DeadlineExceededError,
@@ -69,6 +70,7 @@ TREE: list[tuple[FusewireError, int, str, str, bool | None]] = [
     (SecretsUnavailableError("AccessDenied"), 503, "secrets_unavailable", "server_error", True),
     (LedgerUnavailableError("OperationalError"), 503, "ledger_unavailable", "server_error", True),
     (DeadlineExceededError("m"), 504, "deadline_exceeded", "server_error", False),
+    (CallerLeftError(), 499, "caller_left", "invalid_request_error", False),
 ]
 
 

@@ -22,6 +22,17 @@ export class UnreachableError extends Error {
   }
 }
 
+/** No answer in time. */
+export class SlowError extends Error {
+  constructor(
+    readonly seconds: number,
+    /** Whether it asked for a change, which may have been made all the same. */
+    readonly changes: boolean,
+  ) {
+    super("slow");
+  }
+}
+
 interface ErrorBody {
   error?: { message?: unknown; code?: unknown; type?: unknown };
 }

@@ -1,4 +1,4 @@
-// Made by `make console-api` of the OpenAPI document with this SHA-256: 5d551477f293aba66d8809d353a5658d655af4e99a91abbc0eb33c600c3f4549
+// Made by `make console-api` of the OpenAPI document with this SHA-256: 2fa688dd173bbdfe1bb0e948e9ab712081fef44f9be2f2a1658ec9436c3c6080
 
 /** The properties whose numbers are integers; all others are exact decimals. */
 export const INTEGERS: ReadonlySet<string> = new Set([

@@ -1,4 +1,4 @@
-// Made by `make console-api` of the OpenAPI document with this SHA-256: 5d551477f293aba66d8809d353a5658d655af4e99a91abbc0eb33c600c3f4549
+// Made by `make console-api` of the OpenAPI document with this SHA-256: 2fa688dd173bbdfe1bb0e948e9ab712081fef44f9be2f2a1658ec9436c3c6080
 import type { Decimal } from "./exact";
 export interface paths {
     "/api/v1/models": {
@@ -27,6 +27,23 @@ export interface paths {
         };
         /** What the caller's key may do and has spent */
         get: operations["me"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the caller's own calls came to, by groups */
+        get: operations["myUsage"];
         put?: never;
         post?: never;
         delete?: never;
@@ -427,6 +444,7 @@ export interface components {
             state: ("CLOSED" | "HALF_OPEN" | "OPEN") | null;
             window: components["schemas"]["WindowResponse"] | null;
             minute: components["schemas"]["KeyRateLimit"] | null;
+            timezone: string;
         };
         ScopeBudget: {
             id: string;
@@ -443,11 +461,33 @@ export interface components {
             tokens_left: number | null;
             ends_in_seconds: number;
         };
+        UsageOfDays: {
+            rows: ({
+                cost_usd: Decimal;
+                requests: number;
+                input_tokens: number;
+                output_tokens: number;
+            } & {
+                [key: string]: unknown;
+            })[];
+            total: components["schemas"]["Sums"];
+            next_cursor: string | null;
+            from: string | null;
+            to: string | null;
+        };
+        Sums: {
+            cost_usd: Decimal;
+            requests: number;
+            input_tokens: number;
+            output_tokens: number;
+        };
         BudgetResponse: {
             /** @enum {string} */
             state: "CLOSED" | "HALF_OPEN" | "OPEN";
             monthly_limit_usd: Decimal;
             limit: components["schemas"]["LimitResponse"];
+            alert_threshold: Decimal;
+            open_threshold: Decimal;
             current_spend_usd: Decimal;
             reserved_usd: Decimal;
             remaining_usd: Decimal;
@@ -665,12 +705,11 @@ export interface components {
             last_failure: components["schemas"]["FailureResponse"] | null;
             key_expires_on: string | null;
         };
-        UsageOfDays: {
+        UsageOfMonth: {
             rows: components["schemas"]["UsageRow"][];
             total: components["schemas"]["Sums"];
             next_cursor: string | null;
-            from: string | null;
-            to: string | null;
+            windows: components["schemas"]["WindowTotals"][];
         };
         UsageRow: {
             cost_usd: Decimal;
@@ -679,18 +718,6 @@ export interface components {
             output_tokens: number;
         } & {
             [key: string]: unknown;
-        };
-        Sums: {
-            cost_usd: Decimal;
-            requests: number;
-            input_tokens: number;
-            output_tokens: number;
-        };
-        UsageOfMonth: {
-            rows: components["schemas"]["UsageRow"][];
-            total: components["schemas"]["Sums"];
-            next_cursor: string | null;
-            windows: components["schemas"]["WindowTotals"][];
         };
         CallPage: {
             rows: components["schemas"]["AttemptResponse"][];
@@ -1109,6 +1136,95 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MeResponse"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    myUsage: {
+        parameters: {
+            query?: {
+                limit?: number;
+                from?: string;
+                to?: string;
+                group_by?: ("day" | "provider" | "model" | "tier")[];
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageOfDays"];
                 };
             };
             400: {
@@ -2348,11 +2464,14 @@ export interface operations {
                 limit?: number;
                 from?: string;
                 to?: string;
-                month?: string;
                 group_by?: (("day" | "provider" | "model" | "tier" | "key" | "budget") | string)[];
+                cursor?: string;
+                month?: string;
                 budget?: string;
                 key?: string;
-                cursor?: string;
+                provider?: string;
+                model?: string;
+                sort?: "cost";
             };
             header?: never;
             path?: never;
@@ -2717,6 +2836,7 @@ export interface operations {
         parameters: {
             query?: {
                 limit?: number;
+                search?: string;
                 cursor?: string;
             };
             header?: never;

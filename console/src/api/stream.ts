@@ -59,6 +59,7 @@ export async function* ask(key: string | null, question: Question, signal: Abort
       headers: { "content-type": "application/json", ...(key !== null && { authorization: `Bearer ${key}` }) },
       body: JSON.stringify(bodyOf(question)),
     }),
+    async (answer) => answer, // which is read as it comes
   );
   if (!response.ok || response.body === null) throw errorOf(response, await response.text());
   const header = (name: string) => response.headers.get(name);

@@ -25,6 +25,7 @@ export function formatIn(language: Language) {
   const moment = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
   const precise = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
   const day = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric", timeZone: "UTC" });
+  const wholeDay = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeZone: "UTC" });
   const date = new Intl.DateTimeFormat(locale, { dateStyle: "medium" });
   return {
     /** An exact amount, every digit of it. */
@@ -37,8 +38,9 @@ export function formatIn(language: Language) {
     moment: (iso: string | number) => moment.format(new Date(iso)),
     precise: (iso: string | number) => precise.format(new Date(iso)),
     date: (iso: string) => date.format(new Date(iso)),
-    /** A calendar day, which is in no zone. */
+    /** A calendar day, which is in no zone; in short, and with its year. */
     day: (iso: string) => day.format(new Date(`${iso}T00:00:00Z`)),
+    wholeDay: (iso: string) => wholeDay.format(new Date(`${iso}T00:00:00Z`)),
   };
 }
 

@@ -4,7 +4,7 @@ import type { Schema } from "../api/client";
 import { useFormat } from "../format/use-format";
 import { useText } from "../i18n/text";
 import { TextField } from "../parts/fields";
-import { Answered, Empty } from "../parts/states";
+import { Answered, Empty, More } from "../parts/states";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
 
@@ -17,7 +17,7 @@ const NO_FILTERS: Values = { action: "", actor: "", from: "", to: "" };
 
 export default function AuditPage() {
   const t = useText();
-  const { api } = useSession();
+  const { api, me } = useSession();
   const [typed, setTyped] = useState(NO_FILTERS);
   const [asked, setAsked] = useState(NO_FILTERS);
   const entries = useInfiniteQuery({
@@ -30,7 +30,7 @@ export default function AuditPage() {
     getNextPageParam: (page) => (page.next_cursor === null ? null : Number(page.next_cursor)),
   });
   const field = (name: keyof Values, label: string, type: "text" | "date" = "text") => (
-    <TextField type={type} label={label} value={typed[name]} onChange={(value) => setTyped((before) => ({ ...before, [name]: value }))} />
+    <TextField type={type} label={label} {...(name === "from" && { help: t.usage.zone(me.timezone) })} value={typed[name]} onChange={(value) => setTyped((before) => ({ ...before, [name]: value }))} />
   );
   function submit(event: FormEvent) {
     event.preventDefault();
@@ -59,13 +59,7 @@ export default function AuditPage() {
                   <AuditEntry key={entry.n} entry={entry} />
                 ))}
               </ol>
-              {entries.hasNextPage && (
-                <p className="more">
-                  <button type="button" className="button" disabled={entries.isFetchingNextPage} onClick={() => void entries.fetchNextPage()}>
-                    {t.actions.more}
-                  </button>
-                </p>
-              )}
+              <More query={entries} />
             </>
           );
         }}
@@ -121,7 +115,7 @@ function AuditEntry({ entry }: { entry: Entry }) {
 function changesOf({ before, after }: Entry): [string, string | undefined, string | undefined][] {
   const [old, fresh]: Record<string, unknown>[] = [before ?? {}, after ?? {}];
   const written = (from: Record<string, unknown> | undefined, name: string) =>
-    from === undefined || !(name in from) ? undefined : typeof from[name] === "string" ? String(from[name]) : JSON.stringify(from[name]);
+    from?.[name] === undefined || from[name] === null ? undefined : typeof from[name] === "string" ? String(from[name]) : JSON.stringify(from[name]);
   return [...new Set([...Object.keys(old ?? {}), ...Object.keys(fresh ?? {})])]
     .map((name): [string, string | undefined, string | undefined] => [name, written(old, name), written(fresh, name)])
     .filter(([, was, is]) => was !== is);

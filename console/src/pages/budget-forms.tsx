@@ -3,10 +3,11 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import type { Schema } from "../api/client";
 import type { Decimal } from "../api/exact";
+import { percentOf, shareOf } from "../format/shares";
 import { useFormat } from "../format/use-format";
 import { useText } from "../i18n/text";
 import { FormDialog } from "../parts/dialog";
-import { AmountField, SelectField, TextArea, TextField } from "../parts/fields";
+import { AmountField, PercentField, SelectField, TextArea, TextField } from "../parts/fields";
 import { useToast } from "../parts/toasts";
 import { answered, useSession } from "../session";
 import type { Node } from "./budgets";
@@ -24,13 +25,15 @@ export function useDone(onClose: () => void): (message: string) => void {
 
 interface BudgetFormProps {
   nodes: readonly Node[];
+  /** Its thresholds are those of nodes without their own; null where the caller may not see it. */
+  company: Schema["BudgetResponse"] | null;
   /** The one to change; none: a new one. */
   node?: Node;
   above: string | null;
   onClose: () => void;
 }
 
-export function BudgetForm({ nodes, node, above, onClose }: BudgetFormProps) {
+export function BudgetForm({ nodes, company, node, above, onClose }: BudgetFormProps) {
   const t = useText();
   const { api, me } = useSession();
   const done = useDone(onClose);
@@ -38,6 +41,8 @@ export function BudgetForm({ nodes, node, above, onClose }: BudgetFormProps) {
   const [parent, setParent] = useState(above ?? me.scope_budget?.id ?? "");
   const [limit, setLimit] = useState<string>(node?.limit_usd ?? "");
   const [period, setPeriod] = useState(node?.period ?? "month");
+  const [alert, setAlert] = useState(shownShare(node?.alert_threshold));
+  const [open, setOpen] = useState(shownShare(node?.open_threshold));
   const [models, setModels] = useState(node?.models?.join(", ") ?? "");
   const names = models.split(",").map((each) => each.trim()).filter(Boolean);
   const body = {
@@ -45,6 +50,8 @@ export function BudgetForm({ nodes, node, above, onClose }: BudgetFormProps) {
     parent_id: parent || null,
     limit_usd: limit === "" ? null : (limit as Decimal),
     period,
+    alert_threshold: alert === "" ? null : shareOf(alert),
+    open_threshold: open === "" ? null : shareOf(open),
     models: names.length > 0 ? names : null,
   };
   const save = useMutation({
@@ -81,13 +88,20 @@ export function BudgetForm({ nodes, node, above, onClose }: BudgetFormProps) {
           options={(["month", "week", "day", "none"] as const).map((value) => ({ value, label: t.periods[value] }))}
         />
       </div>
+      <div className="pair">
+        <PercentField label={t.budgets.alert} value={alert} onChange={setAlert} placeholder={shownShare(company?.alert_threshold)} />
+        <PercentField label={t.budgets.open} value={open} onChange={setOpen} placeholder={shownShare(company?.open_threshold)} />
+      </div>
+      <p className="muted small">{t.budgets.thresholdsHelp}</p>
       <TextField label={t.budgets.models} value={models} onChange={setModels} help={t.budgets.modelsHelp} />
     </FormDialog>
   );
 }
 
+const shownShare = (share: Decimal | null | undefined) => (share == null ? "" : percentOf(share));
+
 /** What differs: PATCH changes what it names. */
-function changed<T extends object>(body: T, before: Partial<Record<keyof T, unknown>>): T {
+export function changed<T extends object>(body: T, before: Partial<Record<keyof T, unknown>>): T {
   return Object.fromEntries(
     Object.entries(body).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name as keyof T])),
   ) as T;

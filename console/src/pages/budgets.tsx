@@ -6,6 +6,7 @@ import { useText } from "../i18n/text";
 import { Gauge, StateBadge } from "../parts/gauge";
 import { Answered, Empty } from "../parts/states";
 import { DataTable, type Column } from "../parts/table";
+import { Usd } from "../parts/usd";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
 import { BudgetForm, LimitForm, RemoveForm } from "./budget-forms";
@@ -60,6 +61,11 @@ export default function Budgets() {
   return (
     <>
       <Head title={t.pages.budgets}>
+        {may.readsCompany && (
+          <a className="button" href="#/adjustments">
+            {t.adjustments.title}
+          </a>
+        )}
         {may.admin && (
           <button type="button" className="button primary" onClick={() => setForm({ kind: "new", above: null })}>
             {t.budgets.make}
@@ -71,13 +77,13 @@ export default function Budgets() {
         {(all) => (
           <>
             <section className="card flush">
-              <Tree rows={rows} closed={closed} onToggle={toggle} onForm={setForm} />
+              <Tree rows={rows} company={company.data ?? null} closed={closed} onToggle={toggle} onForm={setForm} />
             </section>
             {all.length === 0 && <Empty>{t.budgets.none}</Empty>}
-            {form?.kind === "new" && <BudgetForm nodes={all} above={form.above?.node?.id ?? null} onClose={() => setForm(null)} />}
+            {form?.kind === "new" && <BudgetForm nodes={all} company={company.data ?? null} above={form.above?.node?.id ?? null} onClose={() => setForm(null)} />}
             {form?.kind === "change" &&
               (form.row.node ? (
-                <BudgetForm nodes={all} node={form.row.node} above={form.row.node.parent_id} onClose={() => setForm(null)} />
+                <BudgetForm nodes={all} company={company.data ?? null} node={form.row.node} above={form.row.node.parent_id} onClose={() => setForm(null)} />
               ) : (
                 <LimitForm budget={form.row.budget} onClose={() => setForm(null)} />
               ))}
@@ -103,12 +109,14 @@ export default function Budgets() {
 
 interface TreeProps {
   rows: Row[];
+  /** Its thresholds are those of nodes without their own; null where the caller may not see it. */
+  company: Schema["BudgetResponse"] | null;
   closed: ReadonlySet<string>;
   onToggle: (id: string) => void;
   onForm: (form: Form) => void;
 }
 
-function Tree({ rows, closed, onToggle, onForm }: TreeProps) {
+function Tree({ rows, company, closed, onToggle, onForm }: TreeProps) {
   const t = useText();
   const format = useFormat();
   const { may, me } = useSession();
@@ -152,17 +160,19 @@ function Tree({ rows, closed, onToggle, onForm }: TreeProps) {
               reserved={own.reserved_usd}
               limit={limit}
               state={own.state}
-              marks={[Number(row.node?.alert_threshold ?? 0.8), Number(row.node?.open_threshold ?? 0.95)]}
+              marks={[own.alert_threshold ?? company?.alert_threshold, own.open_threshold ?? company?.open_threshold].filter((mark) => mark != null)}
             />
             <span className="small">
-              <b>{format.usd(own.current_spend_usd)}</b>{" "}
+              <b>
+                <Usd amount={own.current_spend_usd} />
+              </b>{" "}
               <span className="muted">{limit === null ? t.budget.noLimit : t.budget.of(format.usd(limit))}</span>
             </span>
           </div>
         );
       },
     },
-    { id: "reserved", header: t.budget.reserved, numeric: true, minor: true, cell: (row) => format.usd((row.budget ?? row.node).reserved_usd) },
+    { id: "reserved", header: t.budget.reserved, numeric: true, minor: true, cell: (row) => <Usd amount={(row.budget ?? row.node).reserved_usd} /> },
     { id: "period", header: t.budget.period, minor: true, cell: (row) => t.periods[row.node?.period ?? "month"] },
     { id: "state", header: t.budget.state, cell: (row) => <StateBadge state={(row.budget ?? row.node).state} /> },
     {

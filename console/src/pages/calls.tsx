@@ -6,10 +6,12 @@ import type { paths } from "../api/schema";
 import { useFormat } from "../format/use-format";
 import { useText, type Text } from "../i18n/text";
 import { SelectField, TextField } from "../parts/fields";
-import { Answered, Empty } from "../parts/states";
+import { Answered, Empty, More } from "../parts/states";
 import { DataTable, type Column } from "../parts/table";
+import { Usd } from "../parts/usd";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
+import { KeyField } from "./key-field";
 
 type Query = NonNullable<paths["/api/v1/admin/calls"]["get"]["parameters"]["query"]>;
 export type Attempt = Schema["AttemptResponse"];
@@ -60,7 +62,7 @@ export default function Calls() {
     { id: "key", header: t.calls.key, minor: true, cell: (row) => <KeyLink id={row.key_id} /> },
     { id: "attempt", header: t.calls.attempt, numeric: true, minor: true, cell: (row) => format.count(row.attempt) },
     { id: "tokens", header: t.calls.tokens, numeric: true, minor: true, cell: (row) => (row.input_tokens === null ? "–" : `${format.count(row.input_tokens)} → ${format.count(row.output_tokens ?? 0)}`) },
-    { id: "cost", header: t.calls.cost, numeric: true, cell: (row) => (row.cost_usd === null ? <span className="muted">≤ {format.usd(row.bound_usd)}</span> : format.usd(row.cost_usd)) },
+    { id: "cost", header: t.calls.cost, numeric: true, cell: (row) => (row.cost_usd === null ? <span className="muted">≤ <Usd amount={row.bound_usd} /></span> : <Usd amount={row.cost_usd} />) },
   ];
   return (
     <>
@@ -83,13 +85,7 @@ export default function Calls() {
                 </section>
               )}
               {rows.length === 0 && refused.length === 0 && !calls.hasNextPage && <Empty>{t.calls.none}</Empty>}
-              {calls.hasNextPage && (
-                <p className="more">
-                  <button type="button" className="button" disabled={calls.isFetchingNextPage} onClick={() => void calls.fetchNextPage()}>
-                    {calls.isFetchingNextPage ? t.states.loading : t.actions.more}
-                  </button>
-                </p>
-              )}
+              <More query={calls} />
             </>
           );
         }}
@@ -105,6 +101,7 @@ function KeyLink({ id }: { id: string | null }) {
 
 function Filters({ query, onQuery }: { query: Query; onQuery: (wanted: string) => void }) {
   const t = useText();
+  const { me } = useSession();
   const given = query as Record<string, string | undefined>;
   const [values, setValues] = useState<Record<string, string>>(() => Object.fromEntries(FILTERS.map((name) => [name, given[name] ?? ""])));
   const set = (name: string) => (value: string) => setValues((before) => ({ ...before, [name]: value }));
@@ -121,7 +118,7 @@ function Filters({ query, onQuery }: { query: Query; onQuery: (wanted: string) =
       {text("request_id", "x-request-id")}
       {text("provider")}
       {text("model")}
-      {text("key", "key_…")}
+      <KeyField label={t.calls.filters.key} value={values["key"] ?? ""} onChange={set("key")} />
       <SelectField
         label={t.calls.filters.status}
         value={values["status"] ?? ""}
@@ -129,7 +126,7 @@ function Filters({ query, onQuery }: { query: Query; onQuery: (wanted: string) =
         options={[{ value: "", label: t.calls.any }, ...STATUSES.map((value) => ({ value, label: t.calls.statuses[value] }))]}
       />
       {text("outcome")}
-      <TextField type="date" label={t.usage.from} value={values["from"] ?? ""} onChange={set("from")} />
+      <TextField type="date" label={t.usage.from} value={values["from"] ?? ""} onChange={set("from")} help={t.usage.zone(me.timezone)} />
       <TextField type="date" label={t.usage.to} value={values["to"] ?? ""} onChange={set("to")} />
       <div className="filters-actions">
         <button className="button primary">{t.actions.find}</button>

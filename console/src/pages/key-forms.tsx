@@ -7,12 +7,14 @@ import { Copy } from "../parts/copy";
 import { Dialog, FormDialog } from "../parts/dialog";
 import { AmountField, Checks, SelectField, TextArea, TextField } from "../parts/fields";
 import { answered, useSession } from "../session";
-import { useDone } from "./budget-forms";
+import { changed, useDone } from "./budget-forms";
 import { useNodes } from "./budgets";
 import type { Key } from "./keys";
 
 const SCOPES = ["complete", "read", "admin"] as const;
 type Scope = (typeof SCOPES)[number];
+const CLASSIFICATIONS = ["public", "internal", "confidential"] as const;
+type Classification = (typeof CLASSIFICATIONS)[number];
 
 interface KeyFormProps {
   /** The one to change; none: a new one. */
@@ -33,9 +35,11 @@ export function KeyForm({ shown, onClose, onMade }: KeyFormProps) {
   const [budget, setBudget] = useState(shown?.budget_id ?? bound);
   const [limit, setLimit] = useState<string>(shown?.monthly_budget_usd ?? "");
   const [period, setPeriod] = useState<Key["period"]>(shown?.period ?? "month");
+  const [perUser, setPerUser] = useState<string>(shown?.per_user_limit_usd ?? "");
   const [requests, setRequests] = useState(shown?.requests_per_minute?.toString() ?? "");
   const [tokens, setTokens] = useState(shown?.tokens_per_minute?.toString() ?? "");
   const [models, setModels] = useState(shown?.allowed_models?.join(", ") ?? "");
+  const [classifications, setClassifications] = useState<readonly string[]>(shown?.allowed_classifications ?? []);
   const [tags, setTags] = useState(Object.entries(shown?.tags ?? {}).map(([tag, value]) => `${tag}=${value}`).join("\n"));
   const [expires, setExpires] = useState(shown?.expires_at ? localTime(shown.expires_at) : "");
   const named = models.split(",").map((each) => each.trim()).filter(Boolean);
@@ -47,9 +51,11 @@ export function KeyForm({ shown, onClose, onMade }: KeyFormProps) {
     budget_id: budget || null,
     monthly_budget_usd: limit === "" ? null : (limit as Decimal),
     period,
+    per_user_limit_usd: perUser === "" ? null : (perUser as Decimal),
     requests_per_minute: requests === "" ? null : Number(requests),
     tokens_per_minute: tokens === "" ? null : Number(tokens),
     allowed_models: named.length > 0 ? named : null,
+    allowed_classifications: classifications.length > 0 ? (classifications as Classification[]) : null,
     tags: parsedTags(tags),
     // As it was, where it wasn't changed: the field holds no seconds.
     expires_at: expires === "" ? null : shown?.expires_at && localTime(shown.expires_at) === expires ? shown.expires_at : new Date(expires).toISOString(),
@@ -88,20 +94,17 @@ export function KeyForm({ shown, onClose, onMade }: KeyFormProps) {
           options={(["month", "week", "day", "none"] as const).map((value) => ({ value, label: t.periods[value] }))}
         />
       </div>
+      <AmountField label={t.keys.perUser} value={perUser} onChange={setPerUser} placeholder={t.budget.noLimit} help={t.keys.perUserHelp} />
       <div className="pair">
         <TextField type="number" label={t.keys.requests} value={requests} onChange={setRequests} placeholder={t.budget.noLimit} />
         <TextField type="number" label={t.keys.tokens} value={tokens} onChange={setTokens} placeholder={t.budget.noLimit} />
       </div>
       <TextField label={t.keys.models} value={models} onChange={setModels} help={t.budgets.modelsHelp} />
+      <Checks label={t.keys.classifications} chosen={classifications} onChange={setClassifications} options={CLASSIFICATIONS.map((value) => ({ value, label: value }))} />
       <TextField type="datetime-local" label={t.keys.expires} value={expires} onChange={setExpires} />
       <TextArea label={t.keys.tags} value={tags} onChange={setTags} rows={2} help={t.keys.tagsHelp} />
     </FormDialog>
   );
-}
-
-function changed<T extends object>(body: T, before: Key): T {
-  const old = before as unknown as Record<string, unknown>;
-  return Object.fromEntries(Object.entries(body).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(old[name]))) as T;
 }
 
 function parsedTags(text: string): Record<string, string> {

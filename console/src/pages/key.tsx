@@ -1,18 +1,19 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState, type ReactNode } from "react";
 import type { Schema } from "../api/client";
+import { daysAgo } from "../format/days";
 import { useFormat } from "../format/use-format";
 import { useText } from "../i18n/text";
-import { DayChart } from "../parts/chart";
 import { Gauge } from "../parts/gauge";
-import { Answered, Empty } from "../parts/states";
+import { Answered } from "../parts/states";
+import { Usd } from "../parts/usd";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
 import { useNodes } from "./budgets";
 import { KeyForm, RevokeForm, RotateForm, Secret } from "./key-forms";
 import { KeyState, Scopes } from "./keys";
-import { daysAgo } from "./overview";
 import { ResetForm } from "./reset-form";
+import { DAYS, MAX_ROWS, SpendByDay } from "./spend-by-day";
 
 type Form = "change" | "rotate" | "revoke" | "reset";
 
@@ -54,7 +55,7 @@ export default function KeyPage({ params }: { params: Record<string, string> }) 
               )}
             </Head>
             <Standing shown={shown} />
-            <SpendByDay id={id} />
+            <KeyByDay id={id} />
             {form === "change" && <KeyForm shown={shown} onClose={close} />}
             {form === "rotate" && <RotateForm shown={shown} onClose={close} onMade={setMade} />}
             {form === "revoke" && <RevokeForm shown={shown} onClose={close} />}
@@ -89,9 +90,11 @@ function Standing({ shown }: { shown: Schema["KeyWithForecast"] }) {
     [t.budgets.period, t.periods[shown.period]],
     [t.budget.reserved, format.usd(shown.reserved_usd)],
     [t.budget.monthEnd, shown.forecast.month_end_usd === null ? t.budget.tooEarly : format.usd(shown.forecast.month_end_usd)],
+    [t.keys.perUser, shown.per_user_limit_usd === null ? "–" : format.usd(shown.per_user_limit_usd)],
     [t.keys.requests, shown.requests_per_minute === null ? "–" : format.count(shown.requests_per_minute)],
     [t.keys.tokens, shown.tokens_per_minute === null ? "–" : format.count(shown.tokens_per_minute)],
     [t.keys.models, shown.allowed_models?.join(", ") ?? t.keys.all],
+    [t.keys.classified, shown.allowed_classifications?.join(", ") ?? t.keys.all],
     [t.keys.expires, shown.expires_at ? format.moment(shown.expires_at) : t.budget.never],
     [t.keys.tags, Object.entries(shown.tags).map(([tag, value]) => `${tag}=${value}`).join(", ") || "–"],
     [t.keys.created, t.keys.createdBy(format.moment(shown.created_at), shown.created_by)],
@@ -100,7 +103,9 @@ function Standing({ shown }: { shown: Schema["KeyWithForecast"] }) {
     <section className="card" aria-label={shown.name}>
       <div className="card-head">
         <p className="figure">
-          <b>{format.usd(shown.current_spend_usd)}</b>
+          <b>
+            <Usd amount={shown.current_spend_usd} />
+          </b>
           <span className="muted">{limit === null ? t.budget.noLimit : t.budget.of(format.usd(limit))}</span>
         </p>
         <KeyState shown={shown} />
@@ -121,26 +126,17 @@ function Standing({ shown }: { shown: Schema["KeyWithForecast"] }) {
   );
 }
 
-function SpendByDay({ id }: { id: string }) {
-  const t = useText();
-  const { api } = useSession();
+function KeyByDay({ id }: { id: string }) {
+  const { api, me } = useSession();
   const usage = useQuery({
     queryKey: ["usage", "key", id],
     queryFn: ({ signal }) =>
-      answered(api.GET("/api/v1/admin/usage", { signal, params: { query: { group_by: ["day", "model"], key: id, from: daysAgo(29), limit: 1000 } } })),
+      answered(
+        api.GET("/api/v1/admin/usage", {
+          signal,
+          params: { query: { group_by: ["day", "model"], key: id, from: daysAgo(DAYS - 1, me.timezone), limit: MAX_ROWS } },
+        }),
+      ),
   });
-  return (
-    <section className="card" aria-labelledby="days-title">
-      <h2 id="days-title">{t.overview.byDay}</h2>
-      <Answered query={usage}>
-        {({ rows }) =>
-          rows.length === 0 ? (
-            <Empty>{t.usage.nothing}</Empty>
-          ) : (
-            <DayChart label={t.overview.byDay} points={rows.map((row) => ({ day: String(row["day"]), series: String(row["model"] ?? ""), amount: row.cost_usd }))} />
-          )
-        }
-      </Answered>
-    </section>
-  );
+  return <SpendByDay usage={usage} group="model" />;
 }

@@ -1,20 +1,24 @@
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 import type { Schema } from "../api/client";
 import { useFormat } from "../format/use-format";
 import { useText } from "../i18n/text";
 import { Gauge, StateBadge } from "../parts/gauge";
 import { TextField } from "../parts/fields";
-import { Answered, Empty } from "../parts/states";
+import { Answered, Empty, More } from "../parts/states";
 import { DataTable, type Column } from "../parts/table";
+import { Usd } from "../parts/usd";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
 import { KeyForm, Secret } from "./key-forms";
 
 export type Key = Schema["KeyResponse"];
 
-const PAGE = 100;
-const SEARCHED_PAGE = 1000;
+const PAGE = 50;
+const MAX_SEARCH = 200;
+/** Characters of a secret that the API shows. */
+const PREFIX = 11;
+const TYPING_MILLISECONDS = 250;
 
 export default function Keys() {
   const t = useText();
@@ -23,24 +27,20 @@ export default function Keys() {
   const [search, setSearch] = useState("");
   const [making, setMaking] = useState(false);
   const [made, setMade] = useState<Schema["KeyWithSecret"] | null>(null);
-  const wanted = search.trim().toLowerCase();
+  const wanted = useSettled(searched(search), TYPING_MILLISECONDS);
   const keys = useInfiniteQuery({
-    queryKey: ["keys"],
+    queryKey: ["keys", "list", wanted],
     initialPageParam: null as string | null,
     queryFn: ({ signal, pageParam }) =>
       answered(
         api.GET("/api/v1/admin/keys", {
           signal,
-          params: { query: pageParam === null ? { limit: PAGE } : { limit: SEARCHED_PAGE, cursor: pageParam } },
+          params: { query: { limit: PAGE, ...(wanted && { search: wanted }), ...(pageParam !== null && { cursor: pageParam }) } },
         }),
       ),
     getNextPageParam: (page) => page.next_cursor,
+    placeholderData: keepPreviousData,
   });
-  const { hasNextPage, isFetchingNextPage, isFetchNextPageError, fetchNextPage } = keys;
-  // The API doesn't search: a search asks for the pages that are left, one after the other.
-  useEffect(() => {
-    if (wanted !== "" && hasNextPage && !isFetchingNextPage && !isFetchNextPageError) void fetchNextPage();
-  }, [wanted, hasNextPage, isFetchingNextPage, isFetchNextPageError, fetchNextPage]);
 
   const columns: Column<Key>[] = [
     {
@@ -63,7 +63,9 @@ export default function Keys() {
       cell: (key) => (
         <div className="standing">
           <span className="small">
-            <b>{format.usd(key.current_spend_usd)}</b>{" "}
+            <b>
+              <Usd amount={key.current_spend_usd} />
+            </b>{" "}
             {key.monthly_budget_usd !== null && <span className="muted">{t.budget.of(format.usd(key.monthly_budget_usd))}</span>}
           </span>
           {key.monthly_budget_usd !== null && (
@@ -90,25 +92,20 @@ export default function Keys() {
       </div>
       <Answered query={keys}>
         {({ pages }) => {
-          const all = pages.flatMap((page) => page.rows);
-          const found = wanted === "" ? all : all.filter((key) => matches(key, wanted));
+          const found = pages.flatMap((page) => page.rows);
           return (
             <>
-              {found.length === 0 && !isFetchingNextPage ? (
+              {found.length === 0 ? (
                 <Empty>{wanted === "" ? t.keys.none : t.keys.notFound}</Empty>
               ) : (
                 <section className="card flush">
-                  <DataTable caption={t.pages.keys} columns={columns} rows={found.slice(0, wanted === "" ? undefined : PAGE)} rowKey={(key) => key.id} />
+                  <DataTable caption={t.pages.keys} columns={columns} rows={found} rowKey={(key) => key.id} />
                 </section>
               )}
-              <p className="more" role="status">
-                <span className="muted small">{t.keys.shown(format.count(Math.min(found.length, wanted === "" ? found.length : PAGE)), format.count(all.length))}</span>
-                {hasNextPage && wanted === "" && (
-                  <button type="button" className="button" disabled={isFetchingNextPage} onClick={() => void fetchNextPage()}>
-                    {isFetchingNextPage ? t.states.loading : t.actions.more}
-                  </button>
-                )}
+              <p className="muted small" role="status">
+                {keys.isPlaceholderData ? t.states.loading : t.keys.shown(format.count(found.length), keys.hasNextPage)}
               </p>
+              <More query={keys} />
             </>
           );
         }}
@@ -127,8 +124,20 @@ export default function Keys() {
   );
 }
 
-function matches(key: Key, wanted: string): boolean {
-  return [key.name, key.id, key.prefix, ...Object.entries(key.tags).flat()].some((each) => each.toLowerCase().includes(wanted));
+/** What is asked for: of a whole secret its prefix alone, since addresses are kept in logs. */
+export function searched(text: string): string {
+  const wanted = text.trim().slice(0, MAX_SEARCH);
+  return wanted.startsWith("fw_") ? wanted.slice(0, PREFIX) : wanted;
+}
+
+/** A value once it hasn't changed for a while. */
+export function useSettled<T>(value: T, milliseconds: number): T {
+  const [settled, setSettled] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), milliseconds);
+    return () => clearTimeout(timer);
+  }, [value, milliseconds]);
+  return settled;
 }
 
 export function Scopes({ scopes }: { scopes: readonly string[] }) {

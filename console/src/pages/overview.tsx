@@ -1,17 +1,19 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import type { Schema } from "../api/client";
-import { compareDecimals } from "../api/exact";
+import { daysAgo } from "../format/days";
 import { useFormat } from "../format/use-format";
 import { useText } from "../i18n/text";
 import { Gauge, StateBadge } from "../parts/gauge";
-import { DayChart, RankChart } from "../parts/chart";
+import { RankChart } from "../parts/chart";
 import { SelectField } from "../parts/fields";
-import { Answered, Empty, Stale } from "../parts/states";
+import { Answered, Empty } from "../parts/states";
+import { Usd } from "../parts/usd";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
-import { KeyName } from "./key-name";
 import { ProviderStatus } from "./provider-status";
+import { DAYS, MAX_ROWS, SpendByDay } from "./spend-by-day";
+import { KeyOf, text } from "./usage-row";
 
 const EVERY_MILLISECONDS = 10_000;
 const TOP = 8;
@@ -30,10 +32,9 @@ export default function Overview() {
       <Head title={t.pages.overview}>
         {budget.dataUpdatedAt > 0 && <span className="muted small">{t.overview.asOf(format.precise(budget.dataUpdatedAt))}</span>}
       </Head>
-      {budget.error && budget.data && <Stale error={budget.error} since={format.precise(budget.dataUpdatedAt)} />}
       <Answered query={budget}>{(found) => <Budget budget={found} />}</Answered>
       <div className="columns">
-        <SpendByDay />
+        <CompanyByDay />
         <TopSpenders />
       </div>
       <Providers />
@@ -52,13 +53,15 @@ function Budget({ budget }: { budget: Schema["BudgetResponse"] }) {
         <StateBadge state={budget.state} />
       </div>
       <p className="figure">
-        <b>{format.usd(budget.current_spend_usd)}</b>
+        <b>
+          <Usd amount={budget.current_spend_usd} />
+        </b>
         <span className="muted">
           {t.budget.of(format.usd(budget.monthly_limit_usd))} ({format.percent(budget.usage_ratio)})
         </span>
       </p>
-      <Gauge label={t.budget.company} spent={budget.current_spend_usd} reserved={budget.reserved_usd} limit={budget.monthly_limit_usd} state={budget.state} />
-      <dl className="facts">
+      <Gauge label={t.budget.company} spent={budget.current_spend_usd} reserved={budget.reserved_usd} limit={budget.monthly_limit_usd} state={budget.state} marks={[budget.alert_threshold, budget.open_threshold]} labelled />
+      <dl className="facts three">
         <Fact name={t.budget.reserved} value={format.usd(budget.reserved_usd)} />
         <Fact name={t.budget.remaining} value={format.usd(budget.remaining_usd)} />
         <Fact name={t.budget.resets} value={budget.window.resets_at ? format.moment(budget.window.resets_at) : t.budget.never} />
@@ -82,44 +85,29 @@ function Fact({ name, value, bad = false }: { name: string; value: string; bad?:
   );
 }
 
-function SpendByDay() {
+function CompanyByDay() {
   const t = useText();
-  const { api } = useSession();
+  const { api, me } = useSession();
   const [group, setGroup] = useState<"provider" | "model">("provider");
   const usage = useQuery({
     queryKey: ["usage", "days", group],
     queryFn: ({ signal }) =>
-      answered(api.GET("/api/v1/admin/usage", { signal, params: { query: { group_by: ["day", group], from: daysAgo(29), limit: 1000 } } })),
+      answered(api.GET("/api/v1/admin/usage", { signal, params: { query: { group_by: ["day", group], from: daysAgo(DAYS - 1, me.timezone), limit: MAX_ROWS } } })),
     refetchInterval: 6 * EVERY_MILLISECONDS,
     placeholderData: keepPreviousData,
   });
   return (
-    <section className="card" aria-labelledby="days-title">
-      <div className="card-head">
-        <h2 id="days-title">{t.overview.byDay}</h2>
-        <SelectField
-          label={t.overview.stackedBy}
-          value={group}
-          options={[
-            { value: "provider", label: t.usage.groups.provider },
-            { value: "model", label: t.usage.groups.model },
-          ]}
-          onChange={(value) => setGroup(value as typeof group)}
-        />
-      </div>
-      <Answered query={usage}>
-        {({ rows }) =>
-          rows.length === 0 ? (
-            <Empty>{t.usage.nothing}</Empty>
-          ) : (
-            <DayChart
-              label={t.overview.byDay}
-              points={rows.map((row) => ({ day: String(row["day"]), series: String(row[group] ?? ""), amount: row.cost_usd }))}
-            />
-          )
-        }
-      </Answered>
-    </section>
+    <SpendByDay usage={usage} group={group}>
+      <SelectField
+        label={t.overview.stackedBy}
+        value={group}
+        options={[
+          { value: "provider", label: t.usage.groups.provider },
+          { value: "model", label: t.usage.groups.model },
+        ]}
+        onChange={(value) => setGroup(value as typeof group)}
+      />
+    </SpendByDay>
   );
 }
 
@@ -129,10 +117,7 @@ function TopSpenders() {
   const [group, setGroup] = useState<"key" | "budget">("key");
   const usage = useQuery({
     queryKey: ["usage", "top", group],
-    queryFn: async ({ signal }) => {
-      const found = await answered(api.GET("/api/v1/admin/usage", { signal, params: { query: { group_by: [group], limit: 1000 } } }));
-      return found.rows;
-    },
+    queryFn: ({ signal }) => answered(api.GET("/api/v1/admin/usage", { signal, params: { query: { group_by: [group], sort: "cost", limit: TOP } } })),
     refetchInterval: 6 * EVERY_MILLISECONDS,
     placeholderData: keepPreviousData,
   });
@@ -151,17 +136,17 @@ function TopSpenders() {
         />
       </div>
       <Answered query={usage}>
-        {(rows) =>
+        {({ rows }) =>
           rows.length === 0 ? (
             <Empty>{t.usage.nothing}</Empty>
           ) : (
             <RankChart
               label={t.overview.top}
-              rows={rows
-                .map((row) => ({ id: String(row[group] ?? ""), amount: row.cost_usd }))
-                .sort((one, other) => compareDecimals(other.amount, one.amount))
-                .slice(0, TOP)
-                .map((row) => ({ ...row, name: group === "key" ? <KeyName id={row.id} /> : row.id || t.usage.none }))}
+              rows={rows.map((row) => ({
+                id: text(row, group === "key" ? "key" : "budget_id"),
+                amount: row.cost_usd,
+                name: group === "key" ? <KeyOf row={row} /> : text(row, "budget") || t.usage.none,
+              }))}
             />
           )
         }
@@ -198,9 +183,4 @@ function Providers() {
       </Answered>
     </section>
   );
-}
-
-/** A day in UTC, `YYYY-MM-DD`. */
-export function daysAgo(days: number): string {
-  return new Date(Date.now() - days * 86_400_000).toISOString().slice(0, 10);
 }

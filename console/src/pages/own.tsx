@@ -1,13 +1,16 @@
 /** What a key without `read` for the company sees of itself. */
 import { useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
+import { daysAgo } from "../format/days";
 import { useFormat } from "../format/use-format";
 import { useText } from "../i18n/text";
 import { Gauge, StateBadge } from "../parts/gauge";
-import { Answered, Stale } from "../parts/states";
+import { Answered } from "../parts/states";
+import { Usd } from "../parts/usd";
 import { answered, useSession, type Me } from "../session";
 import { Head } from "../shell";
 import { Scopes } from "./keys";
+import { DAYS, MAX_ROWS, SpendByDay } from "./spend-by-day";
 
 export default function Own() {
   const t = useText();
@@ -21,10 +24,21 @@ export default function Own() {
   return (
     <>
       <Head title={t.pages.me}>{me.dataUpdatedAt > 0 && <span className="muted small">{t.overview.asOf(format.precise(me.dataUpdatedAt))}</span>}</Head>
-      {me.error && me.data && <Stale error={me.error} since={format.precise(me.dataUpdatedAt)} />}
       <Answered query={me}>{(found) => <Standing me={found} />}</Answered>
+      <OwnByDay />
     </>
   );
+}
+
+function OwnByDay() {
+  const { api, me } = useSession();
+  const usage = useQuery({
+    queryKey: ["usage", "own"],
+    queryFn: ({ signal }) =>
+      answered(api.GET("/api/v1/me/usage", { signal, params: { query: { group_by: ["day", "model"], from: daysAgo(DAYS - 1, me.timezone), limit: MAX_ROWS } } })),
+    refetchInterval: 60_000,
+  });
+  return <SpendByDay usage={usage} group="model" />;
 }
 
 function Standing({ me }: { me: Me }) {
@@ -52,7 +66,9 @@ function Standing({ me }: { me: Me }) {
       {me.current_spend_usd !== null && (
         <>
           <p className="figure">
-            <b>{format.usd(me.current_spend_usd)}</b>
+            <b>
+              <Usd amount={me.current_spend_usd} />
+            </b>
             <span className="muted">{me.monthly_budget_usd === null ? t.budget.noLimit : t.budget.of(format.usd(me.monthly_budget_usd))}</span>
           </p>
           {me.monthly_budget_usd !== null && (

@@ -83,7 +83,7 @@ function ProviderCard({ provider, probe }: { provider: Provider; probe: Schema["
           {provider.key_expires_on && (
             <div>
               <dt>{t.providers.keyExpires}</dt>
-              <dd>{format.date(provider.key_expires_on)}</dd>
+              <dd>{format.wholeDay(provider.key_expires_on)}</dd>
             </div>
           )}
         </dl>

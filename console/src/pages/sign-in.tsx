@@ -3,7 +3,7 @@ import { apiWith } from "../api/client";
 import { ApiError } from "../api/errors";
 import { Logo, Preferences } from "../shell";
 import { useText } from "../i18n/text";
-import { Failure } from "../parts/states";
+import { Failure, Waiting } from "../parts/states";
 import { answered, type SignedOut } from "../session";
 
 interface Props {
@@ -82,6 +82,11 @@ export function SignIn({ why, failure, onKey, onRetry }: Props) {
             <button className="button primary wide" disabled={busy || key.trim() === ""}>
               {busy ? t.signIn.busy : t.signIn.enter}
             </button>
+            {busy && (
+              <p className="muted small" role="status">
+                <Waiting />
+              </p>
+            )}
           </form>
         )}
       </main>

@@ -5,6 +5,7 @@ import { useId, useLayoutEffect, useRef, useState, type ReactNode } from "react"
 import type { Decimal } from "../api/exact";
 import { useFormat } from "../format/use-format";
 import { useText } from "../i18n/text";
+import { Usd } from "./usd";
 
 export interface Point {
   /** `YYYY-MM-DD`. */
@@ -91,14 +92,15 @@ export function DayChart({ points, label }: { points: readonly Point[]; label: s
 
 /** Bars beside each other, the longest first, with their exact amounts. */
 export function RankChart({ rows, label }: { rows: readonly { id: string; name: ReactNode; amount: Decimal }[]; label: string }) {
-  const format = useFormat();
   const top = Math.max(0, ...rows.map((row) => Number(row.amount)));
   return (
     <ol className="rank" aria-label={label}>
       {rows.map((row) => (
         <li key={row.id}>
           <span>{row.name}</span>
-          <span className="rank-amount">{format.usd(row.amount)}</span>
+          <span className="rank-amount">
+            <Usd amount={row.amount} />
+          </span>
           <span className="rank-bar" aria-hidden="true">
             <span style={{ width: `${top > 0 ? Math.max(0.5, (Math.max(0, Number(row.amount)) / top) * 100) : 0}%` }} />
           </span>

@@ -1,7 +1,7 @@
 import { Dialog as Base } from "@base-ui/react/dialog";
 import type { FormEvent, ReactNode } from "react";
 import { useText } from "../i18n/text";
-import { Failure } from "./states";
+import { Failure, Waiting } from "./states";
 
 interface DialogProps {
   title: string;
@@ -47,6 +47,11 @@ export function FormDialog(props: FormDialogProps) {
       <form onSubmit={submit}>
         <div className="dialog-body">{props.children}</div>
         {props.error && <Failure error={props.error} />}
+        {props.busy && (
+          <p className="muted small" role="status">
+            <Waiting />
+          </p>
+        )}
         <div className="dialog-actions">
           <button type="button" className="button" onClick={props.onClose}>
             {t.actions.cancel}

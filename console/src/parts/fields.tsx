@@ -43,13 +43,23 @@ export function TextField({ label, value, onChange, help, type = "text", ...more
   );
 }
 
+type DecimalProps = Omit<InputProps, "type" | "pattern">;
+
 /** An amount stays the text that was typed: it goes to the API as it is. */
-export function AmountField(props: Omit<InputProps, "type" | "pattern">) {
+export function AmountField(props: DecimalProps) {
+  return <DecimalField {...props} before="$" />;
+}
+
+export function PercentField(props: DecimalProps) {
+  return <DecimalField {...props} after="%" />;
+}
+
+function DecimalField(props: DecimalProps & { before?: string; after?: string }) {
   return (
     <Field label={props.label} help={props.help}>
       {(id, describedBy) => (
         <span className="affixed">
-          <span aria-hidden="true">$</span>
+          {props.before && <span aria-hidden="true">{props.before}</span>}
           <input
             id={id}
             inputMode="decimal"
@@ -60,6 +70,7 @@ export function AmountField(props: Omit<InputProps, "type" | "pattern">) {
             onChange={(event) => props.onChange(event.target.value.trim())}
             aria-describedby={describedBy}
           />
+          {props.after && <span aria-hidden="true">{props.after}</span>}
         </span>
       )}
     </Field>

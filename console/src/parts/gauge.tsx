@@ -1,4 +1,5 @@
 import type { Decimal } from "../api/exact";
+import { useFormat } from "../format/use-format";
 import { useText } from "../i18n/text";
 
 export type State = "CLOSED" | "HALF_OPEN" | "OPEN";
@@ -16,21 +17,37 @@ interface GaugeProps {
   reserved: Decimal;
   limit: Decimal | null;
   state: State;
-  /** Shares of the limit that are marked. */
-  marks?: readonly number[];
+  /** Shares of the limit that are marked, where they are known. */
+  marks?: readonly Decimal[];
+  /** Whether the marks' shares are written below. */
+  labelled?: boolean;
 }
 
 /** Spent and reserved of a limit. Its lengths are drawn, the amounts are told beside it. */
-export function Gauge({ label, spent, reserved, limit, state, marks = [0.8, 0.95] }: GaugeProps) {
+export function Gauge({ label, spent, reserved, limit, state, marks = [], labelled = false }: GaugeProps) {
+  const format = useFormat();
   const whole = limit === null ? 0 : Number(limit);
   const share = (amount: Decimal) => (whole > 0 ? Math.min(1, Math.max(0, Number(amount) / whole)) : 0);
   const used = share(spent);
   const held = Math.min(1 - used, share(reserved));
-  return (
+  const gauge = (
     <div className={`gauge ${state.toLowerCase()}`} role="meter" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(used * 100)}>
       <span className="spent" style={{ width: `${used * 100}%` }} />
       <span className="reserved" style={{ left: `${used * 100}%`, width: `${held * 100}%` }} />
-      {limit !== null && marks.map((mark) => <span key={mark} className="mark" style={{ left: `${mark * 100}%` }} />)}
+      {limit !== null && marks.map((mark) => <span key={mark} className="mark" style={{ left: `${Number(mark) * 100}%` }} />)}
+    </div>
+  );
+  if (!labelled || limit === null) return gauge;
+  return (
+    <div>
+      {gauge}
+      <div className="gauge-scale" aria-hidden="true">
+        {marks.map((mark) => (
+          <span key={mark} style={{ left: `${Number(mark) * 100}%` }}>
+            {format.percent(mark)}
+          </span>
+        ))}
+      </div>
     </div>
   );
 }

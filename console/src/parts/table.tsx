@@ -49,6 +49,7 @@ interface TableProps<Row extends object> {
   sortable?: boolean;
 }
 
+/** A table; on a telephone each row is a block with its columns' names in it, and the headers that sort are above. */
 export function DataTable<Row extends object>({ caption, columns, rows, rowKey, sortable = true }: TableProps<Row>) {
   const definitions = useMemo(
     () =>
@@ -70,17 +71,18 @@ export function DataTable<Row extends object>({ caption, columns, rows, rowKey, 
   const classes = (id: string) => [byId.get(id)?.numeric && "numeric", byId.get(id)?.minor && "minor"].filter(Boolean).join(" ");
   return (
     <div className="table-scroll" tabIndex={0} role="region" aria-label={caption}>
-      <table>
+      <table role="table">
         <caption className="visually-hidden">{caption}</caption>
-        <thead>
+        <thead role="rowgroup">
           {table.getHeaderGroups().map((group) => (
-            <tr key={group.id}>
+            <tr key={group.id} role="row">
               {group.headers.map(({ column }) => {
                 const sorted = column.getIsSorted();
                 return (
                   <th
                     key={column.id}
                     scope="col"
+                    role="columnheader"
                     className={classes(column.id)}
                     aria-sort={sorted === "asc" ? "ascending" : sorted === "desc" ? "descending" : undefined}
                   >
@@ -98,12 +100,12 @@ export function DataTable<Row extends object>({ caption, columns, rows, rowKey, 
             </tr>
           ))}
         </thead>
-        <tbody>
+        <tbody role="rowgroup">
           {table.getRowModel().rows.map((row) => (
-            <tr key={row.id}>
+            <tr key={row.id} role="row">
               {columns.map((column) => (
-                <td key={column.id} className={classes(column.id)}>
-                  {column.cell(row.original)}
+                <td key={column.id} role="cell" className={classes(column.id)} data-label={column.header}>
+                  <div className="cell">{column.cell(row.original)}</div>
                 </td>
               ))}
             </tr>

@@ -73,6 +73,42 @@ run "recommended" {
   }
 
   assert {
+    condition = jsondecode(aws_s3_bucket_policy.console[0].policy).Statement == [{
+      Effect    = "Allow"
+      Principal = { Service = "cloudfront.amazonaws.com" }
+      Action    = ["s3:GetObject", "s3:ListBucket"]
+      Resource  = ["arn:aws:s3:::console", "arn:aws:s3:::console/*"]
+      Condition = { StringEquals = { "AWS:SourceArn" = "arn:aws:cloudfront::123456789012:distribution/EDFDVBD6EXAMPLE" } }
+    }]
+    error_message = "The console's bucket is read by its CloudFront and by nobody else."
+  }
+
+  assert {
+    condition     = aws_s3_bucket_public_access_block.console[0].block_public_acls && aws_s3_bucket_public_access_block.console[0].block_public_policy && aws_s3_bucket_public_access_block.console[0].ignore_public_acls && aws_s3_bucket_public_access_block.console[0].restrict_public_buckets
+    error_message = "The console's bucket is private."
+  }
+
+  assert {
+    condition     = aws_s3_bucket.console[0].force_destroy
+    error_message = "A destroy empties the console's bucket."
+  }
+
+  assert {
+    condition     = one(aws_cloudfront_distribution.console[0].origin).origin_access_control_id == aws_cloudfront_origin_access_control.console[0].id && one(aws_cloudfront_distribution.console[0].default_cache_behavior).compress && one(aws_cloudfront_distribution.console[0].default_cache_behavior).response_headers_policy_id == aws_cloudfront_response_headers_policy.console[0].id
+    error_message = "CloudFront signs what it asks of the bucket, compresses, and sends our headers."
+  }
+
+  assert {
+    condition     = [for each in aws_cloudfront_distribution.console[0].custom_error_response : "${each.error_code} ${each.response_code} ${each.response_page_path}"] == ["404 404 /404.html"]
+    error_message = "A path that isn't there is a 404, and a 403 stays one, which says that CloudFront may not read the bucket."
+  }
+
+  assert {
+    condition     = strcontains(one(one(aws_cloudfront_response_headers_policy.console[0].security_headers_config).content_security_policy).content_security_policy, "connect-src 'self';")
+    error_message = "Without the API's origin the pages may call none."
+  }
+
+  assert {
     condition     = length(aws_backup_plan.this) == 0 && length(aws_cloudformation_stack.vault) == 0
     error_message = "A vault costs something, and is made where it is asked for."
   }
@@ -135,6 +171,10 @@ run "recommended" {
       admin_api_key_secret_arn  = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:admin"
       provider_keys_secret_arn  = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:keys"
       kms_key_arn               = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+      console_bucket            = aws_s3_bucket.console[0].id
+      console_distribution_id   = aws_cloudfront_distribution.console[0].id
+      console_host              = "d111111abcdef8.cloudfront.net"
+      console_origin            = "https://d111111abcdef8.cloudfront.net"
     }
     error_message = "The template is told where everything is."
   }
@@ -185,6 +225,12 @@ run "smallest" {
     interface_endpoints = ["secretsmanager", "bedrock-runtime"]
     instance_class      = "db.t4g.micro"
     database_iam_auth   = true
+    console             = false
+  }
+
+  assert {
+    condition     = length(concat(aws_s3_bucket.console, aws_s3_bucket_policy.console)) == 0 && length(aws_cloudfront_distribution.console) == 0 && output.parameters.console_bucket == "none" && output.parameters.console_origin == "none"
+    error_message = "The console can be left out."
   }
 
   assert {
@@ -231,6 +277,13 @@ run "widest" {
     database_iam_auth          = true
     app_password_rotation_days = 30
     model_servers              = [{ cidr = "10.9.0.0/16", port = 8000 }]
+    console_api                = "https://abc123.execute-api.eu-central-1.amazonaws.com"
+    console_domain             = { name = "console.example.com", certificate_arn = "arn:aws:acm:us-east-1:123456789012:certificate/c" }
+  }
+
+  assert {
+    condition     = aws_cloudfront_distribution.console[0].aliases == toset(["console.example.com"]) && one(aws_cloudfront_distribution.console[0].viewer_certificate).minimum_protocol_version == "TLSv1.2_2021" && output.parameters.console_origin == "https://console.example.com" && output.parameters.console_host == "d111111abcdef8.cloudfront.net"
+    error_message = "The console has a name of its own, by TLS 1.2 and later."
   }
 
   assert {
@@ -838,13 +891,15 @@ run "wrong" {
     backup_vault_days           = 0.5
     github_repository           = "fusewire"
     github_provider_arn         = "arn:aws:iam::123456789012:role/github"
+    console_api                 = "https://ai.example.com/api/v1"
+    console_domain              = { name = "console.example.com", certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/c" }
   }
 
   expect_failures = [
     var.stage, var.region, var.vpc_cidr, var.nat_instance, var.model_servers, var.postgres_version,
     var.instance_class, var.allocated_storage_gb, var.backup_retention_days, var.database_log_retention_days,
     var.app_password_rotation_days, var.kept_connections, var.backup_vault_days,
-    var.github_repository, var.github_provider_arn,
+    var.github_repository, var.github_provider_arn, var.console_api, var.console_domain,
   ]
 }
 

@@ -17,7 +17,7 @@ from fusewire.budget.ledger import Ledger
 from fusewire.budget.limits import AuditedLimits
 from fusewire.budget.reservation import Call, Reservation
 from fusewire.budget.wire import sql_settings
-from fusewire.errors import BudgetExceededError, BudgetReservedError, LedgerUnavailableError
+from fusewire.errors import BudgetExceededError, BudgetReservedError, CallerLeftError, LedgerUnavailableError
 from fusewire.json import dumps
 from fusewire.store.db import Database
 from tests.conftest import CoreFactory
@@ -346,6 +346,28 @@ def test_a_dead_postgres_ends_the_wait_and_leaves_nothing(
             waiting.result(SOON)
         owner.execute("ALTER FUNCTION ledger_reserve_gone(jsonb) RENAME TO ledger_reserve")
     assert books.only_window(limit=Decimal(1)).reserved == 1
+
+
+def test_whose_caller_has_left_gives_up_its_place(
+    ledger: Ledger, open_ledger: OpenLedger, wait: Wait, books: Books, events: Events
+) -> None:
+    ledger.reserve(a_call("held"), [candidate("0.6")])
+    has_left = threading.Event()
+    waiting = Waiting(SOON, 100, has_left.is_set)
+    with ThreadPoolExecutor() as pool:
+        left = pool.submit(open_ledger().reserve, a_call("left"), [candidate("0.5")], waiting=waiting)
+        wait_for_tickets(books, 1)
+        behind = wait("0.3")
+        wait_for_tickets(books, 2)
+        has_left.set()
+        assert isinstance(left.exception(2 * SOON), CallerLeftError)
+    behind.result(SOON)
+    assert books.rows("SELECT * FROM admission_wait") == books.rows("SELECT * FROM refused_call") == []
+    assert books.rows("SELECT bound FROM ledger ORDER BY reserved_at") == [
+        {"bound": Decimal(b)} for b in ("0.6", "0.3")
+    ]
+    [line] = events.of("admission.caller_left")
+    assert line["waited_ms"] > 0
 
 
 def test_a_broken_connection_while_waiting_keeps_the_place(ledger: Ledger, wait: Wait, books: Books) -> None:

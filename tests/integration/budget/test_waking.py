@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
 from itertools import count
+from threading import Event
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ from fusewire.budget import admission
 from fusewire.budget.admission import Waiting
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.reservation import Reservation
+from fusewire.errors import CallerLeftError
 from fusewire.store.db import Database
 from tests.integration.budget.books import Books, a_call, candidate, released, settled
 from tests.integration.budget.conftest import OpenLedger
@@ -67,6 +69,27 @@ def test_what_ends_wakes_the_first_and_who_is_admitted_the_next(ledger: Ledger, 
         each.result(SOON)
     assert books.rows("SELECT * FROM admission_wait") == []
     assert books.only_window(limit=Decimal(1)).reserved == 1
+
+
+@pytest.mark.usefixtures("long_pauses")
+def test_whose_caller_has_left_wakes_the_next(
+    ledger: Ledger, open_ledger: OpenLedger, wait: Wait, books: Books
+) -> None:
+    ledger.reserve(a_call(), [candidate("0.6")])
+    has_left = Event()
+    waiting = Waiting(WAIT_SECONDS, 100, has_left.is_set)
+    with ThreadPoolExecutor() as pool:
+        left = pool.submit(open_ledger().reserve, a_call("left"), [candidate("0.5")], waiting=waiting)
+        wait_for_listeners(books, 1)
+        behind = wait("0.3")
+        wait_for_listeners(books, 2)
+        has_left.set()
+        with psycopg.connect(books.database_url, autocommit=True) as owner:
+            # So that it looks now: whether its caller is there, and whether there is room.
+            owner.execute("SELECT pg_notify(%s, '')", (f"fusewire_{waiting.entry_id}",))
+        assert isinstance(left.exception(SOON), CallerLeftError)
+    wait_for_listeners(books, 0)
+    behind.result(SOON)
 
 
 @pytest.mark.usefixtures("long_pauses")

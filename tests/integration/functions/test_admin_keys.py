@@ -82,6 +82,37 @@ def test_a_key_is_shown_once_with_all_that_was_asked_for(ask: Ask, log: LogLines
     assert unseen not in kept[0] and unseen not in log.text
 
 
+def test_keys_are_found_by_a_part_of_what_tells_them_apart(ask: Ask, make: Make) -> None:
+    made = {
+        name: make(name=name, tags=tags)
+        for name, tags in (
+            ("Search 100%", {"team": "search_ranking"}),
+            ("search 1000", {"Cost-Centre": "C\\_42"}),
+            ("検索", {}),
+            ("plain", {}),
+        )
+    }
+
+    def found(text: str, **page: str) -> list[str]:
+        result = ask("admin_keys", queryStringParameters={"search": text, **page})["told"]
+        return [row["name"] for row in result["rows"]]
+
+    assert found("SEARCH") == ["search 1000", "Search 100%"]
+    assert found("100%") == ["Search 100%"]  # no character of it is a wildcard
+    assert found("h_r") == ["Search 100%"]
+    assert found("c\\_4") == found("cost-centre") == ["search 1000"]
+    assert found("_") == ["plain", "検索", "search 1000", "Search 100%"]  # of each id
+    assert found("検") == ["検索"]
+    assert found("') OR true --") == found("%%") == []
+    assert found(made["plain"]["prefix"]) == found(made["plain"]["id"]) == ["plain"]
+    assert found(made["plain"]["key"]) == []  # secrets are nowhere to be found
+    assert ask("admin_keys", queryStringParameters={"search": ""})["statusCode"] == 400
+
+    first = ask("admin_keys", queryStringParameters={"search": "search", "limit": "1"})["told"]
+    assert first["next_cursor"] == made["search 1000"]["id"]
+    assert found("search", limit="1", cursor=first["next_cursor"]) == ["Search 100%"]
+
+
 NO_ATTRIBUTES = {"id", "created_at", "created_by", "revoked_at"}
 """The columns of `api_key` that no administrator sets."""
 EACH_ATTRIBUTE: dict[str, tuple[object, object]] = {

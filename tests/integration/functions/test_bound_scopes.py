@@ -80,6 +80,8 @@ def test_lists_hold_the_subtree_alone(tree: Tree) -> None:
         nodes, keys = (tree.ask(name, caller=caller)[1] for name in ("admin_budgets", "admin_keys"))
         assert names(nodes) == {"Engineering", "Search"}
         assert names(keys) == {"engineer", "searcher"}
+        found = tree.ask("admin_keys", caller=caller, queryStringParameters={"search": "key_"})[1]
+        assert names(found) == {"engineer", "searcher"}
     assert names(tree.ask("admin_keys")[1]) == {"engineer", "searcher", "accountant", "nobody's"}
     [own] = [row for row in nodes["rows"] if row["name"] == "Engineering"]
     assert own["parent_id"] is None

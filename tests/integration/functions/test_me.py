@@ -1,8 +1,10 @@
 """`GET /me`: what the caller's key may do and has spent, and nothing of anybody else's."""
 
 import json
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -20,8 +22,8 @@ def with_keys(functions: Functions) -> Functions:
     return functions
 
 
-def me(functions: Functions, identity: Identity) -> dict[str, Any]:
-    answer = functions("models", as_caller(identity, sample("models_me")))
+def me(functions: Functions, identity: Identity, name: str = "models_me", **query: str) -> dict[str, Any]:
+    answer = functions("models", as_caller(identity, sample(name, queryStringParameters=query or None)))
     assert answer["statusCode"] == 200, answer["body"]
     row: dict[str, Any] = read(answer)
     return row
@@ -67,6 +69,7 @@ def test_whoever_has_no_key_of_the_database_has_no_budget_of_their_own(functions
     assert (bootstrap.pop("id"), nobody.pop("id")) == ("bootstrap", None)
     assert bootstrap == nobody
     assert bootstrap.pop("scopes") == ["admin", "complete"]
+    assert bootstrap.pop("timezone") == "UTC"
     assert set(bootstrap.values()) == {None}
 
 
@@ -79,6 +82,53 @@ def test_a_key_that_ended_since_the_authorizer_saw_it_is_refused(
         connection.execute(f"UPDATE api_key SET {column} = now()".encode())  # noqa: S608 - a test's own
     answer = with_keys("models", as_caller(TEAM, sample("models_me")))
     assert (answer["statusCode"], read(answer)["error"]["code"]) == (401, "invalid_api_key")
+
+
+def test_a_key_sees_its_own_usage_by_days_of_the_budgets_zone(with_keys: Functions, database_url: str) -> None:
+    zone = "Pacific/Kiritimati"  # UTC+14
+    with_keys.set(AI_BUDGET_TIMEZONE=zone, AI_MONTHLY_BUDGET_USD="4711.25")
+    make_key(database_url, tags=json.dumps({"note": "sentinel"}))
+    make_key(database_url, id="key_other")
+    other = Identity("key_other", frozenset({"complete", "admin"}))
+    costs = [read(with_keys("complete", as_caller(TEAM, sample("complete"))))["usage"]["cost"] for _ in range(2)]
+    for caller in (other, Identity("bootstrap", frozenset({"admin", "complete"}))):
+        read(with_keys("complete", as_caller(caller, sample("complete"))))
+    read(with_keys("embed", as_caller(TEAM, sample("embed"))))
+    assert me(with_keys, TEAM)["timezone"] == zone
+    today = datetime.now(ZoneInfo(zone)).date().isoformat()
+
+    by_model = me(with_keys, TEAM, "models_my_usage", group_by="day,model", **{"from": today, "to": today})
+    chat, vectors = by_model["rows"]
+    assert (chat["day"], chat["model"], chat["cost_usd"], chat["requests"]) == (today, "first", sum(costs), 2)
+    assert (vectors["day"], vectors["model"], vectors["requests"]) == (today, "first-embedding", 1)
+    assert by_model["total"]["cost_usd"] == chat["cost_usd"] + vectors["cost_usd"]
+    assert me(with_keys, other, "models_my_usage")["total"]["requests"] == 1
+    first = me(with_keys, TEAM, "models_my_usage", group_by="model", limit="1")
+    second = me(with_keys, TEAM, "models_my_usage", group_by="model", limit="1", cursor=first["next_cursor"])
+    assert [page["rows"][0]["model"] for page in (first, second)] == ["first", "first-embedding"]
+    tomorrow = (date.fromisoformat(today) + timedelta(days=1)).isoformat()
+    assert me(with_keys, TEAM, "models_my_usage", **{"from": tomorrow})["total"]["cost_usd"] == 0
+    text = json.dumps([by_model, first, second], default=str)
+    assert not [word for word in ("sentinel", "4711", "key_other", "window") if word in text]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("group_by", "key"),
+        ("group_by", "tag:note"),
+        ("group_by", "day,day"),
+        ("key", "key_other"),
+        ("month", "2026-11"),
+    ],
+)
+def test_nobody_elses_usage_can_be_asked_for(
+    with_keys: Functions, database_url: str, parameter: str, value: str
+) -> None:
+    make_key(database_url)
+    event = sample("models_my_usage", queryStringParameters={parameter: value})
+    answer = with_keys("models", as_caller(TEAM, event))
+    assert (answer["statusCode"], read(answer)["error"]["param"]) == (400, parameter)
 
 
 def test_amounts_are_exact(with_keys: Functions, database_url: str) -> None:

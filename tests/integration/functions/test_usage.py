@@ -12,8 +12,9 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from fusewire.http.admin import usage as usage_module
+from fusewire.http.identity import Identity
 from tests.integration.ai.observing import price_of
-from tests.integration.functions.conftest import Functions, sample
+from tests.integration.functions.conftest import Functions, as_caller, make_key, sample
 from tests.integration.functions.test_handlers import read
 from tests.support.upstream import Upstream, status
 
@@ -42,6 +43,49 @@ def test_usage_is_told_by_groups_with_a_total(functions: Functions, upstream: Up
     assert total["output_tokens"] == sum(completion for _, completion in upstream.billed)
     assert (row["next_cursor"], row["from"], row["to"]) == (None, today[:8] + "01", None)
     assert read(ask(functions))["rows"][0] == {"day": today} | total
+
+
+def test_usage_is_told_of_one_provider_or_model(functions: Functions, upstream: Upstream, database_url: str) -> None:
+    make_key(database_url)
+    caller = Identity("key_team", frozenset({"complete"}))
+    functions("complete", as_caller(caller, sample("complete")))
+    functions("embed", sample("embed"))
+    chat, vectors = (price_of("azure", *bill) for bill in upstream.billed)
+    month = datetime.now(UTC).strftime("%Y-%m")
+
+    for filters, cost in (
+        ({"provider": "azure"}, chat + vectors),
+        ({"provider": "azure", "model": "first"}, chat),
+        ({"model": "first-embedding"}, vectors),
+        ({"model": "First"}, 0),
+        ({"provider": "openai", "model": "first"}, 0),
+    ):
+        of_days = read(ask(functions, group_by="key,model", **filters))
+        of_month = read(ask(functions, group_by="key,model", month=month, **filters))
+        assert of_days["total"]["cost_usd"] == of_month["total"]["cost_usd"] == cost
+        assert of_days["rows"] == of_month["rows"]
+        assert of_month["windows"] == []  # what was spent in them isn't this total
+        query = {"group_by": "key,model", **filters}
+        body = functions("admin_usage", sample("admin_usage", queryStringParameters=query, headers=CSV))["body"]
+        rows = list(csv.DictReader(io.StringIO(body)))
+        assert sum((Decimal(row["cost_usd"]) for row in rows), Decimal(0)) == cost
+        assert [(row["key"], row["key_name"]) for row in rows if row["model"] == "first"] == (
+            [("key_team", "team")] if cost in (chat, chat + vectors) else []
+        )
+
+
+def test_the_dearest_come_first_whatever_their_names(functions: Functions, upstream: Upstream) -> None:
+    functions("embed", sample("embed"))
+    functions("complete", sample("complete"))
+    by_name = read(ask(functions, group_by="model"))
+    dearest = sorted(by_name["rows"], key=lambda row: row["cost_usd"], reverse=True)
+    assert read(ask(functions, group_by="model", sort="cost"))["rows"] == dearest
+    cheapest_named_first = read(ask(functions, group_by="tier,model", sort="cost", limit="1"))
+    assert cheapest_named_first["rows"][0]["cost_usd"] == dearest[0]["cost_usd"] > dearest[1]["cost_usd"]
+    assert (cheapest_named_first["next_cursor"], cheapest_named_first["total"]) == (None, by_name["total"])
+    first = read(ask(functions, group_by="model", limit="1"))
+    refused = ask(functions, group_by="model", sort="cost", cursor=first["next_cursor"])
+    assert refused["statusCode"] == 400
 
 
 def test_pages_follow_their_cursor(functions: Functions) -> None:
@@ -86,7 +130,7 @@ def test_no_cell_of_a_file_is_a_formula(functions: Functions, database_url: str)
         ):
             connection.execute(
                 "INSERT INTO api_key (id, name, scopes, tags, created_at, created_by)"
-                " VALUES (%s, 'k', '{complete}', %s, now(), 'test')",
+                " VALUES (%s, '=1', '{complete}', %s, now(), 'test')",
                 (f"k{n:02}", Jsonb({"=team": team})),
             )
             connection.execute(
@@ -97,8 +141,9 @@ def test_no_cell_of_a_file_is_a_formula(functions: Functions, database_url: str)
     query = {"group_by": "key,tag:=team"}
     body = functions("admin_usage", sample("admin_usage", queryStringParameters=query, headers=CSV))["body"]
     rows = list(csv.reader(io.StringIO(body)))
-    assert rows[0] == ["key", "tag:=team", "cost_usd", "requests", "input_tokens", "output_tokens"]
-    cells = [row[1] for row in rows[1:]]
+    assert rows[0] == ["key", "key_name", "tag:=team", "cost_usd", "requests", "input_tokens", "output_tokens"]
+    assert {row[1] for row in rows[2:]} == {"'=1"}
+    cells = [row[2] for row in rows[1:]]
     assert cells == [
         "",
         '\'=HYPERLINK("x")',
@@ -110,7 +155,7 @@ def test_no_cell_of_a_file_is_a_formula(functions: Functions, database_url: str)
         "plain",
         *(f"'{each}" for each in FORMULAS),
     ]
-    assert {row[2] for row in rows[2:]} == {"0.000000001"}
+    assert {row[3] for row in rows[2:]} == {"0.000000001"}
 
 
 def test_a_file_that_would_be_cut_off_is_refused(functions: Functions, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,10 @@ def find_terraform(folder: Path) -> Terraform | str:
     binary = shutil.which("terraform")
     if binary is None:
         return "no binary"
-    copy = folder / "copy"
+    copy = folder / "copy/infra/terraform"
+    policy = folder / "copy/console/policy.json"
+    policy.parent.mkdir(parents=True)
+    shutil.copy(PROJECT / "console/policy.json", policy)
     shutil.copytree(PROJECT / "infra/terraform", copy, ignore=shutil.ignore_patterns(".terraform", "*.tfstate*"))
     environment = environment_in(folder)
     result = _run([binary, "init", "-backend=false", "-input=false", "-no-color"], copy, environment)

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,6 +83,32 @@ def streamed(row: bytes) -> tuple[dict[str, Any], str]:
     prelude, end, body = row.partition(b"\0" * 8)
     assert end, row
     return json.loads(prelude), body.decode()
+
+
+IMPORTS = """
+import pkgutil, sys
+sys.path.append(sys.argv[1])
+import fusewire
+from fusewire.ai.provider import AIProvider
+for module in pkgutil.walk_packages(fusewire.__path__, "fusewire."):
+    if not module.name.endswith("__main__"):
+        __import__(module.name)
+def kinds(kind):
+    return {kind}.union(*map(kinds, kind.__subclasses__()))
+for sdk in {sdk for kind in kinds(AIProvider) for sdk in kind.sdk}:
+    __import__(sdk)
+import boto3, google.auth.aws, google.oauth2.service_account, openai, anthropic
+import aws_lambda_powertools.utilities.parameters
+boto3.client("bedrock-runtime", region_name="eu-west-1")
+openai.OpenAI(api_key="x").chat.completions, openai.OpenAI(api_key="x").embeddings
+anthropic.Anthropic(api_key="x").messages
+"""
+
+
+def test_all_that_is_ever_imported_is_in_the_layer(layer: Path) -> None:
+    code = [sys.executable, "-I", "-S", "-W", "ignore", "-c", IMPORTS, str(layer / "python")]
+    output = subprocess.run(code, capture_output=True, text=True, check=False)  # noqa: S603 - our own interpreter
+    assert (output.returncode, output.stderr) == (0, "")
 
 
 def test_completions_and_streams_by_the_loop_and_in_one_piece_without(functions: Functions, books: Books) -> None:

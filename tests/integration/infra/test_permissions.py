@@ -82,6 +82,10 @@ _ROLES_OF_THE_STAGE: Final = {
 
 TERRAFORM: Final = {
     "backup.tf": {"sts:AssumeRole": "AWS Backup takes its role, for this account alone"},
+    "console.tf": {
+        "s3:GetObject": "CloudFront reads the console's files",
+        "s3:ListBucket": "a file that isn't there is then a 404",
+    },
     "github.tf": {
         **dict.fromkeys(_ROLES_OF_THE_STAGE, "a deployment makes, changes and removes the stage's own roles"),
         "iam:Get*": "a plan reads roles and policies",

@@ -12,10 +12,14 @@ from typing import Any, Final
 import pytest
 
 from local.cloudformation import load
+from local.console import POLICY
+from local.console_files import policy
+from local.pages import safe_headers
 from scripts.deploy.settings import of_terraform, parameter_name
 from tests.integration.infra.terraforming import PROJECT, Terraform
 from tests.support.documents import code, table
 
+_API: Final = "https://abc123.execute-api.eu-central-1.amazonaws.com"
 _MODULES: Final = ("aws", "azure", "gcp")
 _SECRETS: Final = re.compile(r"password|secret_string|secret_binary|value_wo|private_key")
 # Attributes whose names say password and which hold none.
@@ -39,6 +43,7 @@ def planned(terraform: Terraform | None) -> dict[str, Any] | None:
             "backup_lock": "compliance",
             "second_region": "eu-west-1",
             "github_repository": "our-organisation/fusewire",
+            "console_api": _API,
         }
     )
 
@@ -141,6 +146,27 @@ def test_a_description_of_a_security_group_is_one_that_aws_takes(planned: dict[s
         assert len(described) > 12
         for address, text in described.items():
             assert re.fullmatch(r"[\w ._:/()#,@\[\]+=&;{}!$*-]{1,255}", text), address
+
+
+def test_cloudfront_sends_what_the_laptops_gateway_does(planned: dict[str, Any] | None) -> None:
+    if planned is not None:
+        [made] = [
+            each["change"]["after"]
+            for each in planned["resource_changes"]
+            if each["type"] == "aws_cloudfront_response_headers_policy"
+        ]
+        [headers] = made["security_headers_config"]
+        assert all(part[0].get("override", True) for part in headers.values() if part)
+        sent = {
+            "content-security-policy": headers["content_security_policy"][0]["content_security_policy"],
+            "x-content-type-options": "nosniff" if headers["content_type_options"] else "",
+            "referrer-policy": headers["referrer_policy"][0]["referrer_policy"],
+        }
+        local = {name.decode(): value.decode() for name, value in safe_headers(policy(_API))}
+        del local["cache-control"]  # each file's own, as it is uploaded
+        assert sent == local
+        assert POLICY == policy() != policy(_API)
+        assert headers["strict_transport_security"][0]["access_control_max_age_sec"] >= 31_536_000
 
 
 def test_every_log_group_forgets(planned: dict[str, Any] | None) -> None:

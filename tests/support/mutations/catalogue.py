@@ -414,6 +414,22 @@ MUTATIONS: Final = (
         "integration/budget/test_waiting.py::test_no_slot_has_room_for_those_who_come_later",
     ),
     Mutation(
+        "admitted_for_a_caller_who_has_left",
+        2,
+        "a waiting call is admitted and sent though its caller has left",
+        "fusewire.budget.ledger",
+        (("if waiting.is_in_vain:", "if False:"),),
+        "integration/budget/test_waiting.py::test_whose_caller_has_left_gives_up_its_place",
+    ),
+    Mutation(
+        "leaves_and_wakes_nobody",
+        2,
+        "the next in line isn't notified when the call before it is given up",
+        "admission_withdraw",
+        (("PERFORM admission_wake(ARRAY[waited_for], p->'settings')", "NULL"),),
+        "integration/budget/test_waking.py::test_whose_caller_has_left_wakes_the_next",
+    ),
+    Mutation(
         "waits_for_ever",
         2,
         "a call whose time is over keeps its place",

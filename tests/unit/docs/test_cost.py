@@ -18,6 +18,8 @@ COST: Final = {ENGLISH: "9-cost-of-the-idle-stack", JAPANESE: "9-アイドル時
 _PRODUCT: Final = re.compile(r"([\d.]+(?: x [\d.]+)+) = ([\d.]+)")
 # What costs nothing by itself: what it is used for is counted elsewhere, or by the call.
 _FREE_IN_TERRAFORM: Final = {
+    "aws_cloudfront_origin_access_control", "aws_cloudfront_response_headers_policy", "aws_s3_bucket_policy",
+    "aws_s3_bucket_public_access_block",
     "aws_backup_selection", "aws_egress_only_internet_gateway", "aws_eip_association",
     "aws_rds_cluster_parameter_group", "aws_rds_global_cluster",
     "aws_db_parameter_group", "aws_db_proxy_default_target_group", "aws_db_proxy_target", "aws_db_subnet_group",

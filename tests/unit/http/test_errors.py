@@ -16,6 +16,7 @@ from fusewire.errors import (
     BudgetExceededError,
     BudgetNotFoundError,
     BudgetReservedError,
+    CallerLeftError,
     CallNotFoundError,
     ContentPolicyError,
     DeadlineExceededError,
@@ -94,6 +95,7 @@ ROWS: list[tuple[FusewireError, int, str, str, str | None, str | None]] = [
     (SecretsUnavailableError("AccessDenied"), 503, "secrets_unavailable", "server_error", "true", "1"),
     (LedgerUnavailableError("?"), 503, "ledger_unavailable", "server_error", "true", "1"),
     (DeadlineExceededError("?"), 504, "deadline_exceeded", "server_error", "false", None),
+    (CallerLeftError(), 499, "caller_left", "invalid_request_error", "false", None),
 ]
 
 

@@ -11,8 +11,7 @@ import pytest
 from local import console as module
 from local import console_build
 from local.console import POLICY, Console
-from local.console_build import BuildError, build, is_built
-from local.environment import for_build
+from local.console_build import BuildError, build, for_build, is_built
 from local.pages import Page, page_of
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -114,7 +113,7 @@ def test_a_machine_that_cant_build_it_is_told_why(no_registry: socket.socket) ->
 
 def test_what_was_built_of_other_sources_isnt_taken(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_built(built)
-    (built / "made-of.txt").write_text(console_build._fingerprint(""))
+    (built / "made-of.txt").write_text(console_build.fingerprint(""))
     assert is_built(built)
     assert not is_built(built.parent)
     monkeypatch.setattr(console_build, "SOURCES", built)  # whatever it is, it isn't these

@@ -11,6 +11,7 @@ import pytest
 import uvloop
 
 from local import pool
+from local.asgi import DisconnectedError
 from local.invocation import FunctionNotStartedError, Invocation
 from local.pool import Pool
 from local.processors import Processors
@@ -139,6 +140,26 @@ async def test_without_room_a_few_are_at_work_and_take_what_waits_in_turn() -> N
     scene.worker_at(2).done()
     assert scene.at == ["3", "4"]
     assert len(scene.starting) == 2
+
+
+@plays
+async def test_what_nobody_waits_for_any_more_isnt_begun() -> None:
+    scene = Scene(room=False)
+    scene.ask(2)
+    scene.start()
+    queued, under_way = Invocation("queued", b"{}"), scene.worker_at(0).at
+    scene.pool.invoke(queued)
+    scene.ask(1)
+    scene.pool.caller_left(queued)
+    with pytest.raises(DisconnectedError):
+        await queued.part()
+    heard: list[str] = []
+    assert under_way is not None
+    under_way.on_left = lambda: heard.append(under_way.id)
+    scene.pool.caller_left(under_way)
+    assert heard == ["0"]
+    scene.worker_at(0).done()
+    assert scene.at == ["1", "2"]
 
 
 @plays

@@ -41,6 +41,10 @@ locals {
     admin_api_key_secret_arn  = aws_cloudformation_stack.secrets.outputs["AdminKeyArn"]
     provider_keys_secret_arn  = aws_secretsmanager_secret.provider_keys.arn
     kms_key_arn               = local.key_arn
+    console_bucket            = var.console ? aws_s3_bucket.console[0].id : "none"
+    console_distribution_id   = var.console ? aws_cloudfront_distribution.console[0].id : "none"
+    console_host              = var.console ? aws_cloudfront_distribution.console[0].domain_name : "none"
+    console_origin            = var.console ? "https://${local.console_host}" : "none"
   }
 }
 

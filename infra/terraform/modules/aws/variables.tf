@@ -422,6 +422,37 @@ variable "app_password_rotation_days" {
   }
 }
 
+# --- Console ---------------------------------------------------------------------------------------------------------
+
+variable "console" {
+  description = "Whether there is a bucket with CloudFront for the console. `make deploy` puts the files there."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "console_domain" {
+  description = "The console's own name, such as console.example.com, and its certificate in Certificate Manager, which has to be in us-east-1. Lead a CNAME to CloudFront's name yourself. Null for CloudFront's name alone."
+  type        = object({ name = string, certificate_arn = string })
+  default     = null
+
+  validation {
+    condition     = var.console_domain == null ? true : can(regex("^([a-z0-9-]+\\.)+[a-z]{2,}$", var.console_domain.name)) && can(regex("^arn:[a-z-]+:acm:us-east-1:[0-9]{12}:certificate/.+$", var.console_domain.certificate_arn))
+    error_message = "console_domain is a name in small letters, and the ARN of a certificate in us-east-1, where CloudFront looks for it."
+  }
+}
+
+variable "console_api" {
+  description = "The API's origin, which the console's pages may call: `make deploy` sets it. Null allows none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.console_api == null ? true : can(regex("^https://[a-z0-9.-]+$", var.console_api))
+    error_message = "console_api is an origin without a path, such as https://ai.example.com."
+  }
+}
+
 # --- Pipeline --------------------------------------------------------------------------------------------------------
 
 variable "github_repository" {

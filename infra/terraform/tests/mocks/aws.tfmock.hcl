@@ -75,6 +75,19 @@ mock_resource "aws_db_proxy" {
   }
 }
 
+mock_resource "aws_s3_bucket" {
+  defaults = {
+    arn = "arn:aws:s3:::console"
+  }
+}
+
+mock_resource "aws_cloudfront_distribution" {
+  defaults = {
+    arn         = "arn:aws:cloudfront::123456789012:distribution/EDFDVBD6EXAMPLE"
+    domain_name = "d111111abcdef8.cloudfront.net"
+  }
+}
+
 mock_data "aws_iam_policy_document" {
   defaults = {
     json = "{\"Version\": \"2012-10-17\", \"Statement\": []}"

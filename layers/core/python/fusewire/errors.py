@@ -26,7 +26,8 @@
     ├── AllProvidersFailedError         503  with each provider's outcome
     ├── LedgerUnavailableError          503  no ledger, no call
     ├── SecretsUnavailableError         503  no keys to call a vendor with
-    └── DeadlineExceededError           504
+    ├── DeadlineExceededError           504
+    └── CallerLeftError                 499  its caller hung up while it waited; nobody reads it
 
 The status alone says what a client should do: 402 stop, 429 wait, 503 later. The SDKs of OpenAI and Anthropic
 retry 408, 409, 429 and 5xx unless `x-should-retry: false` says otherwise; each class carries that verdict.
@@ -316,6 +317,16 @@ class DeadlineExceededError(FusewireError):
     status = 504
     code = "deadline_exceeded"
     should_retry = False
+
+
+class CallerLeftError(FusewireError):
+    status = 499  # nginx's, for the same
+    code = "caller_left"
+    type = "invalid_request_error"
+    should_retry = False
+
+    def __init__(self) -> None:
+        super().__init__("The caller hung up while the call waited for room. Nothing was sent, and nothing booked.")
 
 
 def usd(amount: Decimal) -> str:

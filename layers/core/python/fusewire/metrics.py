@@ -47,7 +47,7 @@ _COUNTED: Final = {
     "function.error": "FunctionErrors",
     "provider.key_expiring": "KeysExpiring",
 }
-_END_OF_WAIT: Final = {"router.success", "circuit_breaker.blocked"}
+_END_OF_WAIT: Final = {"router.success", "circuit_breaker.blocked", "admission.caller_left"}
 _BOOKING: Final = {"router.success", "router.provider_failed"}
 # For these kinds that line is the only one with the cost; for the others it repeats the attempt's.
 _BOOKED_IN_NO_OTHER_LINE: Final = {"expired", "abandoned"}

@@ -15,6 +15,7 @@ from fusewire.errors import (
     BudgetExceededError,
     BudgetNotFoundError,
     BudgetReservedError,
+    CallerLeftError,
     CallNotFoundError,
     ContentPolicyError,
     DeadlineExceededError,
@@ -86,6 +87,7 @@ ROWS: list[tuple[FusewireError, int, str, type[anthropic.APIStatusError], bool]]
     (SecretsUnavailableError("AccessDenied"), 503, "api_error", anthropic.ServiceUnavailableError, True),
     (LedgerUnavailableError("?"), 503, "api_error", anthropic.ServiceUnavailableError, True),
     (DeadlineExceededError("?"), 504, "timeout_error", anthropic.GatewayTimeoutError, False),
+    (CallerLeftError(), 499, "invalid_request_error", anthropic.ClientClosedRequestError, False),
 ]
 
 

@@ -55,6 +55,10 @@ class Cloud:
         """Those that it has made."""
         self.kind = "rds"
         """What Terraform's variable `database` is."""
+        self.console = "none"
+        """Its origin."""
+        self.allowed: list[str | None] = []
+        """The API that Terraform let the console's pages call, by each `apply`."""
         self.unhealthy = 0
         """How often a proxy doesn't reach its database at first."""
         self.versions: dict[str, list[int]] = {name: [1] for name in ("complete", "migrate")} if build else {}
@@ -73,6 +77,7 @@ class Cloud:
         if step == "sam delete":
             self.status = None
         if step == "terraform apply":
+            self.allowed.append(next((word[17:] for word in command if word.startswith("-var=console_api=")), None))
             kept = [json.loads(word.split("=", 2)[2]) for word in command if word.startswith("-var=kept_connections=")]
             self.ways = [self.wanted, *sorted(set().union(*kept) - {self.wanted})]
             self._ensure_none_is_cut_off()
@@ -122,6 +127,8 @@ class Cloud:
                 assert arguments == {"Path": "/fusewire/prod/"}
                 written = TERRAFORM | {
                     "database_kind": self.kind,
+                    "console_origin": self.console,
+                    "console_bucket": "none" if self.console == "none" else "bucket",
                     "database_connections": ",".join(self.ways),
                     "database_proxy_name": "fusewire-prod" if self.wanted.startswith("proxy") else "none",
                 }

@@ -143,6 +143,39 @@ def test_concurrency_is_kept_for_operators_where_the_quota_has_room(
     assert cloud.parameters["AdminConcurrency"] == "2", "what is asked for is passed"
 
 
+# --- the console -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def uploaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Where the console was sent that was uploaded."""
+    made: list[str] = []
+    monkeypatch.setattr(steps, "deploy_console", lambda run, session, outputs, base_url: made.append(base_url))
+    return made
+
+
+def test_the_console_is_last_and_each_is_let_know_the_others_address(
+    project: Path, uploaded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "infra/prod.env").write_text("CORS_ORIGINS=https://app.example.com\n")
+    cloud = Cloud(None)
+    cloud.console = "https://d1.cloudfront.net"
+    deploy(cloud)
+    assert cloud.parameters["CorsOrigins"] == "https://app.example.com,https://d1.cloudfront.net"
+    assert cloud.allowed == [None, "https://here"], "there is no API before the first deployment"
+    assert cloud.steps[-1] == "terraform apply"
+    assert uploaded == ["https://here/api/v1"]
+    assert "console: https://d1.cloudfront.net" in capsys.readouterr().err
+    deploy(cloud)
+    assert cloud.allowed[2:] == ["https://here"], "once is enough where Terraform knows it"
+
+
+def test_without_the_console_nothing_is_said_of_it(project: Path, uploaded: list[str]) -> None:
+    cloud = Cloud(None)
+    deploy(cloud)
+    assert (cloud.parameters["CorsOrigins"], cloud.allowed, uploaded) == ("", [None], [])
+
+
 # --- a stack that takes no update --------------------------------------------------------------------------------
 
 
@@ -263,7 +296,7 @@ def test_terraform_gets_the_stages_own_variables(project: Path) -> None:
     commands: list[Sequence[str]] = []
     for stage, has_some in (("prod", False), ("trial", True)):
         commands.clear()
-        steps.plan(commands.append, replace(HERE, stage=stage))
+        steps.plan(commands.append, replace(HERE, stage=stage), Cloud(None))
         given = [word for word in commands[-1] if word.startswith("-var-file=")]
         assert given == [f"-var-file={project}/infra/trial.tfvars"] * has_some
         assert f"-backend-config=key={stage}.tfstate" in commands[-2]
@@ -287,5 +320,7 @@ def test_terraform_and_sam_ask_nobody_where_nobody_is(project: Path) -> None:
 
 def test_a_plan_changes_nothing(project: Path) -> None:
     cloud = Cloud(OLD)
-    steps.plan(cloud.run, HERE)
-    assert cloud.steps == ["terraform init", "terraform plan"]
+    commands: list[Sequence[str]] = []
+    steps.plan(commands.append, HERE, cloud)
+    assert [command[2] for command in commands] == ["init", "plan"]
+    assert "-var=console_api=https://here" in commands[1], "else it would say that the console lost its API"

@@ -70,6 +70,7 @@ class Attempts:
         on_credential_rejected: Callable[[], None] | None = None,
         max_cost_usd: Decimal | None = None,
         after_response: Callable[[Callable[[], None]], None] | None = None,
+        caller_has_left: Callable[[], bool] | None = None,
     ) -> None:
         """
         :param pinned: whether one provider's model was asked for
@@ -77,6 +78,7 @@ class Attempts:
         :param on_credential_rejected: called when a vendor refuses this process's credential
         :param max_cost_usd: that all attempts together may not pass
         :param after_response: has something done once the answer has left; None: a settlement comes first
+        :param caller_has_left: whether nobody waits for the answer any more; None where that isn't known
         """
         self._ledger = ledger
         self._asked = call
@@ -89,6 +91,7 @@ class Attempts:
         self._on_credential_rejected = on_credential_rejected
         self._max_cost_usd = max_cost_usd
         self._after_response = after_response
+        self._caller_has_left = caller_has_left
         self._booked_usd = Decimal(0)
         """What failed attempts are booked at."""
         self._waited_seconds: float | None = None
@@ -272,7 +275,9 @@ class Attempts:
     def _reserve_at_current_prices(self, after: Settlement | None) -> Reservation:
         """Compute the bounds anew, and ask again, where other prices or a larger allowance have come into force."""
         price_changes = 0
-        waiting = self._ledger.waiting(self._time_left.for_waiting, already=self._waited_seconds or 0)
+        waiting = self._ledger.waiting(
+            self._time_left.for_waiting, already=self._waited_seconds or 0, caller_has_left=self._caller_has_left
+        )
         if after is not None:
             self._booked_usd += after.booked
         while price_changes < _MAX_PRICE_CHANGES:

@@ -27,6 +27,8 @@ class Caller:
     """`x-fusewire-max-cost-usd`: the most that all attempts of the call together may cost."""
     after_response: Callable[[Callable[[], None]], None] | None = None
     """Has something done once the answer has left; None where nothing may be left for then."""
+    has_left: Callable[[], bool] | None = None
+    """Whether nobody waits for the answer any more; None where the platform doesn't tell."""
 
     def call(self, operation: Operation, tier: str | None, user: str | None = None) -> Call:
         """:param user: whom the request is for, as it names them"""

@@ -333,6 +333,7 @@ class Router:
             on_credential_rejected=self._on_credential_rejected,
             max_cost_usd=caller.max_cost_usd,
             after_response=caller.after_response,
+            caller_has_left=caller.has_left,
         )
 
 

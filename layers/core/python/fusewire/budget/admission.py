@@ -5,6 +5,7 @@ connection for a transaction, it asks in short pauses.
 """
 
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
@@ -45,14 +46,18 @@ class Rest(Protocol):
 class Waiting:
     """The wait of one reservation: for how long it may go on, and by which entry's id it keeps its place."""
 
-    def __init__(self, seconds: float = 0, max_per_key: int = 0) -> None:
+    def __init__(
+        self, seconds: float = 0, max_per_key: int = 0, caller_has_left: Callable[[], bool] | None = None
+    ) -> None:
         """
         :param seconds: that it may wait; 0 to be refused at once
         :param max_per_key: how many calls of one key may wait
+        :param caller_has_left: whether nobody waits for the answer any more; None where that isn't known
         """
         self.entry_id: UUID = time_ordered_id()
         self._seconds = seconds
         self._max_per_key = max_per_key
+        self._caller_has_left = caller_has_left
         self._pause_ms = _FIRST_PAUSE_MS
         self._since_seconds: float | None = None
         self._asks_last = False
@@ -72,6 +77,11 @@ class Waiting:
     def holds_ticket(self) -> bool:
         """Whether it has a place in the line."""
         return self._since_seconds is not None
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether its caller has left, as far as that is known."""
+        return self._caller_has_left is not None and self._caller_has_left()
 
     @property
     def _is_notified(self) -> bool:

@@ -132,6 +132,7 @@ class ListArgument(TypedDict):
     settings: SettingsArgument
     before: str | None
     limit: int
+    search: NotRequired[str]
     within: NotRequired[str]
 
 
@@ -225,12 +226,17 @@ class Keys:
             raise AuthenticationError("This API key is no longer valid: it is revoked or has expired.")
         return Key.read(row), row["scope_budget_name"]
 
-    def list(self, *, before: str | None, limit: int, within: str | None = None) -> list[Key]:
+    def list(
+        self, *, before: str | None, limit: int, search: str | None = None, within: str | None = None
+    ) -> list[Key]:
         """The newest first.
 
         :param before: the id of the last key of the page before; None for the first page
+        :param search: a part of a name, an id, a secret's prefix or a tag, in letters of either case
         """
         argument: ListArgument = {"settings": self._settings, "before": before, "limit": limit}
+        if search is not None:
+            argument["search"] = search
         if within is not None:
             argument["within"] = within
         return [Key.read(row) for row in self._database.call(_LIST, argument)]

@@ -7,7 +7,7 @@ here leaves a reservation that expires and is settled at its bound.
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -39,6 +39,7 @@ from fusewire.budget.wire import (
     RESERVE,
     RESET,
     SETTLE,
+    WITHDRAW,
     BudgetArgument,
     BudgetRow,
     CandidateArgument,
@@ -54,10 +55,11 @@ from fusewire.budget.wire import (
     ResetResult,
     SettingsArgument,
     SettleArgument,
+    WithdrawArgument,
     sql_settings,
 )
 from fusewire.config import Settings
-from fusewire.errors import LedgerUnavailableError
+from fusewire.errors import CallerLeftError, LedgerUnavailableError
 from fusewire.ids import time_ordered_id
 from fusewire.json import preencode
 from fusewire.store.db import Database, StatementRefusedError
@@ -118,6 +120,7 @@ class Ledger:
         :raises RepeatedRefusalError: the vendor refused the key's last calls to the model
         :raises AuthenticationError: the key was revoked or has expired since it was checked
         :raises AllCoolingError: every candidate is cooling down
+        :raises CallerLeftError: its caller hung up while it waited; nothing is reserved
         :raises AllowanceRaisedError: a usage has shown meanwhile that the bound is too small; to be made anew, with the
             same `after`, which ends once
         :raises LedgerUnavailableError: whether it is reserved is unknown, so nothing may be sent
@@ -174,7 +177,7 @@ class Ledger:
         """Ask until there is room, or it may not be waited for any more.
 
         :param ended: the failed attempt that is ended in the first ask
-        :raises StalePricesError, LedgerUnavailableError: as `reserve`
+        :raises StalePricesError, CallerLeftError, LedgerUnavailableError: as `reserve`
         """
         unsent = [] if ended is None else [ended]
         try:
@@ -206,14 +209,34 @@ class Ledger:
             if result.get("listens"):
                 waiting.listens()
             waiting.pause(self._database.rest)
+            if waiting.is_in_vain:
+                self._withdraw(waiting)
+                key_id = argument["entry"]["key_id"]
+                logs.event("admission.caller_left", key_id=key_id, waited_ms=waiting.waited_ms)
+                raise CallerLeftError
 
-    def waiting(self, most_seconds: float, *, already: float = 0) -> Waiting:
+    def _withdraw(self, waiting: Waiting) -> None:
+        """Give up a place in the line. Where Postgres can't be reached, it is given up when the lease ends.
+
+        Nothing was reserved, so nothing is left to be ended.
+        """
+        if (wait := waiting.argument(self._database.session)) is None:
+            return
+        argument: WithdrawArgument = {"settings": self._settings, "id": str(waiting.entry_id), "wait": wait}
+        with suppress(LedgerUnavailableError):
+            self._database.call(WITHDRAW, argument)
+
+    def waiting(
+        self, most_seconds: float, *, already: float = 0, caller_has_left: Callable[[], bool] | None = None
+    ) -> Waiting:
         """The wait of a reservation that is to be made now.
 
         :param most_seconds: that the call has time for
         :param already: seconds that it has waited for earlier attempts
+        :param caller_has_left: whether nobody waits for the answer any more; None where that isn't known
         """
-        return Waiting(min(self._max_wait_seconds - already, most_seconds), self._max_waiting_per_key)
+        seconds = min(self._max_wait_seconds - already, most_seconds)
+        return Waiting(seconds, self._max_waiting_per_key, caller_has_left)
 
     def prices(self) -> PriceTable:
         """Administrators' prices in force, for a caller who finds no price and so can't reserve.

@@ -20,8 +20,8 @@ from fusewire.store.db import Database, Statement
 SCAN_LIMIT: Final = 20_000
 """Entries that one page looks at: some 30 ms of work, and two pages of a filter that few entries pass."""
 
-BUDGET_SEPARATOR: Final = "\x1f"
-"""Between a node's path and its id; no name holds it, since names are printable."""
+SEPARATOR: Final = "\x1f"
+"""Between a node's path and its id, and a key's id and its name; neither holds it, since names are printable."""
 
 Sums = list[Amount]
 """Cost, requests, input tokens, output tokens."""
@@ -34,11 +34,14 @@ ReportArgument = TypedDict(
         "groups": Sequence[str],
         "after": Sequence[str],
         "limit": int,
+        "by_cost": NotRequired[Literal[True]],
         "from": NotRequired[str],
         "to": NotRequired[str],
         "windows_of": NotRequired[tuple[str, str]],  # their first and last day
         "budget": NotRequired[str],
         "key": NotRequired[str],
+        "provider": NotRequired[str],
+        "model": NotRequired[str],
         "within": NotRequired[str],
     },
 )
@@ -148,7 +151,7 @@ class Spend:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Spend by groups, in the order of their names."""
+    """Spend by groups, in the order of their names or of their cost."""
 
     rows: list[tuple[list[str], Spend]]
     """Each group's values, `''` where an attempt has none, and its spend."""
@@ -160,7 +163,7 @@ class Usage:
     last: date | None
     """The range; None where it is open, or the windows of a month were asked for."""
     windows: list[Window] | None
-    """The windows of the month, whose spent sums are the total; none where it is a part of the tree or one key, and
+    """The windows of the month, whose spent sums are the total; none where it is of a part of the company's calls, and
     None for a range of days."""
 
 
@@ -177,23 +180,31 @@ class Books:
         *,
         limit: int,
         after: Sequence[str] = (),
+        by_cost: bool = False,
         first: date | None = None,
         last: date | None = None,
         month: date | None = None,
         budget: str | None = None,
         key: str | None = None,
+        provider: str | None = None,
+        model: str | None = None,
         within: str | None = None,
     ) -> Usage:
-        """Spend by `day`, `provider`, `model`, `tier`, `key`, `budget` or `tag:<name>`, each day in the budget's zone.
+        """Spend by `day`, `provider`, `model`, `tier`, `key`, `named_key`, `budget` or `tag:<name>`, each day in the
+        budget's zone.
 
-        The value of the group `budget` is the names on the way down to the key's node, `BUDGET_SEPARATOR` and its id.
+        The value of the group `budget` is the names on the way down to the key's node, `SEPARATOR` and its id; that of
+        `named_key` is the key's id, `SEPARATOR` and its name.
 
         :param after: the last group of the page before
+        :param by_cost: the dearest groups in place of the first by name, without a page after
         :param first: included; by default the first of its month, or of the current one
         :param last: included
         :param month: the first day of the month whose windows are meant, in place of a range
         :param budget: of the keys alone that are under this node now, or under one below it
-        :param key: of this key alone, by its id
+        :param key: of this key alone, by its id; `""`: of calls without a key
+        :param provider: of calls of this provider alone
+        :param model: of calls of this model alone
         :param within: the node that the caller's scopes are bound to; None: they aren't
         :raises LedgerUnavailableError: when Postgres can't be reached
         """
@@ -203,6 +214,8 @@ class Books:
             "after": after,
             "limit": limit + 1,
         }
+        if by_cost:
+            argument["by_cost"] = True
         if first:
             argument["from"] = first.isoformat()
         if last:
@@ -211,8 +224,12 @@ class Books:
             argument["windows_of"] = month.isoformat(), _last_day(month).isoformat()
         if budget:
             argument["budget"] = budget
-        if key:
+        if key is not None:
             argument["key"] = key
+        if provider:
+            argument["provider"] = provider
+        if model:
+            argument["model"] = model
         if within:
             argument["within"] = within
         result = self._database.call(_REPORT, argument)

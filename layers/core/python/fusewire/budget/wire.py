@@ -325,6 +325,14 @@ class WaitArgument(TypedDict):
     """Whether that session is notified when there is room."""
 
 
+class WithdrawArgument(TypedDict):
+    """For `admission_withdraw`: the entry whose place in the line is given up."""
+
+    settings: SettingsArgument
+    id: str
+    wait: WaitArgument
+
+
 class ReserveArgument(TypedDict):
     """For `ledger_reserve`."""
 
@@ -482,6 +490,7 @@ class ResetResult(Seen):
 RESERVE: Final = Statement[ReserveArgument, ReserveResult]("SELECT ledger_reserve($1::jsonb)")
 SETTLE: Final = Statement[SettleArgument, SettleResult]("SELECT ledger_settle($1::jsonb)")
 GIVE_BACK: Final = Statement[GiveBackArgument, object]("SELECT ledger_give_back($1::jsonb)")
+WITHDRAW: Final = Statement[WithdrawArgument, object]("SELECT admission_withdraw($1::jsonb)")
 BUDGET: Final = Statement[BudgetArgument, BudgetResult]("SELECT ledger_budget($1::jsonb)")
 RESET: Final = Statement[ResetArgument, ResetResult]("SELECT ledger_reset($1::jsonb)")
 PRICE_TABLE: Final = Statement[Mapping[str, object], PriceTableRow]("SELECT price_table_json($1::jsonb)")

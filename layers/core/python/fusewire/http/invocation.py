@@ -30,6 +30,12 @@ def after_response(context: LambdaContext) -> Callable[[Callable[[], None]], Non
     return None if left is None else left.append
 
 
+def caller_has_left(context: LambdaContext) -> Callable[[], bool] | None:
+    """Whether nobody waits for the response any more; None where the platform doesn't tell, as Lambda doesn't."""
+    has_left: Callable[[], bool] | None = getattr(context, "caller_has_left", None)
+    return has_left
+
+
 def trace_of(context: LambdaContext) -> str | None:
     """The invocation's header of X-Ray; None where the runtime, AWS's own then, sets it as a variable."""
     trace: str | None = getattr(context, "trace_id", None)

@@ -44,14 +44,17 @@ class MeResponse(ResponseModel):
     state: State | None
     window: WindowResponse | None
     minute: KeyRateLimit | None
+    timezone: str
+    """The zone that the gateway's days and months are in (`AI_BUDGET_TIMEZONE`), by its name."""
 
 
-def me_response(keys: Keys, identity: Identity) -> MeResponse:
+def me_response(keys: Keys, identity: Identity, timezone: str) -> MeResponse:
     """
+    :param timezone: the budget's, by its name
     :raises AuthenticationError: when the key was revoked or has expired since the authorizer saw it
     :raises LedgerUnavailableError: when Postgres can't be reached
     """
-    fields: dict[str, Any] = dict.fromkeys(MeResponse.model_fields)
+    fields: dict[str, Any] = dict.fromkeys(MeResponse.model_fields) | {"timezone": timezone}
     if identity.key_id is None or identity.key_id == BOOTSTRAP:
         fields |= {"id": identity.key_id, "scopes": sorted(identity.scopes)}
     else:

@@ -16,7 +16,7 @@ from fusewire.http.call_limits import max_cost_of, wants_whole_cap
 from fusewire.http.errors import from_validation
 from fusewire.http.headers import CLASSIFICATION, MAX_COST, OUTPUT_CAP
 from fusewire.http.identity import Identity, identity_of, refuse_unknown_page
-from fusewire.http.invocation import LambdaContext, after_response, request_id_of
+from fusewire.http.invocation import LambdaContext, after_response, caller_has_left, request_id_of
 from fusewire.http.route import MAX_VALUES
 from fusewire.json import holds_more_values, repeated_key
 
@@ -84,6 +84,7 @@ class Request:
             wants_whole_cap=wants_whole_cap(self.header(OUTPUT_CAP)),
             max_cost_usd=max_cost_of(self.header(MAX_COST)),
             after_response=after_response(self._context),
+            has_left=caller_has_left(self._context),
         )
 
     def refuse_unknown_page(self) -> None:

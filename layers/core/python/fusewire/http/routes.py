@@ -138,6 +138,16 @@ ME: Final = Route(
     "any_key",
     response="http.me:MeResponse",
 )
+MY_USAGE: Final = Route(
+    "GET",
+    "/api/v1/me/usage",
+    "myUsage",
+    "What the caller's own calls came to, by groups",
+    "any_key",
+    query="http.admin.usage:OwnUsageQuery",
+    response="http.admin.usage:UsageOfDays",
+    errors=(400,),
+)
 SHOW_BUDGET: Final = Route(
     "GET",
     "/api/v1/admin/budget",

@@ -42,6 +42,8 @@ class Invocation:
     function_arn: str
     trace_id: str
     body: bytes
+    shows_caller: bool = False
+    """Whether the platform closes the connection when the event's caller has left: `make run` does, Lambda doesn't."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,12 @@ class RuntimeApi:
             function_arn=headers.get("lambda-runtime-invoked-function-arn", ""),
             trace_id=headers.get("lambda-runtime-trace-id", ""),
             body=body,
+            shows_caller="fusewire-closed-when-caller-left" in headers,
         )
+
+    def is_closed(self) -> bool:
+        """Whether the platform has closed the connection; asked between an event and its response."""
+        return self._socket is None or _is_readable(self._socket)
 
     def respond(self, request_id: str, body: bytes) -> None:
         """Answer with the whole result at once."""

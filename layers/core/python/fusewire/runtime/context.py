@@ -20,7 +20,8 @@ class Context:
     log_group_name: Final = os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME", "")
     log_stream_name: Final = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
 
-    def __init__(self, invocation: Invocation) -> None:
+    def __init__(self, invocation: Invocation, is_closed: Callable[[], bool] = lambda: False) -> None:
+        """:param is_closed: whether the platform has closed the connection that brought the event"""
         self.aws_request_id = invocation.request_id
         self.invoked_function_arn = invocation.function_arn
         self._deadline_ms = invocation.deadline_ms
@@ -29,6 +30,8 @@ class Context:
         self.after_response: list[Callable[[], None]] = []
         """What a handler leaves to be done when the response has left, before the next event is asked for; under AWS's
         own client the attribute is missing."""
+        self.caller_has_left: Callable[[], bool] | None = is_closed if invocation.shows_caller else None
+        """Whether nobody waits for the response any more; None where the platform doesn't tell."""
 
     def get_remaining_time_in_millis(self) -> int:
         """Milliseconds until the platform kills this process; never below 0."""

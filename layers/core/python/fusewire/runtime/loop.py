@@ -62,7 +62,7 @@ def serve_one(api: RuntimeApi, handler: Handler, own: KeepAlive | None = None) -
     invocation = api.next()
     if own is None:
         os.environ["_X_AMZN_TRACE_ID"] = invocation.trace_id
-    context = Context(invocation)
+    context = Context(invocation, api.is_closed)
     try:
         _answer(api, handler, invocation, context, own or _keep_alive)
     finally:

@@ -224,12 +224,20 @@ class ChangedLimitResponse(ResponseModel):
     window: WindowTotals
 
 
+Share = Annotated[Decimal, WithJsonSchema({"type": "number", "description": "A share of the limit, exact"})]
+
+
 class BudgetResponse(ResponseModel):
     """`GET /admin/budget`. `monthly_limit_usd` is the limit in force."""
 
     state: State
     monthly_limit_usd: Money
     limit: LimitResponse
+    alert_threshold: Share
+    """`AI_BUDGET_ALERT_THRESHOLD`: the share of the limit from which on it is HALF_OPEN."""
+    open_threshold: Share
+    """`AI_CIRCUIT_BREAKER_THRESHOLD`: the share from which on it is OPEN. Both are those of keys, and of nodes without
+    their own."""
     current_spend_usd: Money
     reserved_usd: Money
     remaining_usd: Money
@@ -257,6 +265,8 @@ def budget_response(
         state=budget.state,
         monthly_limit_usd=budget.limit,
         limit=LimitResponse.of(limits),
+        alert_threshold=settings.ai_budget_alert_threshold,
+        open_threshold=settings.ai_circuit_breaker_threshold,
         current_spend_usd=window.spent,
         reserved_usd=window.reserved,
         remaining_usd=budget.remaining,

@@ -13,7 +13,7 @@ from fusewire.budget.keys import Key, Keys
 from fusewire.budget.wire import Period, State
 from fusewire.config import Settings
 from fusewire.http.admin.budget import ForecastResponse, WindowResponse, forecast_of
-from fusewire.http.admin.query import BudgetId, Page
+from fusewire.http.admin.query import BudgetId, Page, Word
 from fusewire.http.identity import Scope
 from fusewire.http.schema import Money, RequestModel, ResponseModel, Time
 from fusewire.rate_limit import RateLimitState
@@ -115,6 +115,8 @@ class RotateKeyRequest(RequestModel):
 class KeysQuery(Page):
     """The query string of `GET /admin/keys`."""
 
+    search: Word | None = None
+    """Keys alone whose name, id, secret's prefix or tags hold this text, in letters of either case."""
     cursor: Annotated[str, Field(pattern="^key_[0-9a-f]{32}$")] | None = None
 
 
@@ -194,7 +196,7 @@ def key_page(keys: Keys, query: KeysQuery, within: str | None) -> KeyPage:
     :param within: the node that the caller's scopes are bound to; None: they aren't
     """
     # One more than asked for shows whether there is a next page.
-    found = keys.list(before=query.cursor, limit=query.limit + 1, within=within)
+    found = keys.list(before=query.cursor, limit=query.limit + 1, search=query.search, within=within)
     page = found[: query.limit]
     return KeyPage(
         rows=[KeyResponse.of(key) for key in page], next_cursor=page[-1].id if len(found) > len(page) else None

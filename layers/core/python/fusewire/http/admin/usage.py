@@ -6,8 +6,9 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -20,15 +21,17 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from fusewire.budget.usage import BUDGET_SEPARATOR, Books, Spend, Usage
+from fusewire.budget.usage import SEPARATOR, Books, Spend, Usage
 from fusewire.errors import InvalidRequestError, usd
 from fusewire.http.admin.budget import WindowTotals
 from fusewire.http.admin.query import BudgetId, Day, Page, Word
 from fusewire.http.schema import Money, ResponseModel
 from fusewire.json import dumps
 
-_BUDGET: Final = "budget"
-_GROUPS: Final = ("day", "provider", "model", "tier", "key", _BUDGET)
+_COLUMNS: Final = {"key": ("key", "key_name"), "budget": ("budget", "budget_id")}
+"""Of the groups that have two."""
+_GROUPS: Final = ("day", "provider", "model", "tier", "key", "budget")
+_OWN_GROUPS: Final = ("day", "provider", "model", "tier")
 _TAG: Final = "tag:"
 _MAX_GROUPS: Final = 10
 _MAX_TAG: Final = 100
@@ -47,6 +50,12 @@ may take for the end of one, and behind what it skips (OWASP, "CSV Injection")."
 
 def _split(text: Any) -> Any:  # noqa: ANN401 - whatever was sent
     return text.split(",") if isinstance(text, str) else text
+
+
+def _own_groups(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not set(names) <= set(_OWN_GROUPS) or len(set(names)) < len(names):
+        raise ValueError(f"must be of {', '.join(_OWN_GROUPS)}, each once, separated by commas")
+    return names
 
 
 def _groups(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -81,31 +90,53 @@ _described: Final = {
     "default": ["day"],
 }
 Groups = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_groups), WithJsonSchema(_described)]
+_described_own: Final = {"type": "array", "items": {"enum": list(_OWN_GROUPS)}, "default": ["day"]}
+OwnGroups = Annotated[
+    tuple[str, ...], BeforeValidator(_split), AfterValidator(_own_groups), WithJsonSchema(_described_own)
+]
 Month = Annotated[date, BeforeValidator(_month), WithJsonSchema({"type": "string", "pattern": f"^{_MONTH.pattern}$"})]
 Cursor = Annotated[tuple[str, ...], BeforeValidator(_decode_cursor), WithJsonSchema({"type": "string"})]
 
 
-class UsageQuery(Page):
-    """The query string of `GET /admin/usage`."""
+class OwnUsageQuery(Page):
+    """The query string of `GET /me/usage`."""
 
     first: Annotated[Day | None, Field(alias="from")] = None
     last: Annotated[Day | None, Field(alias="to")] = None
+    groups: Annotated[OwnGroups, Field(alias="group_by")] = ("day",)
+    after: Annotated[Cursor, Field(alias="cursor")] = ()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.first and self.last and self.first > self.last:
+            raise ValueError("from is after to")
+        if self.after and len(self.after) != len(self.groups):
+            raise ValueError("cursor belongs to another group_by")
+        return self
+
+
+class UsageQuery(OwnUsageQuery):
+    """The query string of `GET /admin/usage`."""
+
     month: Month | None = None
     groups: Annotated[Groups, Field(alias="group_by")] = ("day",)
     budget: BudgetId | None = None
     """Of the keys alone that are under this budget now, or under one below it."""
     key: Word | None = None
     """Of this key alone, by its id."""
-    after: Annotated[Cursor, Field(alias="cursor")] = ()
+    provider: Word | None = None
+    """Of calls of this provider alone."""
+    model: Word | None = None
+    """Of calls of this model alone, as the provider calls it."""
+    sort: Literal["cost"] | None = None
+    """`cost`: the `limit` dearest groups, without a cursor; by default by the groups' names."""
 
     @model_validator(mode="after")
-    def _agree(self) -> "UsageQuery":
+    def _one_range(self) -> Self:
         if self.month and (self.first or self.last):
             raise ValueError("month takes the place of from and to: leave one or the other out")
-        if self.first and self.last and self.first > self.last:
-            raise ValueError("from is after to")
-        if self.after and len(self.after) != len(self.groups):
-            raise ValueError("cursor belongs to another group_by")
+        if self.sort and self.after:
+            raise ValueError("sort takes the place of a cursor: leave one or the other out")
         return self
 
 
@@ -129,7 +160,7 @@ class Sums(ResponseModel):
 
 class UsageRow(TypedDict):
     """By each group its value, or null; then the sums. The group `budget` has the names on the way to the budget that
-    the key is under now, and `budget_id`."""
+    the key is under now, and `budget_id`; the group `key` has the key's id, and its name now as `key_name`."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc] # the groups, which the query names
     cost_usd: Money
@@ -154,7 +185,7 @@ class UsageOfDays(_UsagePage):
 
 class UsageOfMonth(_UsagePage):
     """Spend by groups of a month's windows, whose spent sums are the total; no windows where it is of a part of the
-    tree of budgets, or of one key."""
+    tree of budgets, or of one key, provider or model."""
 
     windows: list[WindowTotals]
 
@@ -168,13 +199,23 @@ def usage_response(books: Books, query: UsageQuery, within: str | None) -> Usage
     :param within: the budget that the caller's scopes are bound to; None: they aren't
     """
     usage = _usage(books, query, query.limit, query.after, within)
-    rows = [_row(query.groups, keys, spend) for keys, spend in usage.rows]
-    total = Sums.of(usage.total)
-    following = _encode_cursor(usage.rows[-1][0]) if usage.more else None
+    if query.sort:
+        usage = replace(usage, more=False)  # a cursor names a group, which says no place in this order
     if usage.windows is None:
-        return UsageOfDays(rows=rows, total=total, next_cursor=following, first=usage.first, last=usage.last)
+        return _of_days(query.groups, usage)
     windows = [WindowTotals.of(window) for window in usage.windows]
-    return UsageOfMonth(rows=rows, total=total, next_cursor=following, windows=windows)
+    return UsageOfMonth(**_page(query.groups, usage), windows=windows)
+
+
+def own_usage_response(books: Books, query: OwnUsageQuery, key_id: str | None) -> UsageOfDays:
+    """One page of what was booked for a caller's own calls; amounts in USD.
+
+    :param key_id: None where the caller has no key: then it is what was booked without one
+    """
+    usage = books.usage(
+        query.groups, limit=query.limit, after=query.after, first=query.first, last=query.last, key=key_id or ""
+    )
+    return _of_days(query.groups, usage)
 
 
 def usage_csv(books: Books, query: UsageQuery, within: str | None) -> str:
@@ -200,21 +241,37 @@ def usage_csv(books: Books, query: UsageQuery, within: str | None) -> str:
 
 def _usage(books: Books, query: UsageQuery, limit: int, after: Sequence[str], within: str | None) -> Usage:
     return books.usage(
-        query.groups,
+        ["named_key" if group == "key" else group for group in query.groups],
         limit=limit,
         after=after,
+        by_cost=query.sort == "cost",
         first=query.first,
         last=query.last,
         month=query.month,
         budget=query.budget,
         key=query.key,
+        provider=query.provider,
+        model=query.model,
         within=within,
     )
 
 
+def _of_days(groups: Sequence[str], usage: Usage) -> UsageOfDays:
+    return UsageOfDays(**_page(groups, usage), first=usage.first, last=usage.last)
+
+
+def _page(groups: Sequence[str], usage: Usage) -> dict[str, Any]:
+    """The fields of `_UsagePage`."""
+    return {
+        "rows": [_row(groups, keys, spend) for keys, spend in usage.rows],
+        "total": Sums.of(usage.total),
+        "next_cursor": _encode_cursor(usage.rows[-1][0]) if usage.more else None,
+    }
+
+
 def _columns(groups: Sequence[str]) -> list[str]:
-    """The columns of these groups: a budget has its path and its id."""
-    return [name for group in groups for name in ((group, "budget_id") if group == _BUDGET else (group,))]
+    """The columns of these groups: a budget has its path and its id, a key its id and its name."""
+    return [name for group in groups for name in _COLUMNS.get(group, (group,))]
 
 
 def _values(groups: Sequence[str], keys: Sequence[str]) -> list[str]:
@@ -222,7 +279,7 @@ def _values(groups: Sequence[str], keys: Sequence[str]) -> list[str]:
     return [
         value
         for group, key in zip(groups, keys, strict=True)
-        for value in (key.partition(BUDGET_SEPARATOR)[::2] if group == _BUDGET else (key,))
+        for value in (key.partition(SEPARATOR)[::2] if group in _COLUMNS else (key,))
     ]
 
 

@@ -156,6 +156,19 @@ BEGIN
     IF wait ? 'listens' AND (wait->>'session')::bigint = pg_backend_pid() THEN EXECUTE 'UNLISTEN *'; END IF;
 END $$;
 
+-- Gives up the place of a call whose caller has left, and has the next in line notified where there is room for it.
+-- p: {settings, id: the entry's, wait: as admission_take's}
+CREATE OR REPLACE FUNCTION admission_withdraw(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+DECLARE
+    own_entry uuid := (p->>'id')::uuid;
+    waited_for text := (SELECT t.blocked_by FROM admission_wait t WHERE t.entry_id = own_entry);
+BEGIN
+    PERFORM admission_leave(p->'wait', own_entry);
+    IF waited_for IS NOT NULL THEN PERFORM admission_wake(ARRAY[waited_for], p->'settings'); END IF;
+    RETURN '{}';
+END $$;
+
 -- What a budget's limit leaves beside what is spent and in flight, in USD, as it is without a lock. NULL where it has
 -- no limit, or its window has to be looked at under the lock.
 CREATE OR REPLACE FUNCTION admission_room(name text, settings jsonb) RETURNS numeric

@@ -141,14 +141,26 @@ LANGUAGE sql VOLATILE AS $$
     FROM api_key k WHERE k.id = p->>'id' AND key_is_active(k)
 $$;
 
--- The keys made before the one that the page before ended with, the newest first.
--- p: {settings, before?, limit, within?}
+-- Whether a key's name, its id, the beginning of a secret of it, or a tag holds the text. It is compared in small letters,
+-- as text, so that no character of it means anything. wanted: in small letters
+CREATE OR REPLACE FUNCTION key_holds(k api_key, wanted text) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT strpos(lower(k.name), wanted) > 0
+        OR strpos(k.id, wanted) > 0
+        OR EXISTS (SELECT FROM jsonb_each_text(k.tags) t
+                   WHERE strpos(lower(t.key), wanted) > 0 OR strpos(lower(t.value), wanted) > 0)
+        OR EXISTS (SELECT FROM api_key_secret s WHERE s.key_id = k.id AND strpos(lower(s.prefix), wanted) > 0)
+$$;
+
+-- The keys made before the one that the page before ended with, the newest first. search: of those alone that hold it
+-- p: {settings, before?, limit, search?, within?}
 CREATE OR REPLACE FUNCTION key_list(p jsonb) RETURNS jsonb
 LANGUAGE sql VOLATILE AS $$
     SELECT COALESCE(jsonb_agg(key_budget_json(page.k, p->'settings') ORDER BY (page.k).id DESC), '[]')
     FROM (SELECT k FROM api_key k
           WHERE (p->>'before' IS NULL OR k.id < p->>'before')
                 AND (p->>'within' IS NULL OR k.budget_id = ANY ((SELECT scope_nodes(p->>'within'))::text[]))
+                AND (p->>'search' IS NULL OR key_holds(k, lower(p->>'search')))
           ORDER BY k.id DESC LIMIT (p->>'limit')::integer) page
 $$;
 

@@ -43,12 +43,14 @@ BEGIN
 END $$;
 
 -- Spend by groups.
--- p: {timezone, groups: [day|provider|model|tier|key|budget|tag:<name>], from?, to?, windows_of?: [first, last], after?,
--- limit, budget?: a node's id, key?: a key's, within?}
+-- p: {timezone, groups: [day|provider|model|tier|key|named_key|budget|tag:<name>], from?, to?, windows_of?: [first, last],
+-- after?, limit, by_cost?, budget?: a node's id, key?: a key's, provider?, model?, within?}
 -- from and to are days, both included. By default from is the first day of the month, and to is open. windows_of takes
 -- the windows that opened on these days instead, whatever days their settlements fell on. after is the last group of
--- the page before. budget, and within (scopes.sql), leave the keys alone that are under the node now, key that one; then
--- the company's windows aren't told. The group budget is the path to the key's node now, the character 1f, and the node's id.
+-- the page before. budget, and within (scopes.sql), leave the keys alone that are under the node now, key that one (empty:
+-- no key), and provider and model theirs; then the company's windows aren't told. The group budget is the path to the key's
+-- node now, the character 1f, and the node's id; named_key is the key's id, 1f, and its name. Rows are in the order of
+-- their groups, with by_cost the dearest first; then there is no page after.
 CREATE OR REPLACE FUNCTION usage_report(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -57,9 +59,11 @@ DECLARE
         (p->>'to')::timestamp, clock_timestamp() AT TIME ZONE tz))::date);
     last date := COALESCE((p->>'to')::date, 'infinity');
     windows jsonb;
+    partly boolean := p ?| ARRAY['budget', 'within', 'key', 'provider', 'model'];
     part_of text := COALESCE(p->>'budget', p->>'within');
     keys text[] := scope_keys(CASE WHEN scope_has_node(part_of, p->>'within') THEN scope_nodes(part_of) END);
     parts text;
+    rank text := CASE WHEN p ? 'by_cost' THEN 'cost DESC, keys' ELSE 'keys' END;
     result jsonb;
 BEGIN
     IF p ? 'windows_of' THEN
@@ -70,6 +74,7 @@ BEGIN
     SELECT string_agg(CASE name
         WHEN 'day' THEN 'r.day::text' WHEN 'provider' THEN 'r.provider' WHEN 'model' THEN 'r.model'
         WHEN 'tier' THEN 'r.tier' WHEN 'key' THEN 'r.key_id'
+        WHEN 'named_key' THEN 'CASE r.key_id WHEN '''' THEN '''' ELSE r.key_id || chr(31) || COALESCE(k.name, '''') END'
         WHEN 'budget' THEN 'COALESCE(b.path || chr(31) || b.id, '''')'
         ELSE format('COALESCE(k.tags->>%L, '''')', substr(name, length('tag:') + 1))
     END, ', ' ORDER BY place) INTO parts FROM jsonb_array_elements_text(p->'groups') WITH ORDINALITY g (name, place);
@@ -83,24 +88,25 @@ BEGIN
             WHERE %s
             GROUP BY 1
         ), page AS (
-            SELECT * FROM booked WHERE keys > $3 ORDER BY keys LIMIT $4
+            SELECT * FROM booked WHERE keys > $3 ORDER BY %s LIMIT $4
         )
         SELECT jsonb_build_object(
             'rows', (SELECT COALESCE(jsonb_agg(jsonb_build_array(
-                        keys, cost, requests, input_tokens, output_tokens) ORDER BY keys), '[]') FROM page),
+                        keys, cost, requests, input_tokens, output_tokens) ORDER BY %s), '[]') FROM page),
             'total', (SELECT jsonb_build_array(COALESCE(sum(cost), 0), COALESCE(sum(requests), 0),
                         COALESCE(sum(input_tokens), 0), COALESCE(sum(output_tokens), 0)) FROM booked))
     $query$, parts,
         CASE WHEN p->'groups' ? 'budget' THEN 'LEFT JOIN node b ON b.id = k.budget_id' ELSE '' END,
         CASE WHEN windows IS NULL THEN 'r.day BETWEEN $1 AND $2' ELSE 'r.window_id = ANY ($5)' END
             || CASE WHEN part_of IS NULL THEN '' ELSE ' AND r.key_id = ANY ($6)' END
-            || CASE WHEN p ? 'key' THEN ' AND r.key_id = $8' ELSE '' END)
+            || CASE WHEN p ? 'key' THEN ' AND r.key_id = $8' ELSE '' END
+            || CASE WHEN p ? 'provider' THEN ' AND r.provider = $9' ELSE '' END
+            || CASE WHEN p ? 'model' THEN ' AND r.model = $10' ELSE '' END, rank, rank)
     INTO result
     USING first, last, ARRAY(SELECT jsonb_array_elements_text(p->'after')), (p->>'limit')::integer,
-          ARRAY(SELECT (w->>'id')::bigint FROM jsonb_array_elements(windows) w), keys, p->>'within', p->>'key';
-    RETURN result || jsonb_build_object('windows', CASE
-                                          WHEN windows IS NULL OR (part_of IS NULL AND NOT p ? 'key') THEN windows
-                                          ELSE '[]' END,
+          ARRAY(SELECT (w->>'id')::bigint FROM jsonb_array_elements(windows) w), keys, p->>'within', p->>'key',
+          p->>'provider', p->>'model';
+    RETURN result || jsonb_build_object('windows', CASE WHEN windows IS NULL OR NOT partly THEN windows ELSE '[]' END,
                                       'from', CASE WHEN windows IS NULL THEN first END,
                                       'to', CASE WHEN windows IS NULL THEN NULLIF(last, 'infinity') END);
 END $$;
