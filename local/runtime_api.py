@@ -176,5 +176,5 @@ class RuntimeConnection(asyncio.Protocol):
 
     def _caller_left(self, invocation: Invocation) -> None:
         """Hang up, as the header has announced: so the process sees it when it looks, and isn't disturbed."""
-        if self._worker.current is invocation:
+        if self._worker.open_call(invocation.id) is invocation:
             self._transport.close()

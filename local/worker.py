@@ -28,12 +28,12 @@ Give = Callable[[Invocation, float, str], None]
 class _Call:
     """An event that a thread of the process has, until that thread asks for the next."""
 
-    invocation: Invocation
+    id: str
+    invocation: Invocation | None
+    """None once it has its answer."""
     give: Give
     """Of the connection that it was given by."""
     timer: asyncio.TimerHandle
-    is_open: bool = True
-    """Whether its answer is still to come."""
     overran: bool = False
     is_lost: bool = False
     """Whether that connection is gone."""
@@ -185,7 +185,7 @@ class Worker:
             return
         give = self._gives.pop()
         timer = asyncio.get_running_loop().call_later(self._function.timeout_seconds, self._overrun, invocation.id)
-        self._calls[invocation.id] = _Call(invocation, give, timer)
+        self._calls[invocation.id] = _Call(invocation.id, invocation, give, timer)
         give(invocation, time.time() + self._function.timeout_seconds, self._arn)
 
     def _overrun(self, id: str) -> None:
@@ -203,17 +203,17 @@ class Worker:
 
     def _end(self, call: _Call, error: InvocationError | None) -> None:
         """The event has its response, or never will; only the first call counts."""
-        if not call.is_open:
+        invocation, call.invocation = call.invocation, None
+        if invocation is None:
             return
-        call.is_open = False
         if error is None:
-            call.invocation.finish()
+            invocation.finish()
         else:
-            call.invocation.fail(error)
+            invocation.fail(error)
 
     def _over(self, call: _Call) -> None:
         """Its thread is done with it."""
-        del self._calls[call.invocation.id]
+        del self._calls[call.id]
         call.timer.cancel()
         if call.settling is not None:
             call.settling.set_result(None)
@@ -276,7 +276,7 @@ class Worker:
     def open_call(self, id: str) -> Invocation | None:
         """The event of this id, while its answer is to come."""
         call = self._calls.get(id)
-        return call.invocation if call is not None and call.is_open else None
+        return call.invocation if call is not None else None
 
     def init_failed(self, reason: str) -> None:
         """The function can't be loaded."""
