@@ -119,6 +119,7 @@ prove: .venv/dev.stamp ## Break each rule about money; the ledger against its mo
 	FUSEWIRE_PROVE=1 $(BIN)/python -m pytest -v -n auto --dist worksteal tests/integration/test_mutations.py \
 		tests/integration/budget/test_reference.py tests/integration/budget/test_histories.py \
 		tests/integration/budget/test_overlaps.py tests/integration/budget/test_orders.py
+	FUSEWIRE_PROVE=1 $(BIN)/python -m pytest -v -n 0 tests/e2e/test_many_callers.py
 
 chaos: .venv/dev.stamp ## Kill workers and Postgres under load, end the month, reset; then look for every cent (SECONDS=150)
 	PYTHONPATH=layers/core/python $(BIN)/python -m benchmarks.chaos $(if $(SECONDS),--seconds $(SECONDS))

@@ -58,6 +58,9 @@ _CALLS_WHERE_NEVER_REACHED: Final = 800
 _OFFERED: Final = Decimal("1.05")
 """As many calls as cost this much of the budget: those after them are refused by everybody, rightly."""
 _LONGER: Final = 10
+_LAST_ANSWER_SECONDS: Final = 50
+"""Of the trace, after the last call's arrival: its wait and its answer."""
+_START_SECONDS: Final = 15
 _SETTLED_SECONDS: Final = 15.0
 _REFUSALS: Final = {402, 429}
 _WAITED: Final = re.compile(r'"waited_ms":(\d+)')
@@ -82,6 +85,10 @@ class Cell:
         if self.budget >= NEVER_REACHED:
             return calls[:_CALLS_WHERE_NEVER_REACHED]
         return until_spent(calls, self.budget * _OFFERED)
+
+    def seconds(self, factor: float) -> float:
+        """How long it takes, roughly: until the last call is answered, and to start and stop what keeps the budget."""
+        return (self.calls()[-1].at + _LAST_ANSWER_SECONDS) / factor + _START_SECONDS
 
     def name(self) -> str:
         """Of its folder, and in what is printed."""

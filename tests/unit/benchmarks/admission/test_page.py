@@ -57,6 +57,7 @@ def test_an_aim_that_is_missed_is_said_to_be() -> None:
     result = admission_page.figures(_run(), "some.json")
     aim = "32,000, 10 USD: at most 0.5 % lost, over 94% spent before a refusal"
     assert f"| {aim} | 0.62 %, 95.0 % | **not met** |" in result
+    assert "| no cap, never reached: nothing lost | 0.00 % | met |" in result
     # Another's budget is no aim of ours.
     assert "| nothing past any budget | 0 USD | met |" in result
 
@@ -66,6 +67,14 @@ def test_what_a_change_cut_is_shown_by_hundreds_of_calls() -> None:
     assert "## Answers ten times as long from call 700 on" in result
     assert "|  | before | 0 to 99 | 100 to 199 | 200 to 299 |" in result
     assert "| cut | 0 | 2 | 0 | 0 | 0 | 0 |" in result
+    aim = (
+        "32,000, 10 USD, ten times as long from call 700 on: "
+        "at most 0.5 % of the calls lost from a hundred calls later on"
+    )
+    assert f"| {aim} | 0.00 % | met |" in result
+    run = _run()
+    run["cells"][-1]["count"]["needless_by_block"] = {"0": 7, "1": 3}
+    assert f"| {aim} | 0.68 % | **not met** |" in admission_page.figures(run, "some.json")
 
 
 def test_where_the_rest_is_lost_names_each_cell_that_lost() -> None:
