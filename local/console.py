@@ -13,7 +13,6 @@ from local.console_build import BUILT, for_build, is_built
 from local.console_files import INDEX, KINDS, kept, policy
 from local.pages import Page, safe_headers
 
-POLICY: Final = policy()
 _OFF: Final = "It is left out: CONSOLE=off."
 _BUILDING: Final = "It is being built. Reload this page in a minute."
 
@@ -37,7 +36,8 @@ class Console:
     def open(self, folder: Path = BUILT) -> None:
         """Serve what was built. The files are kept in memory: a build that replaces them changes none of this."""
         names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.suffix in KINDS]
-        pages = {f"/{name}": _page(folder, name) for name in names}
+        sent = policy()
+        pages = {f"/{name}": _page(folder, name, sent) for name in names}
         pages["/"] = pages[f"/{INDEX}"]
         self._pages = pages
 
@@ -88,11 +88,12 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _page(folder: Path, name: str) -> Page:
+def _page(folder: Path, name: str, sent: str) -> Page:
+    """:param sent: the `Content-Security-Policy`"""
     file = folder / name
     body = file.read_bytes()
     own = [
         (b"content-type", KINDS[file.suffix].encode()),
         (b"content-length", b"%d" % len(body)),
     ]
-    return Page(200, [*safe_headers(POLICY, kept(name)), *own], body)
+    return Page(200, [*safe_headers(sent, kept(name)), *own], body)

@@ -38,9 +38,11 @@ interface Options {
   language?: "en" | "ja";
   theme?: "light" | "dark";
   width?: number;
+  /** Runs in each page before its own scripts. */
+  before?: () => void;
 }
 
-export async function visit(browser: Browser, path: string, { key, language = "en", theme = "light", width = 1280 }: Options = {}): Promise<Visit> {
+export async function visit(browser: Browser, path: string, { key, language = "en", theme = "light", width = 1280, before }: Options = {}): Promise<Visit> {
   const context = await browser.newContext({ viewport: { width, height: 900 }, reducedMotion: "reduce", acceptDownloads: true, timezoneId: "UTC", locale: language === "ja" ? "ja-JP" : "en-US" });
   context.setDefaultTimeout(PATIENCE);
   await context.addInitScript(
@@ -52,6 +54,7 @@ export async function visit(browser: Browser, path: string, { key, language = "e
     },
     [key ?? "", language, theme],
   );
+  if (before) await context.addInitScript(before);
   const page = await context.newPage();
   const complaints: string[] = [];
   const origins = new Set<string>();

@@ -313,17 +313,3 @@ test("a dead API is told, and the page goes on when it is back", async () => {
   await page.getByRole("heading", { name: "Overview" }).waitFor();
   await context.close();
 });
-
-test("a page of another origin works where CORS_ORIGINS names it, and says so where it doesn't", async () => {
-  const port = required("CONSOLE_ELSEWHERE");
-  const { page, context } = await visit(browser, "/");
-  await page.goto(`http://localhost:${port}/`);
-  await page.getByLabel("API key").fill(KEYS.admin);
-  await page.keyboard.press("Enter");
-  await page.getByRole("heading", { name: "Overview" }).waitFor();
-  await settled(page);
-  await page.goto(`http://127.0.0.1:${port}/`);
-  await page.getByText("The API doesn't allow this page.").waitFor();
-  await page.getByText(`Add http://127.0.0.1:${port} to CORS_ORIGINS`).waitFor();
-  await context.close();
-});

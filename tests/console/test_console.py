@@ -13,7 +13,7 @@ from threading import Thread
 import httpx
 import pytest
 
-from tests.support.gateway import PROJECT, eventually, free_port
+from tests.support.gateway import PROJECT, eventually
 from tests.support.guarded import ADMIN, PRICES, ask, guarded
 from tests.support.upstream import Upstream, status
 
@@ -65,8 +65,7 @@ def test_its_parts() -> None:
 
 
 def test_its_pages(tmp_path: Path, upstream: Upstream, database_url: str) -> None:
-    elsewhere = free_port()
-    settings = {"CONSOLE": "on", "LOCAL_CONCURRENCY": "4", "CORS_ORIGINS": f"http://localhost:{elsewhere}"}
+    settings = {"CONSOLE": "on", "LOCAL_CONCURRENCY": "4"}
     settings["OPENAI_COST_EFFECTIVE_MODEL"] = MODEL
     priced = {f"openai/{MODEL}": {"input_mtok": 1, "output_mtok": 3}}
     settings["AI_PRICE_OVERRIDES"] = json.dumps(json.loads(PRICES) | priced)
@@ -90,19 +89,14 @@ def test_its_pages(tmp_path: Path, upstream: Upstream, database_url: str) -> Non
         page = f"http://127.0.0.1:{gateway.port}/"
         browser = {"accept": "text/html"}
         eventually(lambda: 'id="root"' in httpx.get(page, headers=browser).text, seconds=600)
-        files = tmp_path / "elsewhere"
-        build = ("../../console/node_modules/vite/bin/vite.js", "build", "../../console", "--outDir", str(files))
-        run(*build, NEXT_PUBLIC_API_URL=gateway.base)
-        with served(files, elsewhere):
-            run(
-                *("node_modules/vitest/vitest.mjs", "run", "pages.test.ts", "steering.test.ts"),
-                CONSOLE_URL=page,
-                CONSOLE_ELSEWHERE=str(elsewhere),
-                CONSOLE_ADMIN=ADMIN,
-                CONSOLE_READ=reader,
-                CONSOLE_PLAIN=plain,
-                CONSOLE_BOUND=bound,
-                CONSOLE_HOSTILE=HOSTILE,
-                CONSOLE_HOSTILE_KEY=hostile["id"],
-                CONSOLE_FAILED=failed.headers["x-request-id"],
-            )
+        run(
+            *("node_modules/vitest/vitest.mjs", "run", "pages.test.ts", "steering.test.ts"),
+            CONSOLE_URL=page,
+            CONSOLE_ADMIN=ADMIN,
+            CONSOLE_READ=reader,
+            CONSOLE_PLAIN=plain,
+            CONSOLE_BOUND=bound,
+            CONSOLE_HOSTILE=HOSTILE,
+            CONSOLE_HOSTILE_KEY=hostile["id"],
+            CONSOLE_FAILED=failed.headers["x-request-id"],
+        )

@@ -1,5 +1,4 @@
 /** Amounts, counts and times as the chosen language writes them. */
-import { useMemo } from "react";
 import type { Decimal } from "../api/exact";
 import { usePreferences, type Language } from "../preferences";
 
@@ -44,7 +43,12 @@ export function formatIn(language: Language) {
   };
 }
 
+const FORMATS = new Map<Language, Format>();
+
+/** One for all components: making those of `Intl` takes milliseconds. */
 export function useFormat(): Format {
   const { language } = usePreferences();
-  return useMemo(() => formatIn(language), [language]);
+  const made = FORMATS.get(language) ?? formatIn(language);
+  FORMATS.set(language, made);
+  return made;
 }

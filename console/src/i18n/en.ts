@@ -152,7 +152,7 @@ export const en = {
     none: "There are no keys yet.",
     notFound: "No key matches.",
     shown: (shown: string, more: boolean) => (more ? `${shown} shown, there are more` : `${shown} shown`),
-    choosing: "Part of a name or an id",
+    choosing: "Name or id",
     choose: "Choose one of the keys that are found.",
     revoked: "Revoked",
     expired: "Expired",

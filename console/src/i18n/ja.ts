@@ -154,7 +154,7 @@ export const ja: Text = {
     none: "まだキーがありません。",
     notFound: "一致するキーがありません。",
     shown: (shown, more) => (more ? `${shown} 件を表示 (続きがあります)` : `${shown} 件を表示`),
-    choosing: "名前または ID の一部",
+    choosing: "名前または ID",
     choose: "見つかったキーから選択してください。",
     revoked: "失効",
     expired: "期限切れ",

@@ -30,7 +30,7 @@ export default function AuditPage() {
     getNextPageParam: (page) => (page.next_cursor === null ? null : Number(page.next_cursor)),
   });
   const field = (name: keyof Values, label: string, type: "text" | "date" = "text") => (
-    <TextField type={type} label={label} {...(name === "from" && { help: t.usage.zone(me.timezone) })} value={typed[name]} onChange={(value) => setTyped((before) => ({ ...before, [name]: value }))} />
+    <TextField type={type} label={label} value={typed[name]} onChange={(value) => setTyped((before) => ({ ...before, [name]: value }))} />
   );
   function submit(event: FormEvent) {
     event.preventDefault();
@@ -44,6 +44,7 @@ export default function AuditPage() {
         {field("actor", t.audit.actor)}
         {field("from", t.usage.from, "date")}
         {field("to", t.usage.to, "date")}
+        <p className="muted small">{t.usage.zone(me.timezone)}</p>
         <div className="filters-actions">
           <button className="button primary">{t.actions.find}</button>
         </div>
@@ -112,11 +113,20 @@ function AuditEntry({ entry }: { entry: Entry }) {
   );
 }
 
+/** What differs, by its name; within an object by both names. What isn't there and what is null are the same. */
 function changesOf({ before, after }: Entry): [string, string | undefined, string | undefined][] {
-  const [old, fresh]: Record<string, unknown>[] = [before ?? {}, after ?? {}];
-  const written = (from: Record<string, unknown> | undefined, name: string) =>
-    from?.[name] === undefined || from[name] === null ? undefined : typeof from[name] === "string" ? String(from[name]) : JSON.stringify(from[name]);
-  return [...new Set([...Object.keys(old ?? {}), ...Object.keys(fresh ?? {})])]
-    .map((name): [string, string | undefined, string | undefined] => [name, written(old, name), written(fresh, name)])
+  const [old, fresh] = [named(before ?? {}), named(after ?? {})];
+  return [...new Set([...old.keys(), ...fresh.keys()])]
+    .map((name): [string, string | undefined, string | undefined] => [name, old.get(name), fresh.get(name)])
     .filter(([, was, is]) => was !== is);
+}
+
+function named(values: object, within = ""): Map<string, string> {
+  return new Map(
+    Object.entries(values).flatMap(([name, value]: [string, unknown]) => {
+      if (value === null || value === undefined) return [];
+      if (typeof value === "object" && !Array.isArray(value)) return [...named(value, `${within}${name}.`)];
+      return [[`${within}${name}`, typeof value === "string" ? value : JSON.stringify(value)] as const];
+    }),
+  );
 }

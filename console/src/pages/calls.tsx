@@ -126,8 +126,9 @@ function Filters({ query, onQuery }: { query: Query; onQuery: (wanted: string) =
         options={[{ value: "", label: t.calls.any }, ...STATUSES.map((value) => ({ value, label: t.calls.statuses[value] }))]}
       />
       {text("outcome")}
-      <TextField type="date" label={t.usage.from} value={values["from"] ?? ""} onChange={set("from")} help={t.usage.zone(me.timezone)} />
+      <TextField type="date" label={t.usage.from} value={values["from"] ?? ""} onChange={set("from")} />
       <TextField type="date" label={t.usage.to} value={values["to"] ?? ""} onChange={set("to")} />
+      <p className="muted small">{t.usage.zone(me.timezone)}</p>
       <div className="filters-actions">
         <button className="button primary">{t.actions.find}</button>
         <button type="button" className="button" onClick={() => onQuery("")}>

@@ -9,7 +9,7 @@ import { Answered } from "../parts/states";
 import { Usd } from "../parts/usd";
 import { answered, useSession } from "../session";
 import { Head } from "../shell";
-import { useNodes } from "./budgets";
+import { NodeName } from "./node-name";
 import { KeyForm, RevokeForm, RotateForm, Secret } from "./key-forms";
 import { KeyState, Scopes } from "./keys";
 import { ResetForm } from "./reset-form";
@@ -78,15 +78,13 @@ export default function KeyPage({ params }: { params: Record<string, string> }) 
 function Standing({ shown }: { shown: Schema["KeyWithForecast"] }) {
   const t = useText();
   const format = useFormat();
-  const nodes = useNodes();
-  const nameOf = (id: string | null) => (id === null ? t.budget.company : (nodes.data?.find((node) => node.id === id)?.name ?? id));
   const limit = shown.monthly_budget_usd;
   const facts: [string, ReactNode][] = [
     ["ID", <code key="id">{shown.id}</code>],
     [t.keys.prefix, <code key="prefix">{shown.prefix}…</code>],
     [t.keys.scopes, <Scopes key="scopes" scopes={shown.scopes} />],
-    [t.keys.under, nameOf(shown.budget_id)],
-    ...(shown.scope_budget_id ? ([[t.keys.boundTo, nameOf(shown.scope_budget_id)]] as [string, ReactNode][]) : []),
+    [t.keys.under, shown.budget_id === null ? t.budget.company : <NodeName key="under" id={shown.budget_id} />],
+    ...(shown.scope_budget_id ? ([[t.keys.boundTo, <NodeName key="bound" id={shown.scope_budget_id} />]] as [string, ReactNode][]) : []),
     [t.budgets.period, t.periods[shown.period]],
     [t.budget.reserved, format.usd(shown.reserved_usd)],
     [t.budget.monthEnd, shown.forecast.month_end_usd === null ? t.budget.tooEarly : format.usd(shown.forecast.month_end_usd)],

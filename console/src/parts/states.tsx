@@ -11,20 +11,20 @@ export function Loading({ whole = false }: { whole?: boolean }) {
   return (
     <div className={whole ? "loading whole" : "loading"} role="status">
       <span className="spinner" aria-hidden="true" />
-      {t.states.loading} <Waiting />
+      <Waiting before={t.states.loading} />
     </div>
   );
 }
 
-/** Says, after some seconds, that the answer is being waited for, and for how long it will be. */
-export function Waiting() {
+/** Says, after some seconds, that the answer is being waited for, and for how long it will be; `before` until then. */
+export function Waiting({ before = null }: { before?: string | null }) {
   const t = useText();
   const [slow, setSlow] = useState(false);
   useEffect(() => {
     const timer = setTimeout(() => setSlow(true), SLOW_MILLISECONDS);
     return () => clearTimeout(timer);
   }, []);
-  return slow ? t.states.waiting(GIVE_UP_SECONDS) : null;
+  return slow ? t.states.waiting(GIVE_UP_SECONDS) : before;
 }
 
 export function Empty({ children }: { children: ReactNode }) {

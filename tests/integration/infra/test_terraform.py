@@ -12,7 +12,6 @@ from typing import Any, Final
 import pytest
 
 from local.cloudformation import load
-from local.console import POLICY
 from local.console_files import policy
 from local.pages import safe_headers
 from scripts.deploy.settings import of_terraform, parameter_name
@@ -165,7 +164,7 @@ def test_cloudfront_sends_what_the_laptops_gateway_does(planned: dict[str, Any] 
         local = {name.decode(): value.decode() for name, value in safe_headers(policy(_API))}
         del local["cache-control"]  # each file's own, as it is uploaded
         assert sent == local
-        assert POLICY == policy() != policy(_API)
+        assert policy() != policy(_API)
         assert headers["strict_transport_security"][0]["access_control_max_age_sec"] >= 31_536_000
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from local import console as module
 from local import console_build
-from local.console import POLICY, Console
+from local.console import Console
 from local.console_build import BuildError, build, for_build, is_built
+from local.console_files import policy
 from local.pages import Page, page_of
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -42,7 +43,7 @@ def test_what_was_built_is_served_and_nothing_beside_it(built: Path) -> None:
     assert index is not None and script is not None
     assert index.body == b"<!doctype html><p>console"
     headers = dict(index.headers)
-    assert headers[b"content-security-policy"] == POLICY.encode()
+    assert headers[b"content-security-policy"] == policy().encode()
     assert headers[b"cache-control"] == b"no-cache"
     assert dict(script.headers)[b"content-type"] == b"text/javascript; charset=utf-8"
     assert b"immutable" in dict(script.headers)[b"cache-control"]
@@ -52,11 +53,11 @@ def test_what_was_built_is_served_and_nothing_beside_it(built: Path) -> None:
 
 
 def test_the_policy_runs_only_the_consoles_own_files() -> None:
-    parts = dict(part.strip().partition(" ")[::2] for part in POLICY.split(";"))
+    parts = dict(part.strip().partition(" ")[::2] for part in policy().split(";"))
     assert parts["default-src"] == parts["base-uri"] == parts["form-action"] == parts["frame-ancestors"] == "'none'"
     assert parts["script-src"] == parts["style-src"] == parts["connect-src"] == "'self'"
-    assert "unsafe" not in POLICY
-    assert "http" not in POLICY
+    assert "unsafe" not in policy()
+    assert "http" not in policy()
 
 
 def test_what_is_built_is_opened_at_once(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,9 @@ resource "aws_s3_bucket_policy" "console" {
       Condition = { StringEquals = { "AWS:SourceArn" = aws_cloudfront_distribution.console[0].arn } }
     }]
   })
+
+  # S3 refuses two changes of a bucket at once.
+  depends_on = [aws_s3_bucket_public_access_block.console]
 }
 
 resource "aws_cloudfront_origin_access_control" "console" {
