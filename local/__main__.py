@@ -18,18 +18,18 @@ import psycopg
 import uvloop
 
 from fusewire import VERSION
-from fusewire.config import ConfigurationError
+from fusewire.config import MAX_CONNECTIONS, ConfigurationError
 from fusewire.errors import FusewireError
 from fusewire.store.migrate import IncompatibleSchemaError, migrate
 from local import StartError, banner, ollama
 from local.console import Console
-from local.environment import Environment, read_environment
+from local.environment import Environment, read_environment, takes_several
 from local.home import home_of_its_own
 from local.mode import assembled, mode_of, wants_stand_in
 from local.platform import Platform
 from local.postgres import as_app, embedded_postgres
 from local.spelling import misspelt
-from local.template import Template, read_template
+from local.template import Function, Template, read_template
 
 _PROJECT: Final = Path(__file__).resolve().parent.parent
 _DOTENV: Final = Path(".env")
@@ -90,8 +90,9 @@ def _run(environment: Environment, stack: ExitStack) -> None:
     if owner is not None:
         _step("Postgres", "yours, from DATABASE_URL")
     else:
-        workers = environment.concurrency * len(_template(variables).functions)
-        owner = stack.enter_context(embedded_postgres(environment.home / "postgres", workers))
+        each = [_connections(environment, function) for function in _template(variables).functions]
+        connections = environment.concurrency * sum(each)
+        owner = stack.enter_context(embedded_postgres(environment.home / "postgres", connections))
         variables["DATABASE_URL"] = as_app(owner)
         _step("Postgres", f"started, its data is in {_short(environment.home / 'postgres')}")
     applied = _migrated(owner)
@@ -119,6 +120,12 @@ def _template(variables: Mapping[str, str]) -> Template:
     return read_template(_PROJECT / "infra" / "template.yaml", variables)
 
 
+def _connections(environment: Environment, function: Function) -> int:
+    """That a worker of a function opens at most."""
+    several = takes_several(function, environment.variables)
+    return min(environment.calls_per_worker, MAX_CONNECTIONS) if several else 1
+
+
 async def _serve(
     environment: Environment, public: socket.socket, variables: Mapping[str, str], gateway: banner.Gateway
 ) -> None:
@@ -135,6 +142,7 @@ async def _serve(
         origins,
         environment.hosts,
         console,
+        calls_per_worker=environment.calls_per_worker,
     )
     await platform.start()
     building: asyncio.Task[None] | None = None

@@ -13,12 +13,14 @@ from local.home import home_folder
 from local.template import Function
 
 _MAX_WORKERS: Final = 32
+_MAX_CALLS: Final = 64
 _HOST: Final = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 _DATABASES: Final = ("DATABASE_URL", "MIGRATION_DATABASE_URL")
 """Blank is an error for these: taken for unset, a misspelt `DATABASE_URL="$EMPTY_ULR"` would mean the live ledger."""
 KeySource = Literal["environment", ".env", "nowhere"]
 OF_THIS_MACHINE: Final = (
-    *("PORT", "FUSEWIRE_HOME", "LOCAL_CONCURRENCY", "LOCAL_HOSTS", "MIGRATION_DATABASE_URL", "CONSOLE"),
+    *("PORT", "FUSEWIRE_HOME", "LOCAL_CONCURRENCY", "LOCAL_CALLS_PER_WORKER", "LOCAL_HOSTS"),
+    *("MIGRATION_DATABASE_URL", "CONSOLE"),
     *("FUSEWIRE_URL", "FUSEWIRE_KEY"),
 )
 """What is read here, and by the command line beside it, and is no setting of the functions."""
@@ -75,6 +77,11 @@ def for_function(variables: Mapping[str, str], function: Function, vendors: Coll
     }
 
 
+def takes_several(function: Function, variables: Mapping[str, str]) -> bool:
+    """Whether the runtime of a function takes several events at once: ours does, AWS's client doesn't."""
+    return function.wrapper is not None and variables.get("FUSEWIRE_STREAMING", "on").strip() == "on"
+
+
 def for_model(environ: Mapping[str, str]) -> dict[str, str]:
     """What the process of the local model needs: no setting, no credential."""
     return {name: value for name, value in environ.items() if _OF_THE_SYSTEM.fullmatch(name)}
@@ -87,6 +94,9 @@ class Environment:
     port: int
     home: Path
     concurrency: int
+    """How many workers a function has at most."""
+    calls_per_worker: int
+    """How many calls a worker may have at once, where its function's runtime takes several."""
     hosts: tuple[str, ...]
     """The names, beside this machine's own, by which callers with keys may come."""
     variables: dict[str, str]
@@ -123,6 +133,7 @@ def read_environment(environ: Mapping[str, str], dotenv: Path) -> Environment:
         port=_number(merged, "PORT", 8000, 1, 65_535),
         home=home_folder(merged.get("FUSEWIRE_HOME", ".fusewire"), chosen="FUSEWIRE_HOME" in merged),
         concurrency=_number(merged, "LOCAL_CONCURRENCY", 8, 1, _MAX_WORKERS),
+        calls_per_worker=_number(merged, "LOCAL_CALLS_PER_WORKER", 16, 1, _MAX_CALLS),
         hosts=_hosts(merged.get("LOCAL_HOSTS", None)),
         variables=variables,
         migration_database_url=migration or variables.get("DATABASE_URL"),

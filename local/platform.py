@@ -12,7 +12,7 @@ import uvicorn
 from fusewire.http.invocation import log_unexpected
 from local.connection import Connection
 from local.console import Console
-from local.environment import for_function
+from local.environment import for_function, takes_several
 from local.gateway import BrokenAnswerError, Gateway
 from local.pool import Pool
 from local.processors import Processors
@@ -37,8 +37,13 @@ class Platform:
         origins: Sequence[str],
         hosts: Sequence[str] = (),
         console: Console | None = None,
+        *,
+        calls_per_worker: int = 1,
     ) -> None:
-        """:param variables: of which each function gets what it needs"""
+        """
+        :param variables: of which each function gets what it needs
+        :param calls_per_worker: that a worker may have at once, where its function's runtime takes several
+        """
         self._public = public
         self._workers: list[tuple[Worker, socket.socket]] = []
         self._pools: dict[str, Pool] = {}
@@ -51,10 +56,11 @@ class Platform:
                 continue
             workers = []
             own_variables = for_function(variables, function, vendors)
+            capacity = calls_per_worker if takes_several(function, own_variables) else 1
             for _ in range(concurrency):
                 # A port of its own tells which worker asks: the Runtime API has no other name for it.
                 own = _bound()
-                worker = Worker(function, own.getsockname()[1], own_variables)
+                worker = Worker(function, own.getsockname()[1], own_variables, capacity)
                 self._workers.append((worker, own))
                 workers.append(worker)
             self._pools[function.name] = Pool(workers, processors)

@@ -1,8 +1,12 @@
-"""The execution environments of one function: started on demand, one event at a time each, replaced when they die.
+"""The execution environments of one function: started on demand, one event or several at a time each, replaced when
+they die.
 
-On Lambda each has processors of its own. Here they share a laptop's few, and where calls keep those busy, more workers
+On Lambda each has processors of its own. Here they share a laptop's few, and where calls keep those busy, more of them
 than a few only take each other's caches (docs/decisions/0005-local-gateway.md). So beyond a few, one more is put to
 work while the processors have room, as they have when a vendor is waited for, or when somebody has waited long enough.
+
+A process runs on one processor at a time. So where calls go on side by side, a few processes are started for them, and
+more only once all of their threads are taken.
 """
 
 import asyncio
@@ -33,11 +37,11 @@ class Pool:
         self._workers = tuple(workers)
         self._processors = processors
         self._few = _FEW_A_PROCESSOR * processors.count
-        # Each worker is in one of four states: stopped, starting, idle, at work.
+        # Each worker is stopped, starting, or serves; of those that serve, some may take an event more.
         self._stopped = list(reversed(workers))
         self._starting = 0
         self._idle: list[Worker] = []
-        self._at_work = 0
+        """Those that may; whoever was done last is the last."""
         # In the order of their arrival, each with the timer that gives it up.
         self._waiting: dict[Invocation, asyncio.TimerHandle] = {}
         self._look: asyncio.TimerHandle | None = None
@@ -52,8 +56,8 @@ class Pool:
 
     def invoke(self, invocation: Invocation) -> None:
         """Have it handled by the next worker that is free."""
-        if self._idle and not self._waiting and self._another_helps():
-            self._put_to_work(invocation)
+        if not self._waiting and self._another_helps() and (worker := self._free()) is not None:
+            self._put_to_work(worker, invocation)
             return
         timer = asyncio.get_running_loop().call_later(_QUEUE_SECONDS, self._give_up, invocation)
         self._waiting[invocation] = timer
@@ -74,7 +78,7 @@ class Pool:
 
     async def settled(self) -> None:
         """Wait until what is answered by now is settled, or it takes too long."""
-        settling = [worker.settling for worker in self._workers if worker.settling is not None]
+        settling = [each for worker in self._workers for each in worker.settling]
         if settling:
             await asyncio.wait(settling, timeout=_MAX_SETTLING_SECONDS)
 
@@ -88,8 +92,8 @@ class Pool:
 
     def _serve(self) -> None:
         """Put to work and start whoever helps, and look again soon while somebody waits."""
-        while self._waiting and self._idle and self._another_helps():
-            self._put_to_work(self._next())
+        while self._waiting and self._another_helps() and (worker := self._free()) is not None:
+            self._put_to_work(worker, self._next())
         self._grow()
         if self._waiting and self._look is None:
             self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look_again)
@@ -102,27 +106,44 @@ class Pool:
         few = self._at_work + self._starting < self._few
         return few or self._processors.have_room() or self._waited_seconds() > _LONG_ENOUGH_SECONDS
 
-    def _put_to_work(self, invocation: Invocation) -> None:
-        self._at_work += 1
-        # The one that worked last: its caches are warm, and the others may rest.
-        self._idle.pop().handle(invocation)
+    @property
+    def _at_work(self) -> int:
+        """Events, settling included."""
+        return sum(worker.busy for worker in self._workers)
+
+    def _free(self) -> Worker | None:
+        """Who is to have the next event: of those with the fewest, the one that worked last: its caches are warm, and
+        the others may rest."""
+        free = [worker for worker in reversed(self._idle) if worker.room]
+        return min(free, key=lambda worker: worker.busy, default=None)
+
+    def _put_to_work(self, worker: Worker, invocation: Invocation) -> None:
+        worker.handle(invocation)
+        if not worker.room:
+            self._idle.remove(worker)
+        elif worker.busy > 1 and len(self._workers) - len(self._stopped) < self._few and not self._starting:
+            self._start_one()  # beside others it has a processor to share
+
+    def _start_one(self) -> None:
+        if self._stopped and not self._closed and time.monotonic() >= self._retry_at:
+            self._starting += 1
+            self._stopped.pop().start()
 
     def _grow(self) -> None:
         if time.monotonic() < self._retry_at:
             self._refuse_waiting()
             return
         # To start a worker is work as well: not more than a few at a time.
-        most = min(len(self._waiting), self._few)
+        most = min(-(-len(self._waiting) // self._workers[0].capacity), self._few)
         while self._stopped and self._starting < most and not self._closed and self._another_helps():
-            self._starting += 1
-            self._stopped.pop().start()
+            self._start_one()
 
     def _ready(self, worker: Worker, first: bool) -> None:
         if first:
             self._starting -= 1
             self._failures = 0
-        else:
-            self._at_work -= 1
+        if worker in self._idle:
+            self._idle.remove(worker)
         self._idle.append(worker)
         self._serve()
 
@@ -134,8 +155,6 @@ class Pool:
             self._back_off(why_not)
         elif worker in self._idle:
             self._idle.remove(worker)
-        else:
-            self._at_work -= 1
         self._serve()
 
     def _back_off(self, why_not: str) -> None:

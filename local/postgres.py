@@ -23,7 +23,7 @@ _SPARE_CONNECTIONS: Final = 20  # for psql, pg_dump and Postgres itself
 
 @contextmanager
 def embedded_postgres(folder: Path, connections: int) -> Iterator[str]:
-    """A running server with the database `fusewire`, for up to `connections` workers; stopped at the end.
+    """A running server with the database `fusewire`, for up to so many connections of workers; stopped at the end.
 
     :return: the database's URL, for its owner
     :raises StartError: when it can't start; what it has stored is not touched

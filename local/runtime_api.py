@@ -137,10 +137,11 @@ class RuntimeConnection(asyncio.Protocol):
         return is_secret and self._headers.get(b"host", b"").decode("latin-1") == self._worker.host
 
     def _invocation_of(self, kind: bytes) -> Invocation | None:
-        """The event that this request's path names, if it is the one that the process is at."""
-        current = self._worker.current
-        path = current and b"%b%b/invocation/%b/%b" % (self._secret, _ROOT, current.id.encode(), kind)
-        return current if self._url == path else None
+        """The event that this request's path names, if it is one that the process is at."""
+        before, after = b"%b%b/invocation/" % (self._secret, _ROOT), b"/%b" % kind
+        if not (self._url.startswith(before) and self._url.endswith(after)):
+            return None
+        return self._worker.open_call(self._url[len(before) : -len(after)].decode("latin-1"))
 
     def _pass_on(self, invocation: Invocation) -> None:
         if self._parts:
@@ -175,5 +176,5 @@ class RuntimeConnection(asyncio.Protocol):
 
     def _caller_left(self, invocation: Invocation) -> None:
         """Hang up, as the header has announced: so the process sees it when it looks, and isn't disturbed."""
-        if self._worker.current is invocation:
+        if self._worker.open_call(invocation.id) is invocation:
             self._transport.close()

@@ -58,6 +58,7 @@ VARIABLES: Final = {
     "AI_MONTHLY_BUDGET_USD": "1",
     "AI_ADMISSION_WAIT_SECONDS": "600",
     "AI_MAX_WAITING_PER_KEY": "100",
+    "LOCAL_CALLS_PER_WORKER": "1",
 }
 _WINDOWS: Final = """
     SELECT w.budget, w.spent + w.reserved + coalesce(s.held, 0) FROM budget_window w

@@ -95,6 +95,7 @@ TREE_STATEMENTS: Final = (
     Statement(
         "ask for the last time", "ledger_reserve", lambda _: _waiting(WAITS, holds=True, last=True), passes_over=True
     ),
+    Statement("give up", "admission_withdraw", lambda _: {"id": str(WAITS), "wait": {"holds": True}}),
     Statement("reset the node", "ledger_reset", lambda session: reset(session, "admin", LOW)),
     Statement("lower the node's limit", "budget_node_update", _change(LOW, limit_usd=Decimal("0.06"))),
     Statement("have the node's window end", "budget_node_update", _change(TOP, period="day")),

@@ -73,7 +73,9 @@ class Code:
 
 
 @asynccontextmanager
-async def serving(*codes: Code, concurrency: int = 2, origins: tuple[str, ...] = ()) -> AsyncIterator["Client"]:
+async def serving(
+    *codes: Code, concurrency: int = 2, origins: tuple[str, ...] = (), calls_per_worker: int = 1
+) -> AsyncIterator["Client"]:
     """A gateway that serves each function at `GET` and `POST /<its name>` and `/<its name>/{item}`."""
     routes = tuple(
         Route(method, f"/{code.function.name}{rest}", code.function.name)
@@ -82,19 +84,34 @@ async def serving(*codes: Code, concurrency: int = 2, origins: tuple[str, ...] =
         for rest in ("", "/{item}")
     )
     template = Template(tuple(code.function for code in codes), routes, ())
-    async with serving_template(template, {}, concurrency=concurrency, origins=origins) as client:
+    async with serving_template(
+        template, {}, concurrency=concurrency, origins=origins, calls_per_worker=calls_per_worker
+    ) as client:
         yield client
 
 
 @asynccontextmanager
 async def serving_template(
-    template: Template, variables: Mapping[str, str], *, concurrency: int = 1, origins: tuple[str, ...] = ()
+    template: Template,
+    variables: Mapping[str, str],
+    *,
+    concurrency: int = 1,
+    origins: tuple[str, ...] = (),
+    calls_per_worker: int = 1,
 ) -> AsyncIterator["Client"]:
     """A gateway that serves what a template has, in an environment of these variables only."""
     public = socket.create_server(("127.0.0.1", 0))
     port = public.getsockname()[1]
     kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(LAYER / "python"), "PYTHONDONTWRITEBYTECODE": "1"}
-    platform = Platform(template, public, concurrency, kept | dict(variables), origins, hosts=("x",))
+    platform = Platform(
+        template,
+        public,
+        concurrency,
+        kept | dict(variables),
+        origins,
+        hosts=("x",),
+        calls_per_worker=calls_per_worker,
+    )
     async with Client(platform, port) as client:
         await platform.start()
         try:

@@ -21,28 +21,44 @@ from local.worker import Worker
 class Answer:
     """In the place of a worker: starts and ends what it does when the test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int = 1) -> None:
         self.starts = 0
-        self.at: Invocation | None = None
+        self.capacity = capacity
+        self.room = 0
+        self.all: list[Invocation] = []
         self.on_ready: Callable[[Answer, bool], None]
         self.on_exit: Callable[[Answer, str | None], None]
 
     def start(self) -> None:
         self.starts += 1
 
+    @property
+    def at(self) -> Invocation | None:
+        return self.all[0] if self.all else None
+
+    @property
+    def busy(self) -> int:
+        return len(self.all)
+
     def handle(self, invocation: Invocation) -> None:
-        assert self.at is None, "one event at a time"
-        self.at = invocation
+        assert self.room, "no more events than it takes"
+        self.room -= 1
+        self.all.append(invocation)
 
     def started(self) -> None:
-        self.on_ready(self, True)
+        for number in range(self.capacity):
+            self.room += 1
+            self.on_ready(self, number == 0)
 
     def done(self) -> None:
-        self.at = None
+        if self.all:
+            del self.all[0]
+            self.room += 1
         self.on_ready(self, False)
 
     def dies(self, why_not: str | None = None) -> None:
-        self.at = None
+        self.room = 0
+        self.all.clear()
         self.on_exit(self, why_not)
 
 
@@ -61,11 +77,12 @@ class Room:
 class Scene:
     """A pool of eight, and what has become of its workers."""
 
-    def __init__(self, *, room: bool) -> None:
+    def __init__(self, *, room: bool, capacity: int = 1) -> None:
         self.room = Room(left=room)
-        self.workers = [Answer() for _ in range(8)]
+        self.workers = [Answer(capacity) for _ in range(8)]
         self.pool = Pool(cast(list[Worker], self.workers), cast(Processors, self.room))
         self._asked = 0
+        self._begun: set[Answer] = set()
 
     def ask(self, times: int) -> None:
         for _ in range(times):
@@ -78,16 +95,15 @@ class Scene:
 
     def start(self) -> None:
         """Whoever was told to gets ready, and whom that brings, until nobody is left."""
-        begun: set[Answer] = set()
-        while left := [each for each in self.starting if each not in begun]:
+        while left := [each for each in self.starting if each not in self._begun]:
             for each in left:
-                begun.add(each)
+                self._begun.add(each)
                 each.started()
 
     @property
     def at(self) -> list[str]:
         """The ids of what is under way."""
-        return sorted(each.at.id for each in self.workers if each.at)
+        return sorted(each.id for worker in self.workers for each in worker.all)
 
     def worker_at(self, number: int) -> Answer:
         return next(each for each in self.workers if each.at and each.at.id == str(number))
@@ -183,6 +199,21 @@ async def test_nobody_waits_for_long_for_room_that_others_take() -> None:
         assert len(scene.starting) == 2
         await asyncio.sleep(0.15)
         assert len(scene.starting) == 3
+
+
+@plays
+async def test_those_that_take_several_share_what_comes_and_a_few_are_enough() -> None:
+    scene = Scene(room=True, capacity=4)
+    scene.ask(1)
+    scene.start()
+    scene.ask(1)
+    assert len(scene.starting) == 2, "a process has one processor, and there are two for a few"
+    scene.start()
+    scene.ask(6)
+    assert sorted(each.busy for each in scene.workers) == [0] * 6 + [4, 4]
+    assert len(scene.starting) == 2
+    scene.ask(3)
+    assert len(scene.starting) == 3, "all of their threads are taken"
 
 
 @plays

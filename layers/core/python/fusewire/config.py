@@ -35,10 +35,13 @@ _MIN_KEY: Final = 24
 _PLACEHOLDER: Final = re.compile(r"(?i)^(put|insert|paste|replace|your)[-_]|change[-_]?(me|this)|^[<{].*[>}]$")
 """What manuals write in a key's place, ours among them."""
 _MAX_SILENCE_ON_AWS: Final = 285.0  # of 300, less what a start takes before it and settling after it
-_MAX_CONNECTIONS: Final = 4
 _NOT_PUBLIC: Final = {"environment", "database_url", "admin_api_key", "ai_responses_key", "log_level", "cors_origins"}
 _KEY_EXPIRY: Final = "_KEY_EXPIRES_ON"
 _MODEL_VARIABLE: Final = re.compile(r"(?!AI_)[A-Z]\w*_(?:MODEL|DEPLOYMENT)")
+
+
+MAX_CONNECTIONS: Final = 4
+"""To Postgres, of one process."""
 
 
 class ConfigurationError(Exception):
@@ -244,7 +247,7 @@ class Settings(BaseModel):
     def database_connections(self) -> int:
         """How many connections to Postgres this process opens at most. It needs more than one where the platform gives
         it several events at once, and no more than statements that are run at once help each other."""
-        return min(int(self.environment.get("AWS_LAMBDA_MAX_CONCURRENCY", "1")), _MAX_CONNECTIONS)
+        return min(int(self.environment.get("AWS_LAMBDA_MAX_CONCURRENCY", "1")), MAX_CONNECTIONS)
 
     @property
     def max_silence_seconds(self) -> float:
