@@ -159,6 +159,7 @@ test("by keyboard alone, finance finds a team and downloads its month", async ()
   await page.getByLabel("API key").waitFor();
   await page.keyboard.type(KEYS.read); // it has the focus
   await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
   await settled(page);
   await reach(page, "Skip to the content");
   await page.keyboard.press("Enter");
@@ -177,6 +178,7 @@ test("by keyboard alone, finance finds a team and downloads its month", async ()
 
   await reach(page, "Usage", "Shift+Tab");
   await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Usage", exact: true }).waitFor();
   await settled(page);
   await reach(page, "This month's chargeback");
   await page.keyboard.press("Enter");
@@ -198,6 +200,7 @@ test("by keyboard alone, the engineer on call finds a failure, and stops a key",
   await settled(page);
   await reach(page, "Calls");
   await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Calls", exact: true }).waitFor();
   await settled(page);
   await reach(page, "Request id");
   await page.keyboard.type(required("CONSOLE_FAILED"));
@@ -215,6 +218,7 @@ test("by keyboard alone, the engineer on call finds a failure, and stops a key",
 
   await reach(page, "Keys", "Shift+Tab");
   await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Keys", exact: true }).waitFor();
   await settled(page);
   await reach(page, /^Search/);
   await page.keyboard.type("loops");
