@@ -72,7 +72,8 @@ def test_calls_that_wait_for_room_leave_the_connections_to_those_that_free_it(
 
 def test_without_a_free_connection_a_statement_waits_and_then_says_so(open_ledger: OpenLedger) -> None:
     database = open_ledger(AWS_LAMBDA_MAX_CONCURRENCY="2")._database
-    with database._link(1), database._link(1):
+    with database._link(1) as one, database._link(1) as other:
+        assert one is not other, "the answer of one call would be taken for another's"
         began = time.monotonic()
         with pytest.raises(LedgerUnavailableError):
             database.call(PRICE_TABLE, {}, seconds=0.2)

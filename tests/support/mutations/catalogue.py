@@ -736,6 +736,14 @@ MUTATIONS: Final = (
         "integration/budget/test_shared_connections.py::test_what_is_kept_while_another_call_sends_is_sent_too",
     ),
     Mutation(
+        "connection_of_two_calls",
+        3,
+        "two calls have one connection at once, and one's answer is taken for the other's",
+        "fusewire.store.db",
+        (("            link = self._free.pop()\n", "            link = self._free[-1]\n"),),
+        "integration/budget/test_shared_connections.py::test_without_a_free_connection_a_statement_waits_and_then_says_so",
+    ),
+    Mutation(
         "release_overtakes_its_reservation",
         3,
         "a reservation that nothing was sent on, and that isn't committed yet, is left to expire at its bound",
