@@ -23,6 +23,7 @@ VARIABLES = {
     "AI_PRICE_OVERRIDES": '{"ollama/*": {"input_mtok": 0, "output_mtok": 100}}',
     "AI_MONTHLY_BUDGET_USD": "1",
     "LOCAL_CONCURRENCY": "9",
+    "LOCAL_CALLS_PER_WORKER": "1",
 }
 QUESTION: Any = {"role": "user", "content": "ten bytes."}
 
