@@ -46,7 +46,7 @@ def running(postgres: str, template: str, tmp_path_factory: pytest.TempPathFacto
     with (
         cloned(postgres, template) as url,
         running_upstream() as upstream,
-        guarded(home, upstream, url, LOCAL_CONCURRENCY=str(WORKERS)) as (gateway, admin),
+        guarded(home, upstream, url, LOCAL_CONCURRENCY=str(WORKERS), LOCAL_CALLS_PER_WORKER="1") as (gateway, admin),
     ):
         # After the start, which migrates: what is made under this clock is made in its schema.
         clock = Clock(url, datetime(2026, 11, 15, 12, tzinfo=UTC))

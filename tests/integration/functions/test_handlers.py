@@ -414,7 +414,12 @@ def test_health_needs_the_database_and_tells_no_secret(functions: Functions, log
 
 def test_a_database_that_comes_back_is_found_again(functions: Functions, database_url: str) -> None:
     assert functions("health", sample("health"))["statusCode"] == 200
-    functions.loaded["health"]._core.database._connection.close()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        gone = connection.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+            " WHERE application_name = 'fusewire' AND datname = current_database()"
+        )
+        assert gone.fetchall() == [(True,)]
     assert functions("health", sample("health"))["statusCode"] == 200
 
 
