@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +14,9 @@ from threading import Thread
 import httpx
 import pytest
 
-from tests.support.gateway import PROJECT, eventually
-from tests.support.guarded import ADMIN, PRICES, ask, guarded
+from tests.support.gateway import PROJECT, Gateway, eventually
+from tests.support.guarded import ADMIN, PRICES, Admin, ask, guarded
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.upstream import Upstream, status
 
 if "FUSEWIRE_CONSOLE" not in os.environ:
@@ -56,6 +58,24 @@ def served(files: Path, port: int) -> Iterator[None]:
         server.server_close()
 
 
+def fill(gateway: Gateway, admin: Admin) -> None:
+    """1,000 keys of 20 teams, each with its entry in the audit, and two calls of each: what every page has to find its
+    way in."""
+    body = {"model": "sota", "max_completion_tokens": 5, "messages": [{"role": "user", "content": "Hello"}]}
+
+    def make(number: int) -> str:
+        return str(admin.make(name=f"service {number:04}", tags={"team": f"team {number % 20}"})["key"])
+
+    with ThreadPoolExecutor(8) as pool, httpx.Client(timeout=PATIENCE_SECONDS) as client:
+
+        def call(key: str) -> int:
+            headers = {"authorization": f"Bearer {key}"}
+            return client.post(f"{gateway.base}/chat/completions", json=body, headers=headers).status_code
+
+        keys = list(pool.map(make, range(1000)))
+        assert set(pool.map(call, keys * 2)) == {200}
+
+
 def test_the_types_hold() -> None:
     run("../../console/node_modules/typescript/bin/tsc", "--noEmit", "--project", "../../console")
 
@@ -70,6 +90,7 @@ def test_its_pages(tmp_path: Path, upstream: Upstream, database_url: str) -> Non
     priced = {f"openai/{MODEL}": {"input_mtok": 1, "output_mtok": 3}}
     settings["AI_PRICE_OVERRIDES"] = json.dumps(json.loads(PRICES) | priced)
     with guarded(tmp_path, upstream, database_url, **settings) as (gateway, admin):
+        fill(gateway, admin)
         made = admin.ask("POST", "/budgets", {"name": "Search", "limit_usd": 400})["id"]
         admin.ask("POST", "/budgets", {"name": HOSTILE, "parent_id": made})
         plain = admin.make(name="search-prod", budget_id=made, tags={"team": "search"})["key"]
