@@ -22,6 +22,10 @@ class Line:
     def of(self, entry_id: UUID) -> Ticket | None:
         return next((ticket for ticket in self.tickets if ticket.entry_id == entry_id), None)
 
+    def somebody_waits(self, now: datetime) -> bool:
+        """Whether there is a ticket of a call that is alive, as far as anybody knows."""
+        return any(ticket.alive_until > now for ticket in self.tickets)
+
     def claimed(self, budget: str, entry_id: UUID, bound: Decimal, now: datetime) -> Decimal:
         """USD that calls before this one wait for in a budget, and that it may not take."""
         return sum((ticket.bound for ticket in self._before(budget, entry_id, bound, now)), Decimal(0))
