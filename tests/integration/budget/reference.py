@@ -379,8 +379,8 @@ class Reference(Budgets):
         for each in limited:
             if each.spent + each.reserved + bound > (self.limit_of(each) or 0):
                 return "reserved", each.budget
-        if asked.in_slot and bound > 0:
-            assert not self.line.somebody_waits(self.now), "it is admitted in a slot while others wait"
+        calls_before = bound > 0 and self.line.somebody_waits(self.now)
+        assert not (asked.in_slot and calls_before), "it is admitted in a slot while others wait"
         for budget, room, _ in self.rooms(asked.from_the_key_up):
             if bound > 0 and bound > room - self.line.claimed(budget, asked.entry_id, bound, self.now):
                 return "reserved", budget
