@@ -3,13 +3,8 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import httpx
 import pytest
@@ -42,20 +37,6 @@ def run(*command: str, **variables: str) -> None:
     )
     print(done.stdout)  # noqa: T201 - each of its tests, for whoever looks
     assert done.returncode == 0, done.stdout[-8000:]
-
-
-@contextmanager
-def served(files: Path, port: int) -> Iterator[None]:
-    """A server of files on this machine, which the gateway knows as localhost alone."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), partial(SimpleHTTPRequestHandler, directory=str(files)))
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def fill(gateway: Gateway, admin: Admin) -> None:

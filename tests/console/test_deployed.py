@@ -6,9 +6,10 @@ The manual's section on a front end's connection errors is followed where its pa
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -31,7 +32,7 @@ from tests.support.upstream import Upstream
 if "FUSEWIRE_CONSOLE" not in os.environ:
     pytest.skip("`make console-test` installs Node.js and a browser, and runs this", allow_module_level=True)
 
-from tests.console.test_console import run, served
+from tests.console.test_console import run
 
 BUCKET = "console"
 VITE = ("../../console/node_modules/vite/bin/vite.js", "build", "../../console")
@@ -46,6 +47,20 @@ def build(command: Sequence[str]) -> None:
         cwd=PROJECT,
         check=True,
     )
+
+
+@contextmanager
+def served(handler: Callable[..., BaseHTTPRequestHandler], port: int) -> Iterator[None]:
+    """A server on this machine, which the gateway knows as localhost alone."""
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @contextmanager
@@ -79,15 +94,8 @@ def cloudfront(port: int, api: str) -> Iterator[None]:
         def log_message(self, format: str, *args: object) -> None:
             """Quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with served(Handler, port):
         yield
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def followed(manual: Path, api: str, origin: str) -> list[str]:
@@ -126,7 +134,8 @@ def test_the_console_as_it_is_deployed(
             distribution = make_distribution(session.client("cloudfront"), BUCKET)
             outputs = {"console_bucket": BUCKET, "console_distribution_id": distribution}
             deploy_console(build, session, outputs, gateway.base)
-            with cloudfront(port, api), served(misled, elsewhere):
+            files = partial(SimpleHTTPRequestHandler, directory=str(misled))
+            with cloudfront(port, api), served(files, elsewhere):
                 run(
                     *("node_modules/vitest/vitest.mjs", "run", "deployed.test.ts"),
                     CONSOLE_URL=f"http://localhost:{port}/",
