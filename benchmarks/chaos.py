@@ -50,6 +50,8 @@ _PATIENCE_SECONDS: Final = 6
 _TTL_SECONDS: Final = 8
 _HOUR_SECONDS: Final = 3600
 _GRACE_SECONDS: Final = 30.0
+_SLOT_SECONDS: Final = 60.0
+"""A reservation in a slot doesn't expire within a minute of the window's last search for what has expired."""
 _SERVED: Final = {"200", "stream", "stream that says it broke", "left"}
 _TABLES: Final = ("ledger", "provider_health", "audit", "settings_snapshot", "budget_threshold_event")
 
@@ -158,7 +160,7 @@ def _allowance() -> int:
 
 def _wait_for_the_ledger(port: int, postgres: MortalPostgres) -> None:
     """Until nothing is reserved any more: what is under way ends, and what died expires."""
-    deadline = time.monotonic() + _TTL_SECONDS + _GRACE_SECONDS
+    deadline = time.monotonic() + _TTL_SECONDS + _SLOT_SECONDS + _GRACE_SECONDS
     while time.monotonic() < deadline:
         with suppress(BenchmarkError):
             get_json(port, "/api/v1/admin/budget")
