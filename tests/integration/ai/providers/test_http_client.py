@@ -23,7 +23,7 @@ from tests.support.raw_server import OK, Script, and_then_silence, answering, re
 
 K = FailureKind
 _TIMES = Timeouts(connect=2, first=5, total=5)
-_BRIEF = Timeouts(connect=0.4, first=0.4, total=0.4)
+_BRIEF = Timeouts(connect=1.5, first=1.5, total=1.5)
 _REFUSAL = (
     b"HTTP/1.1 400 Bad Request\r\nSet-Cookie: tracked=1; Path=/\r\nContent-Type: application/json\r\n"
     b"Content-Length: 2\r\n\r\n{}"

@@ -321,10 +321,10 @@ def test_a_refusal_is_an_answer_that_content_policy_ended(
 def test_pings_are_no_content_and_content_may_take_its_time(provider: AIProvider, vendor: Vendor) -> None:
     vendor.script.append(stall(0, 10, pings=True))
     with pytest.raises(ProviderFailure) as caught:
-        list(provider.stream(chat(stream=True), MODEL, CAP, Timeouts(connect=1, first=0.3, total=5)))
+        list(provider.stream(chat(stream=True), MODEL, CAP, Timeouts(connect=5, first=1, total=5)))
     assert caught.value.kind is FailureKind.READ_TIMEOUT
-    vendor.script.append(stall(1, 1.2, pings=True))
-    stream = provider.stream(chat(stream=True), MODEL, CAP, Timeouts(connect=1, first=0.6, total=10))
+    vendor.script.append(stall(1, 2, pings=True))
+    stream = provider.stream(chat(stream=True), MODEL, CAP, Timeouts(connect=5, first=1, total=10))
     with pytest.raises(ProviderFailure) as caught:
         list(stream)
     assert caught.value.kind is FailureKind.CONNECTION_LOST, "it was heard to its end, long after the first limit"

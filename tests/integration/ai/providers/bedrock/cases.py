@@ -23,7 +23,7 @@ from tests.support.bedrock_vendor import (
 K = FailureKind
 MODEL = "eu.amazon.nova-lite-v1:0"
 TITAN = "amazon.titan-embed-text-v2:0"
-BRIEF = Timeouts(connect=1, first=0.3, total=0.6)
+BRIEF = Timeouts(connect=5, first=1, total=2)
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 PRICES = {
     "aws/*": {"input_mtok": 1000, "output_mtok": 2000, "cached_input_mtok": 100, "cache_write_mtok": 1250},

@@ -196,9 +196,9 @@ def test_keeping_the_connection_warm_is_not_answering(
 def test_a_stream_may_go_on_after_its_first_content_until_the_deadline(aws: AwsProvider, bedrock: Bedrock) -> None:
     bedrock.script.append(drip(b"%x\r\n%s\r\n" % (len(word("x")), word("x")), EVENTS))
     begun = time.monotonic()
-    result = failed(aws, "stream", Timeouts(connect=1, first=0.4, total=1.2))
+    result = failed(aws, "stream", Timeouts(connect=5, first=1, total=2.5))
     assert result.kind is K.READ_TIMEOUT
-    assert time.monotonic() - begun > 0.8, "the first content's limit must not end a stream that flows"
+    assert time.monotonic() - begun > 1.5, "the first content's limit must not end a stream that flows"
 
 
 @pytest.mark.parametrize(("reply", "kind"), [row[1:] for row in BROKEN_STREAMS], ids=[row[0] for row in BROKEN_STREAMS])

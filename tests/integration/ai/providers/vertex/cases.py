@@ -19,7 +19,7 @@ K = FailureKind
 MODEL = "gemini-3.8-flash"
 PLACE = "/v1/projects/a-project/locations/europe-west4"
 CHAT = f"{PLACE}/endpoints/openapi/chat/completions"
-BRIEF = Timeouts(connect=1, first=0.4, total=0.8)
+BRIEF = Timeouts(connect=5, first=1, total=2)
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 PRICES = {"gcp/*": {"input_mtok": 1000, "output_mtok": 2000, "cached_input_mtok": 100}}
 
