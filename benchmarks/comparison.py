@@ -105,7 +105,7 @@ async def _measured(targets: Mapping[str, Target], plan: Plan, servers: list[Ser
     """The rounds, and what others took of the processors meanwhile, in percent."""
     calls = await warm_up(targets, plan)
     bystanders = machine.Bystanders(lambda: [*peers.own_processes(), *(p for s in servers for p in s.processes())])
-    measured = await measure(targets, plan, calls)
+    measured = await measure(targets, plan, calls, {server.name: server.processor_seconds for server in servers})
     return measured, bystanders.share()
 
 

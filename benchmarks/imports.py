@@ -3,6 +3,9 @@
 Each subject is imported in fresh processes, one after the other in turn, so that the machine's noise hits all alike.
 Counted are processor time, which others on the machine disturb little, and modules. Results go to
 `benchmarks/results/imports.json` and, to be read, `imports.md`; LiteLLM's environment is kept in `.fusewire-bench/`.
+
+`--beside CHECKOUT` prints the functions beside those of another checkout instead, on the same packages, with nothing
+configured but what every function on AWS has.
 """
 
 import argparse
@@ -13,8 +16,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +44,18 @@ _VARIABLES: Final = {
     "OPENAI_SOTA_MODEL": "gpt-4o",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # its price list from the wheel: an import that asks nobody
 }
+_ON_AWS: Final = {
+    "AWS_EXECUTION_ENV": "AWS_Lambda_python3.11",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+    "AWS_LAMBDA_FUNCTION_NAME": "fusewire",
+    "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+    "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+    "AWS_REGION": "eu-central-1",
+    "LAMBDA_TASK_ROOT": "/var/task",
+}
+"""What Lambda itself sets."""
+_PAUSED: Final = "import gc; gc.disable(); "
+"""As `fusewire.runtime` imports a function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +67,8 @@ class Subject:
     statement: str
     bytecode: bool = True
     """False: every module is compiled as it is imported, as in a layer without `.pyc` files."""
+    layer: Path = ROOT / "layers" / "core" / "python"
+    variables: Mapping[str, str] = field(default_factory=lambda: _VARIABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +96,37 @@ def subjects(litellm: Path) -> list[Subject]:
     ]
 
 
+def beside(before: Path) -> list[Subject]:
+    """Of each function that this checkout has, named alike: that of the checkout `before`, ours, and ours as
+    `fusewire.runtime` imports it.
+
+    :raises BenchmarkError: when `before` lacks one
+    """
+    found = []
+    for file in sorted((ROOT / "functions").glob("*/app.py")):
+        there = before / file.relative_to(ROOT)
+        if not there.is_file():
+            raise BenchmarkError(f"{before} has no {file.relative_to(ROOT)}.")
+        for root, path, first in ((before, there, ""), (ROOT, file, ""), (ROOT, file, _PAUSED)):
+            statement = first + _FUNCTION.format(path=str(path))
+            layer = root / "layers" / "core" / "python"
+            found.append(Subject(file.parent.name, Path(sys.executable), statement, layer=layer, variables=_ON_AWS))
+    return found
+
+
+def compared(each: Sequence[Subject], found: Sequence[Sequence[Sample]]) -> str:
+    """What `beside` found, a row a function. Of the rounds the least counts: others only add to processor time."""
+    rows = [
+        "| | modules before | now | ms before | now | now, with the collector paused |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for place in range(0, len(each), 3):
+        least = [min(one.milliseconds for one in samples) for samples in found[place : place + 3]]
+        before, now = found[place][0].modules, found[place + 1][0].modules
+        rows.append(f"| `{each[place].name}` | {before} | {now} | {' | '.join(f'{ms:.0f}' for ms in least)} |")
+    return "\n".join(rows)
+
+
 def sample(subject: Subject) -> Sample:
     """Import it in a process of its own.
 
@@ -89,7 +137,7 @@ def sample(subject: Subject) -> Sample:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         run = subprocess.run(  # noqa: S603 - our own arguments
             [str(subject.python), *flags, "-c", _PROGRAM, subject.statement],
-            env=kept | _VARIABLES | {"PYTHONPATH": str(ROOT / "layers" / "core" / "python")},
+            env=kept | dict(subject.variables) | {"PYTHONPATH": str(subject.layer)},
             cwd=empty, capture_output=True, text=True, check=False,
         )  # fmt: skip
     if run.returncode:
@@ -131,11 +179,28 @@ def page(run: dict[str, Any]) -> str:
     )
 
 
+def _print_beside(before: Path, rounds: int) -> int:
+    try:
+        each = beside(before)
+        for subject in each:
+            sample(subject)  # as below
+        turns = [[sample(subject) for subject in each] for _ in range(rounds)]
+    except BenchmarkError as error:
+        sys.stderr.write(f"The benchmark is void. {error}\n")
+        return 1
+    sys.stdout.write(f"{compared(each, list(zip(*turns, strict=True)))}\n")
+    return 0
+
+
 def main() -> int:
     """:return: the exit status"""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.imports", description="What a cold start imports.")
     parser.add_argument("--rounds", type=int, default=7, help="fresh processes of each (default: 7)")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="compare the functions with its")
+    options = parser.parse_args()
+    rounds = options.rounds
+    if options.beside is not None:
+        return _print_beside(options.beside.resolve(), rounds)
     _WORK.mkdir(exist_ok=True)
     try:
         litellm = ready_environment(_REQUIREMENTS, _WORK)

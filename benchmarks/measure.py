@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,6 +52,8 @@ class Round:
     scenario: str
     subject: str
     timings: Timings
+    processor_seconds: float | None = None
+    """That its processes took meanwhile; None for the vendor itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,16 @@ async def warm_up(subjects: Mapping[str, Target], plan: Plan) -> dict[str, int]:
     return calls
 
 
-async def measure(subjects: Mapping[str, Target], plan: Plan, sent: Mapping[str, int]) -> Measured:
+async def measure(
+    subjects: Mapping[str, Target],
+    plan: Plan,
+    sent: Mapping[str, int],
+    processor_seconds: Mapping[str, Callable[[], float]],
+) -> Measured:
     """Load every subject by the plan; the first is the one that the others' figures are measured from.
 
     :param sent: the calls that each was sent before
+    :param processor_seconds: what a subject's processes have taken so far, for each that has its own
     :raises BenchmarkError: when a call isn't answered properly
     """
     calls = dict(sent)
@@ -94,9 +102,11 @@ async def measure(subjects: Mapping[str, Target], plan: Plan, sent: Mapping[str,
             for scenario in SCENARIOS:
                 takes_part = [name for name, target in subjects.items() if scenario in _offered(target)]
                 for name in order(takes_part, number):
+                    taken = processor_seconds.get(name)
+                    before = taken() if taken else 0.0
                     timings = await _offer(name, subjects[name], scenario, plan.seconds)
                     calls[name] += timings.calls
-                    rounds.append(Round(scenario.name, name, timings))
+                    rounds.append(Round(scenario.name, name, timings, taken() - before if taken else None))
     finally:
         gc.enable()
     return Measured(tuple(rounds), calls)

@@ -114,13 +114,26 @@ def _highlights(run: Mapping[str, Any]) -> list[str]:
 def _scenario(name: str, by: Mapping[str, Mapping[str, Any]]) -> str:
     stream = any(scenario.stream for scenario in SCENARIOS if scenario.name == name)
     first = ("first token p50", "added") if stream else ()
-    rows = [("ms", "p50", "added p50", "rounds' range", "p99", "added p99", *first, "calls/s", "calls")]
+    rows = [
+        (
+            "ms",
+            "p50",
+            "added p50",
+            "rounds' range",
+            "p99",
+            "added p99",
+            *first,
+            "calls/s",
+            "processor, ms a call",
+            "calls",
+        )
+    ]
     for who, one in by.items():
         cells = [who, f"{one['p50']:.2f}", _shown(one["added_p50"]), _range(one["added_p50_by_round"])]
         cells += [f"{one['p99']:.2f}", _shown(one["added_p99"])]
         if stream:
             cells += [f"{one['first_token_p50']:.2f}", _shown(one["added_first_token_p50"])]
-        cells += [f"{one['calls_per_second']:.0f}", str(one["calls"])]
+        cells += [f"{one['calls_per_second']:.0f}", _shown(one["processor_ms"]), str(one["calls"])]
         rows.append(tuple(cells))
     return f"### {name}\n\n" + charts.table(rows)
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -159,6 +160,14 @@ class Server:
                 root = psutil.Process(pid)
                 found |= {process.pid: process for process in (root, *root.children(recursive=True))}
         return list(found.values())
+
+    def processor_seconds(self) -> float:
+        """What its processes have taken of the processors so far, those that have ended beneath them included."""
+        taken = 0.0
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                taken += sum(process.cpu_times()[:4])  # its own and its children's, user and system
+        return taken
 
 
 @contextmanager
@@ -353,11 +362,13 @@ def get_json(port: int, path: str) -> Any:  # noqa: ANN401 - JSON is anything
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nothing listens on, and that no connection is given meanwhile: those have ports from
+    32,768 on (Linux' `ip_local_port_range`), or from 49,152 on elsewhere."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _status(port: int, path: str) -> int | None:

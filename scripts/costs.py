@@ -20,8 +20,15 @@ _HEAD: Final = {
 }
 _SUM: Final = {"en": "sum", "ja": "合計"}
 _CALLS_HEAD: Final = {
-    "en": ("an answer takes", "calls a month", "Lambda, {} GB", "Lambda, {} GB", "Managed Instances"),
-    "ja": ("応答の時間", "月の呼び出し", "Lambda、{} GB", "Lambda、{} GB", "Managed Instances"),
+    "en": (
+        "an answer takes",
+        "calls a month",
+        "Lambda, {} GB",
+        "Lambda, {} GB",
+        "Managed Instances: processes",
+        "threads",
+    ),
+    "ja": ("応答の時間", "月の呼び出し", "Lambda、{} GB", "Lambda、{} GB", "Managed Instances: プロセス", "スレッド"),
 }
 _SECONDS: Final = {"en": "{} s", "ja": "{} 秒"}
 
@@ -51,11 +58,14 @@ class Costs:
         price = self.prices
         return Decimal(calls) * (seconds * gigabytes * price["lambda_gb_second"] + price["lambda_request"])
 
-    def on_managed_instances(self, calls: int, seconds: int) -> Decimal:
-        """The same on Lambda Managed Instances: as many as the calls under way need, and no fewer than AWS starts."""
+    def on_managed_instances(self, calls: int, seconds: int, each_has: str) -> Decimal:
+        """The same on Lambda Managed Instances: as many as the calls under way need, and no fewer than AWS starts.
+
+        :param each_has: what a call has for itself: `processes` or `threads`
+        """
         managed, price = self.data["calls"]["managed"], self.prices
         under_way = Decimal(calls * seconds) / Decimal(self.data["seconds"])
-        room = Decimal(managed["calls_at_once"]) * (1 - Decimal(managed["kept_free"]))
+        room = Decimal(managed["calls_at_once"][each_has]) * (1 - Decimal(managed["kept_free"]))
         instances: Decimal = max(Decimal(managed["instances"]), (under_way / room).to_integral_value(ROUND_CEILING))
         hourly = price[managed["instance"]] * price["managed_fee"]
         return instances * hourly * Decimal(self.data["hours"]) + calls * price["lambda_request"]
@@ -90,11 +100,11 @@ def calls_table(costs: Costs, language: str) -> str:
     wanted = costs.data["calls"]
     small, large = (Decimal(each) for each in wanted["memory_gb"])
     first, second, *head = (*_CALLS_HEAD[language],)
-    rows = [(first, second, head[0].format(small), head[1].format(large), head[2]), ("---", *["---:"] * 4)]
+    rows = [(first, second, head[0].format(small), head[1].format(large), *head[2:]), ("---", *["---:"] * 5)]
     for seconds in wanted["answer_seconds"]:
         for calls in wanted["calls_a_month"]:
             sums = [costs.on_lambda(calls, seconds, small), costs.on_lambda(calls, seconds, large)]
-            sums.append(costs.on_managed_instances(calls, seconds))
+            sums += [costs.on_managed_instances(calls, seconds, each) for each in ("processes", "threads")]
             rows.append((_SECONDS[language].format(seconds), f"{calls:,}", *(f"{each:,.2f}" for each in sums)))
     return _table(rows)
 

@@ -7,7 +7,7 @@ import pytest
 
 from fusewire.ai.bounds import chat_input_bound, embedding_input_bound
 from fusewire.ai.counting import TEMPLATE_TOKENS, TOKENS_PER_REQUEST
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.errors import BudgetExceededError
 from fusewire.services import Services
 from tests.conftest import CoreFactory

@@ -24,9 +24,10 @@ SDKS = {name: {"openai"} for name in _PROVIDER_FACTORIES} | {
 WITH_THE_SDK = {"deadline", "http_client", "time_limit", "vertex.tokens"}
 WITH_BOTO3 = {f"bedrock.{name}" for name in ("calls", "embeddings", "exchange", "failures", "request", "response")} | {
     "anthropic", "anthropic.models", "anthropic.thinking", "answer_limits", "cache_marks", "call_ids",
-    "embedding_batches", "json_schemas", "json_values", "known_refusals", "response_failures", "time_limit",
+    "embedding_batches", "fusewire.ai.image_tokens", "json_schemas", "json_values", "known_refusals",
+    "response_failures", "time_limit",
 }  # fmt: skip
-"""`aws` is known to every function on AWS, where `AWS_REGION` is set, whether it has a model or not."""
+"""What Claude models on Bedrock need included."""
 WITH_THE_PRICE_LIST = {"fusewire.budget.largest_outputs"}
 """Of which our own machines have no need."""
 SCRIPT = """

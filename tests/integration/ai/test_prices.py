@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from fusewire.ai.bounds import chat_input_bound
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.price_table import NO_PRICES
 from fusewire.errors import AllProvidersFailedError, ModelNotPricedError
 from fusewire.services import Services

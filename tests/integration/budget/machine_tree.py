@@ -10,7 +10,7 @@ from uuid import uuid4
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.errors import InvalidRequestError
 from tests.integration.budget.books import a_call
 from tests.integration.budget.machine import LedgerBesideReference

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from fusewire.budget.adjustments import Adjustments
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.ledger import Ledger
 from fusewire.errors import BudgetExceededError, InvalidRequestError
 from fusewire.store.db import Database

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from fusewire.budget import raised_allowances
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.price_table import StalePricesError
 from fusewire.budget.raised_allowances import RaisedAllowances

@@ -25,7 +25,7 @@ import pytest
 from psycopg import sql
 
 from fusewire.budget import breaker
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.nodes import Nodes
 from fusewire.budget.reservation import Candidate, Fit, Reservation, Settlement

@@ -16,8 +16,9 @@ import pytest
 from psycopg.rows import dict_row
 
 from fusewire.budget.audit import Audit
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.key_checks import KeyChecks, same_secret
-from fusewire.budget.keys import AuditContext, Key, Keys
+from fusewire.budget.keys import Key, Keys
 from fusewire.config import load_settings
 from fusewire.errors import InvalidRequestError, KeyNotFoundError, RateLimitedError
 from fusewire.rate_limit import RateLimitState

@@ -8,7 +8,7 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.nodes import Nodes
 from fusewire.budget.reservation import Booked, HealthUpdate, Reservation

@@ -12,7 +12,7 @@ import pytest
 
 from fusewire.budget import limits as module
 from fusewire.budget.adjustments import Adjustments
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.limits import AuditedLimits, Limits
 from fusewire.errors import BudgetExceededError, FusewireError, InvalidRequestError

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.price_history import PriceHistory, PriceRow
 from fusewire.budget.price_table import NO_PRICES, PriceTable, StalePricesError

@@ -36,7 +36,7 @@ from hypothesis.stateful import (
 from psycopg import sql
 
 from fusewire.budget.adjustments import Adjustments
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.limits import AuditedLimits
 from fusewire.budget.nodes import Nodes

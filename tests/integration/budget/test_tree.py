@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.nodes import Nodes
 from fusewire.budget.reservation import Downgrade
 from fusewire.errors import BudgetExceededError, BudgetNotFoundError, BudgetReservedError, InvalidRequestError

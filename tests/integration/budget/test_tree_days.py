@@ -7,7 +7,7 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.nodes import Nodes
 from fusewire.budget.wire import sql_settings
 from fusewire.json import dumps

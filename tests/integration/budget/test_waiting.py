@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from fusewire.budget.admission import Waiting
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.limits import AuditedLimits
 from fusewire.budget.reservation import Call, Reservation

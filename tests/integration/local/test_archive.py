@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from fusewire.budget.adjustments import Adjustments
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.reservation import Call
 from fusewire.budget.usage import Books as Reports

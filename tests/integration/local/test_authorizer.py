@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import uvloop
 
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.config import load_settings
 from fusewire.services import assemble
 from local.template import Route, Template, read_template

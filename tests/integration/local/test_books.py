@@ -12,7 +12,7 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.http.admin.budget import budget_response
 from fusewire.services import Services
 from fusewire.store.migrate import migrate

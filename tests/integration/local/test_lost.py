@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from local import StartError
 from local.archive import archive
 from local.books import books as every_book

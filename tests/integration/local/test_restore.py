@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.services import Services
 from fusewire.store.migrate import migrate
 from local.books import books as every_book

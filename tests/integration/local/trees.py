@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.nodes import Nodes
 from fusewire.budget.reservation import Reservation
 from fusewire.services import Services

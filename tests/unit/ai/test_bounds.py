@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from fusewire.ai import bounds, text_bounds
 from fusewire.ai.bounds import MAX_PAGES, TOKENS_PER_PAGE, chat_input_bound, embedding_input_bound
-from fusewire.ai.counting import TOKENS_PER_REQUEST
-from fusewire.ai.image_tokens import MAX_IMAGE_TOKENS
+from fusewire.ai.counting import MAX_IMAGE_TOKENS, TOKENS_PER_REQUEST
 from fusewire.ai.schema import (
     AssistantMessage,
     ChatRequest,

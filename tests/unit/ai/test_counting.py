@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from fusewire.ai import exact_tokens
 from fusewire.ai.bounds import WORTH_COUNTING, InputBound, chat_input_bound
-from fusewire.ai.counting import ANY_SERVER, Counting
-from fusewire.ai.image_tokens import MAX_IMAGE_TOKENS
+from fusewire.ai.counting import ANY_SERVER, MAX_IMAGE_TOKENS, Counting
 from fusewire.ai.provider import AIProvider
 from fusewire.ai.providers.openai_counting import openai_counting
 from fusewire.ai.registry import Registry

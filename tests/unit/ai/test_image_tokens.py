@@ -5,14 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusewire.ai.bounds import TOKENS_PER_PART
-from fusewire.ai.image_tokens import (
-    MAX_IMAGE_TOKENS,
-    ImageSize,
-    ImageTokens,
-    any_image,
-    gemini_image_tokens,
-    openai_image_tokens,
-)
+from fusewire.ai.counting import MAX_IMAGE_TOKENS, ImageSize, ImageTokens, any_image
+from fusewire.ai.image_tokens import gemini_image_tokens, openai_image_tokens
 from fusewire.ai.providers.anthropic.models import claude_counting
 
 

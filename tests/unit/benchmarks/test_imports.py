@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import BenchmarkError
-from benchmarks.imports import Sample, Subject, medians, page, sample, subjects
+from benchmarks.imports import Sample, Subject, beside, compared, medians, page, sample, subjects
 from benchmarks.peers import ROOT
 
 PYTHON = Path(sys.executable)
@@ -49,3 +49,18 @@ def test_the_page_sets_each_beside_complete() -> None:
     assert "complete takes 5 % of the processor time that LiteLLM's proxy takes" in text
     assert "| complete | 110 | 1.00 | 500 |" in text
     assert "| litellm's proxy | 2200 | 20.00 | 4000 |" in text
+
+
+def test_each_function_stands_beside_that_of_another_checkout(tmp_path: Path) -> None:
+    names = sorted(file.parent.name for file in (ROOT / "functions").glob("*/app.py"))
+    with pytest.raises(BenchmarkError, match=f"no functions/{names[0]}/app.py"):
+        beside(tmp_path)
+    for name in names:
+        (tmp_path / "functions" / name).mkdir(parents=True)
+        (tmp_path / "functions" / name / "app.py").touch()
+    each = beside(tmp_path)
+    assert [subject.name for subject in each] == [name for name in names for _ in range(3)]
+    assert [subject.layer.is_relative_to(tmp_path) for subject in each[:3]] == [True, False, False]
+    assert "gc.disable()" in each[2].statement
+    found = [[Sample(300, 500), Sample(310, 500)], [Sample(290, 490), Sample(280, 490)], [Sample(210, 490)] * 2]
+    assert compared(each[:3], found).splitlines()[2:] == [f"| `{names[0]}` | 500 | 490 | 300 | 280 | 210 |"]

@@ -1,6 +1,7 @@
 """The load against the real upstream: it counts every call, and refuses to time a bad answer."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -132,8 +133,12 @@ def test_a_whole_run_counts_what_each_subject_was_sent(vendor: int) -> None:
     async def run() -> None:
         sent = await warm_up(subjects, plan)
         assert set(sent.values()) == {20 * len(SCENARIOS)}
-        measured = await measure(subjects, plan, sent)
+        clock = itertools.count()
+        measured = await measure(subjects, plan, sent, {"one": lambda: next(clock) / 4})
         billed = _billed(vendor)
+        assert {one.subject: one.processor_seconds for one in measured.rounds} == {
+            "direct": None, "one": 0.25, "another": None,
+        }  # fmt: skip
         assert measured.calls == {name: billed[target.key] for name, target in subjects.items()}
         assert len(measured.rounds) == plan.rounds * len(SCENARIOS) * len(subjects)
         assert [one.subject for one in measured.rounds[:3]] == ["direct", "one", "another"]
@@ -147,7 +152,7 @@ def test_who_does_not_stream_is_not_asked_to(vendor: int) -> None:
 
     async def run() -> None:
         sent = await warm_up(subjects, plan)
-        measured = await measure(subjects, plan, sent)
+        measured = await measure(subjects, plan, sent, {})
         asked = [one.scenario for one in measured.rounds if one.subject == "one"]
         assert asked == [scenario.name for scenario in SCENARIOS if not scenario.stream]
         assert sent == {"direct": 5 * len(SCENARIOS), "one": 5 * len(asked)}

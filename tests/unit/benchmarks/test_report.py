@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -97,32 +98,54 @@ def test_what_is_within_the_noise_makes_no_ratio() -> None:
     assert not [line for line in lines if "added" in line]
 
 
-@pytest.mark.parametrize(
-    ("portkeys", "slots", "met"), [(2.5, 3.5, False), (3.0, 3.5, False), (3.1, 3.5, True), (2.5, 2.4, True)]
-)
-def test_portkey_adds_less_or_it_does_not(portkeys: float, slots: float, met: bool) -> None:
-    result = report.figures(_all(ours=3.0, theirs=9.0, portkeys=portkeys, slots=slots))
-    assert report.aims(result)[0] == {
-        "aim": "added p50 below Portkey's at 1 caller",
+def _aim(rounds: Sequence[Round], number: int) -> dict[str, object]:
+    return report.aims(report.figures(rounds))[number]
+
+
+@pytest.mark.parametrize(("ours", "met"), [(3.0, True), (3.1, False)])
+def test_two_milliseconds_are_added_or_more(ours: float, met: bool) -> None:
+    assert _aim(_all(ours=ours, theirs=9.0), 0) == {
+        "aim": "added p50 at most 2 ms at 1 caller",
         "met": met,
-        "found": f"2.00, with 8 slots {slots - 1:.2f}, against {portkeys - 1:.2f} ms; the shape alone 1.50",
+        "found": f"{ours - 1:.2f}; with 8 slots 2.50; the shape alone 1.50",
     }
 
 
-@pytest.mark.parametrize(("calls", "met"), [(20, True), (19, False)])
-def test_five_times_litellms_calls_or_not(calls: int, met: bool) -> None:
-    result = report.figures(_all(ours=3.0, theirs=9.0, calls=calls))
-    assert report.aims(result)[1]["met"] is met
+@pytest.mark.parametrize(("portkeys", "met"), [(3.0, True), (2.3, False)])
+def test_what_is_added_is_at_most_so_much_of_portkeys(portkeys: float, met: bool) -> None:
+    found = _aim(_all(ours=3.0, theirs=9.0, portkeys=portkeys), 1)
+    assert found["met"] is met
+    assert found["found"] == f"2.00 against {portkeys - 1:.2f} ms, {2 / (portkeys - 1):.1f} times"
+
+
+@pytest.mark.parametrize(
+    ("calls", "than_portkey", "than_litellm"), [(10, False, False), (11, True, False), (33, True, True)]
+)
+def test_more_calls_a_second_or_not(calls: int, than_portkey: bool, than_litellm: bool) -> None:
+    rounds = _all(ours=3.0, theirs=9.0, calls=calls)
+    assert (_aim(rounds, 2)["met"], _aim(rounds, 3)["met"]) == (than_portkey, than_litellm)
     assert (
-        report.aims(result)[1]["found"] == f"{calls / 4:.1f} times, with 8 slots {calls / 4:.1f}; the shape alone 3.0"
+        _aim(rounds, 2)["found"]
+        == f"{calls} against 10, {calls / 10:.1f} times; with 8 slots {calls}; the shape alone 12"
     )
+
+
+@pytest.mark.parametrize(("ours", "met"), [(3.9, True), (4.0, False)])
+def test_the_slowest_calls_of_many_callers(ours: float, met: bool) -> None:
+    assert _aim(_all(ours=ours, theirs=9.0, portkeys=4.0), 4)["met"] is met
+
+
+@pytest.mark.parametrize(("seconds", "met"), [(0.025, True), (0.026, False), (None, None)])
+def test_processor_time_a_call(seconds: float | None, met: bool | None) -> None:
+    rounds = [replace(one, processor_seconds=seconds) if one.subject == "fusewire" else one for one in _all(3.0, 9.0)]
+    assert _aim(rounds, 5)["met"] is met
+    assert report.figures(rounds)[_SIXTEEN]["fusewire"].processor_ms == (None if seconds is None else 100 * seconds)
 
 
 def test_a_peer_that_took_no_part_meets_and_misses_nothing() -> None:
     rounds = [one for one in _all(ours=3.0, theirs=9.0) if one.subject != "portkey"]
-    aims = report.aims(report.figures(rounds))
-    assert [one["met"] for one in aims] == [None, False]
-    assert aims[0]["found"] == "not measured"
+    assert [_aim(rounds, number)["met"] for number in range(6)] == [True, None, None, False, None, None]
+    assert _aim(rounds, 1)["found"] == "not measured"
 
 
 def test_the_document_is_json_with_every_figure() -> None:

@@ -38,7 +38,9 @@ _FREE_IN_THE_STACK: Final = {
 
 
 def costs(manual: Path) -> list[tuple[str, ...]]:
-    return [row for row in rows(section(manual, COST[manual])) if len(row) == 6]
+    """The table of what the stack costs at rest."""
+    table = section(manual, COST[manual]).partition("<!-- costs: idle -->")[2].partition("<!-- end of costs -->")[0]
+    return list(rows(table))
 
 
 def resources() -> dict[str, Any]:
@@ -157,8 +159,9 @@ def test_what_a_call_costs_is_memory_times_the_vendors_seconds() -> None:
 def test_managed_instances_are_cheaper_from_where_it_is_said(seconds: int, gigabytes: str) -> None:
     found, memory = load_costs(), Decimal(gigabytes)
     turn = found.cheaper_from(seconds, memory)
-    assert found.on_lambda(turn - 1, seconds, memory) < found.on_managed_instances(turn - 1, seconds)
-    assert found.on_lambda(turn, seconds, memory) >= found.on_managed_instances(turn, seconds)
+    for each_has in ("processes", "threads"):
+        assert found.on_lambda(turn - 1, seconds, memory) < found.on_managed_instances(turn - 1, seconds, each_has)
+        assert found.on_lambda(turn, seconds, memory) >= found.on_managed_instances(turn, seconds, each_has)
 
 
 @BOTH

@@ -244,6 +244,16 @@ class Settings(BaseModel):
         return named or "AWS_LAMBDA_INITIALIZATION_TYPE" in self.environment
 
     @property
+    def takes_snapshot(self) -> bool:
+        """Whether the platform takes a snapshot of this process after INIT (SnapStart)."""
+        return self.environment.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+
+    @property
+    def has_separate_database_login(self) -> bool:
+        """Whether `DATABASE_URL` doesn't say how the ledger's role logs in: a secret does, or a token of AWS."""
+        return self.fusewire_database_iam == "true" or self.fusewire_database_secret_arn is not None
+
+    @property
     def database_connections(self) -> int:
         """How many connections to Postgres this process opens at most. It needs more than one where the platform gives
         it several events at once, and no more than statements that are run at once help each other."""

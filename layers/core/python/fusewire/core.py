@@ -16,20 +16,21 @@ from pydantic import SecretStr
 
 from fusewire import logs, metrics, tracing
 from fusewire.budget.key_checks import KeyChecks
-from fusewire.budget.keys import Keys
 from fusewire.budget.ledger import Ledger
 from fusewire.config import ConfigurationError, Settings, current_settings, load_settings
-from fusewire.credentials import SecretSettings, database_credentials
 from fusewire.store.db import Database
 
 if TYPE_CHECKING:
     from fusewire.budget.adjustments import Adjustments
     from fusewire.budget.audit import Audit
+    from fusewire.budget.keys import Keys
     from fusewire.budget.limits import AuditedLimits
     from fusewire.budget.nodes import Nodes
     from fusewire.budget.price_history import PriceHistory
     from fusewire.budget.raised_allowances import RaisedAllowances
     from fusewire.budget.usage import Books
+    from fusewire.credentials import SecretSettings
+    from fusewire.store.db import Credentials
     from fusewire.store.kept_responses import KeptResponses
 
 
@@ -41,13 +42,12 @@ class Core:
 
     def __init__(self, settings: Settings) -> None:
         self.database = Database(
-            settings.database_url, database_credentials(settings), connections=settings.database_connections
+            settings.database_url, _credentials_of(settings), connections=settings.database_connections
         )
         self.ledger = Ledger(self.database, settings)
-        self.keys = Keys(self.database, settings)
         self.key_checks = KeyChecks(self.database, settings)
         self._given = self._settings = settings
-        self._secrets = SecretSettings(settings.fusewire_secret_arns) if settings.fusewire_secret_arns else None
+        self._secrets = _secrets_of(settings)
         self._refreshing = threading.Lock()
 
     @property
@@ -56,6 +56,13 @@ class Core:
         return self._settings
 
     # What follows is made by who asks for it: most functions have no use for it, and import none of it.
+
+    @cached_property
+    def keys(self) -> "Keys":
+        """The keys, as administrators see and change them."""
+        from fusewire.budget.keys import Keys
+
+        return Keys(self.database, self._given)
 
     @cached_property
     def limits(self) -> "AuditedLimits":
@@ -136,7 +143,7 @@ class Core:
         finally:
             self._refreshing.release()
 
-    def _take_over(self, secrets: SecretSettings, found: Mapping[str, str]) -> None:
+    def _take_over(self, secrets: "SecretSettings", found: Mapping[str, str]) -> None:
         try:
             settings = load_settings({**self._given.environment, **found})
             self.use(settings)
@@ -165,3 +172,19 @@ def observe(settings: Settings) -> None:
     logs.set_level(settings.log_level)
     metrics.configure(settings.fusewire_metrics_namespace)
     tracing.set_enabled(settings.fusewire_tracing == "on")
+
+
+def _credentials_of(settings: Settings) -> "Credentials | None":
+    if not settings.has_separate_database_login:
+        return None
+    from fusewire.credentials import database_credentials
+
+    return database_credentials(settings)
+
+
+def _secrets_of(settings: Settings) -> "SecretSettings | None":
+    if not settings.fusewire_secret_arns:
+        return None
+    from fusewire.credentials import SecretSettings
+
+    return SecretSettings(settings.fusewire_secret_arns)

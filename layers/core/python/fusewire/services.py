@@ -12,8 +12,6 @@ from functools import cache, cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from snapshot_restore_py import register_before_snapshot  # type: ignore[import-untyped]
-
 from fusewire import logs
 from fusewire.ai.registry import Registry
 from fusewire.ai.tiers import Tiers
@@ -140,5 +138,8 @@ def services() -> Services:
     observe(settings)
     if not settings.fusewire_secret_arns:
         warn_of_expiring_keys(made.registry)
-    register_before_snapshot(made.import_sdks)
+    if settings.takes_snapshot:
+        from snapshot_restore_py import register_before_snapshot  # type: ignore[import-untyped]
+
+        register_before_snapshot(made.import_sdks)
     return made

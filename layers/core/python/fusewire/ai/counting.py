@@ -3,10 +3,9 @@
 What isn't known stays at the widest that any server may do, so that the defaults here bound every model.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
-
-from fusewire.ai.image_tokens import ImageTokens, any_image
+from typing import Final, Literal, NamedTuple
 
 Encoding = Literal["o200k_base", "cl100k_base"]
 """One of OpenAI's published vocabularies."""
@@ -22,6 +21,26 @@ about 600, the most that is known, in Mistral Small 3.2's (kekzl/imp#78)."""
 
 TOKENS_FOR_TOOLS: Final = 1024
 """The hidden text that comes with tools, of any server. Qwen's and Hermes' templates add about 150."""
+
+MAX_IMAGE_TOKENS: Final = 49_152
+"""The most that one image is billed at: gpt-4o-mini counts 2,833 + 5,667 for each of up to 8 tiles, 48,169 tokens
+(OpenAI, "Images and vision: calculating costs"); every other documented model stays below 20,000."""
+
+
+class ImageSize(NamedTuple):
+    """In pixels, each at least 1."""
+
+    width: int
+    height: int
+
+
+ImageTokens = Callable[[ImageSize | None, str], int]
+"""The bound of an image of this size, None where it isn't known, at this `detail`: `auto`, `low` or `high`."""
+
+
+def any_image(size: ImageSize | None, detail: str) -> int:
+    """Of a model that isn't documented."""
+    return MAX_IMAGE_TOKENS
 
 
 @dataclass(frozen=True, slots=True)

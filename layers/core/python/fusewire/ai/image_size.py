@@ -11,7 +11,7 @@ import binascii
 import re
 from typing import Final
 
-from fusewire.ai.image_tokens import ImageSize
+from fusewire.ai.counting import ImageSize
 
 _DATA: Final = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 _MAX_HEADER: Final = 512 * 1024

@@ -7,28 +7,10 @@ counting isn't documented, every image is bounded by the dearest that is known o
 """
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
-MAX_IMAGE_TOKENS: Final = 49_152
-"""The most that one image is billed at: gpt-4o-mini counts 2,833 + 5,667 for each of up to 8 tiles, 48,169 tokens
-(OpenAI, "Images and vision: calculating costs"); every other documented model stays below 20,000."""
-
-
-class ImageSize(NamedTuple):
-    """In pixels, each at least 1."""
-
-    width: int
-    height: int
-
-
-ImageTokens = Callable[[ImageSize | None, str], int]
-"""The bound of an image of this size, None where it isn't known, at this `detail`: `auto`, `low` or `high`."""
-
-
-def any_image(size: ImageSize | None, detail: str) -> int:
-    """Of a model that isn't documented."""
-    return MAX_IMAGE_TOKENS
+from fusewire.ai.counting import MAX_IMAGE_TOKENS, ImageSize, ImageTokens, any_image
 
 
 def _tiles(base: int, tile: int) -> ImageTokens:

@@ -32,6 +32,9 @@ _PROVIDER_FACTORIES: Final[dict[str, Factory]] = {
     "vllm": _in("fusewire.ai.providers.vllm", "VllmProvider"),
 }
 
+_PREFIXES: Final = {"aws": "AWS_BEDROCK_"}
+"""What a provider's variables begin with where it isn't its id: Lambda itself sets others that begin with AWS_."""
+
 
 class Registry:
     """The providers of these settings, made when first asked for."""
@@ -77,7 +80,7 @@ class Registry:
     def mentioned(self) -> tuple[AIProvider, ...]:
         """The providers of which a variable is set. A cold start doesn't import the others."""
         variables = self._settings.environment
-        prefixes = {name: f"{name.upper()}_" for name in self.ids()}
+        prefixes = {name: _PREFIXES.get(name, f"{name.upper()}_") for name in self.ids()}
         return tuple(
             self.get(name) for name, prefix in prefixes.items() if any(v.startswith(prefix) for v in variables)
         )

@@ -29,7 +29,6 @@ from fusewire.ai.schema import (
     Usage,
     UserMessage,
 )
-from fusewire.ai.serial_calls import first_call, first_calls
 from fusewire.ai.targets import BoundedTarget, BoundedTargets, DowngradedTier, TargetsLeft
 from fusewire.ai.tiers import Route, Tiers
 from fusewire.ai.time_left import TimeLeft
@@ -129,7 +128,11 @@ class Router:
 
         def complete(target: BoundedTarget) -> ChatResponse:
             response = target.provider.complete(asked.of(target), target.model, target.cap, attempts.timeouts())
-            return first_call(response) if asked.wants_first_call(target) else response
+            if not asked.wants_first_call(target):
+                return response
+            from fusewire.ai.serial_calls import first_call  # here, since few requests ask for it
+
+            return first_call(response)
 
         response = _until_answered(attempts, complete, asked)
         dropped = (*caller.dropped, *asked.dropped(attempts.target))
@@ -147,6 +150,8 @@ class Router:
             chunks = target.provider.stream(asked.of(target), target.model, target.cap, attempts.timeouts())
             chunks = _input_counted(attempts, chunks)
             if asked.wants_first_call(target):
+                from fusewire.ai.serial_calls import first_calls  # as above
+
                 chunks = first_calls(chunks)
             return _head(chunks), chunks
 

@@ -1,7 +1,6 @@
 """The most bytes of a text, and of JSON, whatever a server makes of them on the way to its tokenizer."""
 
 import re
-import unicodedata
 from collections.abc import Callable
 from typing import Final
 
@@ -31,6 +30,8 @@ def text_bytes(text: str) -> int:
     """
     if text.isascii():
         return len(text)
+    import unicodedata  # here, since it is a megabyte
+
     bound = 0
     # In pieces, since normalising a long run of combining marks takes time by the square of its length.
     for start in range(0, len(text), _PIECE):

@@ -9,8 +9,8 @@ from typing import Final, Literal, NotRequired, TypedDict
 from uuid import UUID
 
 from fusewire import metrics
+from fusewire.budget.audit_context import AuditContext, AuditContextArgument
 from fusewire.budget.breaker import Budget, announce
-from fusewire.budget.keys import AuditContext, AuditContextArgument
 from fusewire.budget.wire import Amount, BudgetRow, Seen, SettingsArgument, WindowRow, sql_settings
 from fusewire.config import Settings
 from fusewire.errors import InvalidRequestError, usd

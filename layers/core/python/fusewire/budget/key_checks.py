@@ -3,18 +3,19 @@
 The keys themselves are made and changed in `keys.py`; `store/functions/keys.sql` is the other side of both.
 """
 
+import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Final, Literal, NotRequired, TypedDict
 
 from fusewire.budget.breaker import KeyBudget
-from fusewire.budget.keys import AuditContext, AuditContextArgument, hash_of
-from fusewire.budget.refusals import rate_limited
-from fusewire.budget.refused_calls import CALL_REFUSED, CallRefusedArgument, RefusedCallArgument
 from fusewire.budget.wire import Amount, KeyBudgetRow, SettingsArgument, sql_settings
 from fusewire.config import Settings
 from fusewire.store.db import Database, Statement
+
+if TYPE_CHECKING:
+    from fusewire.budget.audit_context import AuditContext, AuditContextArgument
 
 BOOTSTRAP: Final = "bootstrap"
 """The id of ADMIN_API_KEY, which is no row: it works on an empty database, and has neither budget nor limits."""
@@ -58,6 +59,22 @@ class AuthenticatedRow(TypedDict):
     ends_in: Amount | None
 
 
+class RefusedCallArgument(TypedDict):
+    """A refused call, for a statement that counts it in its key's rate limit too."""
+
+    code: str | None
+    """None where it is refused only if the rate limit is used up."""
+    request_id: str
+
+
+class CallRefusedArgument(TypedDict):
+    """For `call_refused`."""
+
+    key_id: str
+    code: str
+    request_id: str
+
+
 class CountArgument(TypedDict):
     """For `key_count_refused`."""
 
@@ -79,7 +96,7 @@ class RefusedArgument(TypedDict):
 
     settings: SettingsArgument
     key_id: str | None
-    audit_context: AuditContextArgument
+    audit_context: "AuditContextArgument"
     call: dict[str, str]
     """Its `method` and `path`."""
     reason: str
@@ -87,6 +104,7 @@ class RefusedArgument(TypedDict):
 
 _AUTHENTICATE: Final = Statement[AuthenticateArgument, AuthenticatedRow | None]("SELECT key_authenticate($1::jsonb)")
 _COUNT_REFUSED: Final = Statement[CountArgument, CountResult]("SELECT key_count_refused($1::jsonb)")
+_CALL_REFUSED: Final = Statement[CallRefusedArgument, bool]("SELECT call_refused($1::jsonb)")
 _REFUSED: Final = Statement[RefusedArgument, bool]("SELECT admin_refused($1::jsonb)")
 
 
@@ -120,7 +138,7 @@ class KeyChecks:
             row["scope_budget_id"],
         )
 
-    def refused(self, key_id: str | None, audit_context: AuditContext, *, method: str, path: str, why: str) -> None:
+    def refused(self, key_id: str | None, audit_context: "AuditContext", *, method: str, path: str, why: str) -> None:
         """Audit a call of an admin route that was refused, and count it in its key's rate limit.
 
         :param key_id: None for callers without a valid key; of those one an address is written a minute
@@ -165,7 +183,7 @@ class KeyChecks:
         :raises LedgerUnavailableError: when Postgres can't be reached
         """
         argument: CallRefusedArgument = {"key_id": key_id, "code": code, "request_id": request_id}
-        self._database.call(CALL_REFUSED, argument)
+        self._database.call(_CALL_REFUSED, argument)
 
     # --- below: the round trips ---
 
@@ -173,9 +191,18 @@ class KeyChecks:
         result = self._database.call(_COUNT_REFUSED, argument)
         key = KeyBudget.read(result["key"])
         if result["used_up"] and key is not None:
+            # Here, since most requests have no use for it.
+            from fusewire.budget.refusals import rate_limited
+
             error = rate_limited("requests", key.rate_limit.ends_in_seconds)
             error.rate_limit = key.rate_limit
             raise error
+
+
+def hash_of(secret: str) -> str:
+    """SHA-256, in hex: all that the database has of a secret."""
+    # A caller's header may hold anything, half a surrogate pair included.
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
 
 
 def same_secret(one: str, other: str) -> bool:

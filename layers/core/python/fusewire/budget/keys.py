@@ -4,16 +4,15 @@ A secret is shown once, when it is made; only its SHA-256 is kept. It is 256 ran
 nor slowness. Every change is audited in its own transaction (`store/functions/keys.sql`).
 """
 
-import hashlib
-import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NotRequired, TypedDict, TypeVar, cast
 
-from fusewire import logs
+from fusewire.budget.audit_context import AuditContext, AuditContextArgument
 from fusewire.budget.breaker import KeyBudget, announce
+from fusewire.budget.key_checks import hash_of
 from fusewire.budget.wire import Amount, DailySpendRow, KeyBudgetRow, RolloverRow, SettingsArgument, sql_settings
 from fusewire.config import Settings
 from fusewire.errors import AuthenticationError, KeyNotFoundError
@@ -28,30 +27,6 @@ PREFIX: Final = "fw_"
 """What every secret that is made here begins with; other vendors' keys don't."""
 _SECRET_BYTES: Final = 32
 _SHOWN_CHARACTERS: Final = len(PREFIX) + 8
-
-
-class AuditContextArgument(TypedDict):
-    """Who changes something, as the statements take it."""
-
-    actor: str
-    source_ip: str | None
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class AuditContext:
-    """Who changes something, from where, in which request: for the audit."""
-
-    actor: str
-    source_ip: str | None
-    request_id: str
-
-    def argument(self) -> AuditContextArgument:
-        return {"actor": self.actor, "source_ip": self.source_ip, "request_id": self.request_id}
-
-    def log(self, action: str, **fields: object) -> None:
-        """Log a change that stands in the audit now: the `audit` line."""
-        logs.event("audit", logging.INFO, action=action, actor=self.actor, source_ip=self.source_ip, **fields)
 
 
 class SecretArgument(TypedDict):
@@ -310,12 +285,6 @@ def _found(row: _Row | None) -> _Row:
 
 def _new_secret() -> str:
     return PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
-
-
-def hash_of(secret: str) -> str:
-    """SHA-256, in hex: all that the database has of a secret."""
-    # A caller's header may hold anything, half a surrogate pair included.
-    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
 
 
 def _kept(secret: str) -> SecretArgument:

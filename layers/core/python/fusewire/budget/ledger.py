@@ -18,9 +18,7 @@ from uuid import UUID
 from fusewire import logs, metrics
 from fusewire.budget.admission import Line, Waiting
 from fusewire.budget.breaker import Budget, KeyBudget, Window, announce, announce_reset, ratio
-from fusewire.budget.limits import Limits
 from fusewire.budget.price_table import PriceTable, StalePricesError
-from fusewire.budget.refusals import refusal
 from fusewire.budget.reservation import (
     AllCoolingError,
     AllowanceRaisedError,
@@ -74,6 +72,7 @@ _SMALLEST_GIFT: Final = Decimal("0.1")
 
 if TYPE_CHECKING:
     from fusewire.budget.forecast import DailySpend
+    from fusewire.budget.limits import Limits
 
 
 class Ledger:
@@ -151,12 +150,13 @@ class Ledger:
         skipped = _cooling(result.get("cooling"), candidates)
         if (refused := result.get("refused")) == "allowance_raised":
             raise AllowanceRaisedError(result["provider"], result["model"], result["tokens"])
+        if refused == "cooling_down":
+            raise AllCoolingError(skipped)
         if refused:
-            raise (
-                AllCoolingError(skipped)
-                if refused == "cooling_down"
-                else refusal(result, budget, call, self._call_seconds, waiting)
-            )
+            # Here, since most calls have no use for it.
+            from fusewire.budget.refusals import refusal
+
+            raise refusal(result, budget, call, self._call_seconds, waiting)
         place, cap = result["candidate"], result.get("cap")
         return Reservation(
             entry_id,
@@ -310,13 +310,15 @@ class Ledger:
                 self._keep(ended)
             return Booked(settlement.booked, None if settlement.mode == "release" else settlement.mode, None)
 
-    def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal], "DailySpend", Limits]:
+    def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal], "DailySpend", "Limits"]:
         """The open window, its spend in USD by provider and by `provider/model`, what a forecast is made of, and where
         its limit comes from. The budget says who waits for room.
 
         Settles what has expired.
         """
-        from fusewire.budget.forecast import DailySpend  # here, because no call needs it
+        # Here, because no call needs them.
+        from fusewire.budget.forecast import DailySpend
+        from fusewire.budget.limits import Limits
 
         self._send_kept()
         argument: BudgetArgument = {"settings": self._settings, "id": str(time_ordered_id())}

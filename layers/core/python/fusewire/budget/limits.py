@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Any, Final, Literal, NotRequired, TypedDict
 
 from fusewire import metrics
+from fusewire.budget.audit_context import AuditContext, AuditContextArgument
 from fusewire.budget.breaker import Budget, announce
-from fusewire.budget.keys import AuditContext, AuditContextArgument
 from fusewire.budget.wire import BudgetRow, LimitsRow, Seen, SettingsArgument, sql_settings
 from fusewire.config import Settings
 from fusewire.errors import InvalidRequestError, usd

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal, NotRequired, TypedDict, cast
 
+from fusewire.budget.audit_context import AuditContext, AuditContextArgument
 from fusewire.budget.breaker import Budget, announce
 from fusewire.budget.forecast import DailySpend
-from fusewire.budget.keys import AuditContext, AuditContextArgument
 from fusewire.budget.wire import (
     Amount,
     BudgetRow,

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Final, Literal, NotRequired, TypedDict
 from uuid import UUID
 
+from fusewire.budget.audit_context import AuditContext, AuditContextArgument
 from fusewire.budget.breaker import announce
-from fusewire.budget.keys import AuditContext, AuditContextArgument
 from fusewire.budget.price_table import PriceTable
 from fusewire.budget.wire import PRICE_TABLE, Seen, SettingsArgument, sql_settings
 from fusewire.config import Settings

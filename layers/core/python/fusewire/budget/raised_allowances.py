@@ -2,8 +2,8 @@
 
 from typing import Final, NotRequired, TypedDict
 
+from fusewire.budget.audit_context import AuditContext, AuditContextArgument
 from fusewire.budget.breaker import announce
-from fusewire.budget.keys import AuditContext, AuditContextArgument
 from fusewire.budget.wire import Seen, SettingsArgument, sql_settings
 from fusewire.config import Settings
 from fusewire.errors import AllowanceNotFoundError

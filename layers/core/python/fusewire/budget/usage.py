@@ -12,7 +12,6 @@ from typing import Final, Literal, NotRequired, TypedDict, cast
 from uuid import UUID
 
 from fusewire.budget.breaker import Window
-from fusewire.budget.refused_calls import RefusedRow
 from fusewire.budget.wire import Amount, WindowRow
 from fusewire.config import Settings
 from fusewire.store.db import Database, Statement
@@ -108,6 +107,19 @@ class CallsResult(TypedDict):
 
     rows: list[CallRow]
     next: str | None
+
+
+class RefusedRow(TypedDict):
+    """A row of `refused_calls`: the calls of one key that were refused with one code in one minute."""
+
+    id: str
+    key_id: str
+    """Empty for none."""
+    code: str
+    minute: str
+    calls: int
+    last_at: str
+    last_request_id: str | None
 
 
 class CallResult(TypedDict):

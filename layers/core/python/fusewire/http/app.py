@@ -20,7 +20,6 @@ from fusewire import logs, metrics
 from fusewire.budget.key_checks import KeyChecks
 from fusewire.config import Settings
 from fusewire.errors import FusewireError, LedgerUnavailableError
-from fusewire.http.cors import cors_of
 from fusewire.http.errors import in_both_formats, openai_error
 from fusewire.http.headers import REQUEST_ID
 from fusewire.http.invocation import (
@@ -66,7 +65,12 @@ class Resolver(APIGatewayRestResolver):
 
     def __init__(self, settings: Settings, keys: KeyChecks | None = None) -> None:
         """:param keys: where the requests are counted that are refused before they are reserved for; None: nowhere"""
-        super().__init__(serializer=dumps, cors=cors_of(settings))
+        cors = None
+        if settings.cors_origins:
+            from fusewire.http.cors import cors_of
+
+            cors = cors_of(settings)
+        super().__init__(serializer=dumps, cors=cors)
         self._settings = settings
         self._limits = RefusedRequests(keys)
         self._call = threading.local()

@@ -15,8 +15,9 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import SecretStr
 
 from fusewire.ai.permissions import Permissions
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.key_checks import BOOTSTRAP, KeyChecks, same_secret
-from fusewire.budget.keys import PREFIX, AuditContext
+from fusewire.budget.keys import PREFIX
 from fusewire.errors import LedgerUnavailableError, PermissionDeniedError
 from fusewire.http.identity import EVERY_SCOPE, Identity
 from fusewire.http.invocation import log_ledger_unavailable

@@ -15,10 +15,8 @@ PREFLIGHT_SECONDS: Final = 600
 """How long a browser keeps a preflight's answer."""
 
 
-def cors_of(settings: Settings) -> CORSConfig | None:
-    """What the functions answer pages of `CORS_ORIGINS`; None where there are none."""
-    if not settings.cors_origins:
-        return None
+def cors_of(settings: Settings) -> CORSConfig:
+    """What the functions answer pages of `CORS_ORIGINS`, of which there is one at least."""
     first, *more = settings.cors_origins
     return CORSConfig(
         allow_origin=first,

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from fusewire.ai.permissions import classification_of
-from fusewire.budget.keys import AuditContext
 from fusewire.config import Settings
 from fusewire.errors import InvalidRequestError, RequestTooLargeError
-from fusewire.http.call_limits import max_cost_of, wants_whole_cap
 from fusewire.http.errors import from_validation
 from fusewire.http.headers import CLASSIFICATION, MAX_COST, OUTPUT_CAP
 from fusewire.http.identity import Identity, identity_of, refuse_unknown_page
@@ -21,7 +19,10 @@ from fusewire.http.route import MAX_VALUES
 from fusewire.json import holds_more_values, repeated_key
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from fusewire.ai.caller import Caller
+    from fusewire.budget.audit_context import AuditContext
 
 _MAX_BODY_BYTES: Final = 6_000_000  # what Lambda takes synchronously; API Gateway itself allows 10 MB
 _MAX_FAULTS: Final = 1000
@@ -57,8 +58,10 @@ class Request:
         return self.identity.scope_budget_id
 
     @property
-    def audit_context(self) -> AuditContext:
+    def audit_context(self) -> "AuditContext":
         """What the audit says of a change that this request makes."""
+        from fusewire.budget.audit_context import AuditContext  # here, since most requests change nothing
+
         context = self._event.get("requestContext") or {}
         source_ip = (context.get("identity") or {}).get("sourceIp")
         return AuditContext(self.identity.actor, source_ip, self.id)
@@ -74,6 +77,7 @@ class Request:
         from fusewire.ai.caller import Caller
 
         identity = self.identity
+        wants_whole_cap, max_cost_usd = self._limits()
         return Caller(
             request_id=self.id,
             remaining_seconds=self._context.get_remaining_time_in_millis() / 1000,
@@ -81,11 +85,23 @@ class Request:
             key_id=identity.key_id,
             permissions=replace(identity.permissions, sees_settings=identity.is_admin),
             dropped=dropped,
-            wants_whole_cap=wants_whole_cap(self.header(OUTPUT_CAP)),
-            max_cost_usd=max_cost_of(self.header(MAX_COST)),
+            wants_whole_cap=wants_whole_cap,
+            max_cost_usd=max_cost_usd,
             after_response=after_response(self._context),
             has_left=caller_has_left(self._context),
         )
+
+    def _limits(self) -> "tuple[bool, Decimal | None]":
+        """Whether the call's whole output cap is to be reserved, and the most USD that it may cost.
+
+        :raises InvalidRequestError: for headers that don't say so
+        """
+        cap, cost = self.header(OUTPUT_CAP), self.header(MAX_COST)
+        if cap is None and cost is None:
+            return False, None
+        from fusewire.http.call_limits import max_cost_of, wants_whole_cap  # here, since few requests name any
+
+        return wants_whole_cap(cap), max_cost_of(cost)
 
     def refuse_unknown_page(self) -> None:
         """:raises PermissionDeniedError: with AUTH_MODE=open, for a web page that isn't in CORS_ORIGINS"""

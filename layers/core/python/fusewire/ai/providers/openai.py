@@ -112,6 +112,10 @@ class OpenAIProvider(OpenAIModelsProvider):
     usual_models = UsualModels("gpt-5.4", "gpt-5.4-mini", "text-embedding-3-small")
 
     def at_vendor(self) -> bool:
+        return self._is_openai
+
+    @cached_property
+    def _is_openai(self) -> bool:
         return self.allows_remote_images()
 
     supported = OPENAI

@@ -2,7 +2,7 @@
 
 from urllib.parse import unquote
 
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.raised_allowances import RaisedAllowances
 from fusewire.http.admin.query import Page, Word
 from fusewire.http.schema import ResponseModel, Time

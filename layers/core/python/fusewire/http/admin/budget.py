@@ -9,9 +9,9 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from fusewire.budget.adjustments import AdjustmentRow, Adjustments
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.breaker import Budget, Window
 from fusewire.budget.forecast import DailySpend, Forecast, forecast
-from fusewire.budget.keys import AuditContext
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.limits import AuditedLimit, AuditedLimits, Limits
 from fusewire.budget.wire import State

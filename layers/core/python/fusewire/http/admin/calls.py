@@ -7,8 +7,7 @@ from uuid import UUID
 from pydantic import Field, WithJsonSchema
 
 from fusewire.budget.audit import Audit
-from fusewire.budget.refused_calls import RefusedRow
-from fusewire.budget.usage import Books, CallRow
+from fusewire.budget.usage import Books, CallRow, RefusedRow
 from fusewire.errors import CallNotFoundError
 from fusewire.http.admin.query import TimeRange, Word
 from fusewire.http.schema import Money, ResponseModel, Time

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from fusewire.budget.keys import AuditContext
+from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.model_names import name_of
 from fusewire.budget.price_history import PriceHistory, PriceRow, PriceStatus
 from fusewire.budget.pricing import PriceBook, PriceEntryError
