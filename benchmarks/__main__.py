@@ -86,15 +86,15 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
 def _installed() -> Installations:
     """Every peer that can be, and a sentence about those that can't.
 
-    :raises BenchmarkError: when LiteLLM can't
+    :raises BenchmarkError: when LiteLLM or TensorZero can't
     """
-    litellm = ready_environment(_REQUIREMENTS / "litellm.txt", WORK)
+    litellm, tensorzero = (ready_environment(_REQUIREMENTS / f"{name}.txt", WORK) for name in ("litellm", "tensorzero"))
     try:
-        return Installations(litellm, ready_packages(_REQUIREMENTS / "portkey", WORK))
+        return Installations(litellm, tensorzero, ready_packages(_REQUIREMENTS / "portkey", WORK))
     except NotInstalledError as error:
         sentence = f"Portkey's gateway took no part: {error}."
         sys.stdout.write(f"{sentence}\n")
-        return Installations(litellm, None, (sentence,))
+        return Installations(litellm, tensorzero, None, (sentence,))
 
 
 if __name__ == "__main__":

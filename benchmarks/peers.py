@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +37,16 @@ SLOTS: Final = 8
 """Over how many rows the budget's room is spread where many call at once (AI_LEDGER_SLOTS)."""
 
 PORTKEY_PACKAGE: Final = "@portkey-ai/gateway"
+
+_TENSORZERO: Final = """
+import pathlib, signal, sys, tensorzero
+gateway = tensorzero._start_http_gateway(
+    config_file=sys.argv[1], clickhouse_url=None, postgres_url=None, valkey_url=None, async_setup=False
+)
+pathlib.Path(sys.argv[2]).write_text(gateway.base_url.partition("/openai")[0].rpartition(":")[2])
+signal.pause()
+"""
+"""Its wheel's gateway, which its `patch_openai_client` starts, too. It chooses a port itself."""
 
 _CHAT: Final = "/chat/completions"
 _READY_SECONDS: Final = 120.0
@@ -64,20 +74,39 @@ class Server:
         command: Sequence[str],
         variables: Mapping[str, str],
         *,
-        port: int,
+        port: int | Path,
         ready_path: str,
         target: Target,
         folder: Path,
+        ready_status: int = 200,
     ) -> None:
+        """
+        :param port: or the file into which a server writes the one that it has chosen; the target's says 0 then
+        :param ready_status: what it answers to `ready_path` once it is ready
+        """
         self.name = name
-        self.port = port
-        self.target = target
+        self._port = port
+        self._target = target
+        self._ready_status = ready_status
         self._command = list(command)
         self._variables = dict(variables)
         self._ready_path = ready_path
         self._folder = folder
         self._log = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 while it hasn't chosen yet."""
+        if isinstance(self._port, int):
+            return self._port
+        text = self._port.read_text() if self._port.exists() else ""
+        return int(text) if text else 0
+
+    @property
+    def target(self) -> Target:
+        """Where its calls go."""
+        return replace(self._target, url=self._target.url.replace("127.0.0.1:0/", f"127.0.0.1:{self.port}/"))
 
     def start(self) -> float:
         """Start it, and wait until it says that it is ready.
@@ -86,6 +115,8 @@ class Server:
         :raises BenchmarkError: with the end of its log when it doesn't get ready
         """
         began = time.monotonic()
+        if isinstance(self._port, Path):
+            self._port.unlink(missing_ok=True)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own arguments
                 self._command,
@@ -99,7 +130,7 @@ class Server:
         while time.monotonic() - began < _READY_SECONDS:
             if self._process.poll() is not None:
                 raise BenchmarkError(f"{self.name} ended with status {self._process.returncode}:\n{self.last_lines()}")
-            if _status(self.port, self._ready_path) == 200:
+            if _status(self.port, self._ready_path) == self._ready_status:
                 return time.monotonic() - began
             time.sleep(0.02)
         raise BenchmarkError(f"{self.name} wasn't ready after {_READY_SECONDS:.0f} s:\n{self.last_lines()}")
@@ -338,6 +369,38 @@ def portkey(upstream_port: int, folder: Path, packages: Packages) -> Server:
             upstream.MODEL,
             (("x-portkey-provider", "openai"), ("x-portkey-custom-host", f"http://127.0.0.1:{upstream_port}/v1")),
         ),
+        folder=folder,
+    )
+
+
+def tensorzero(upstream_port: int, folder: Path, python: Path) -> Server:
+    """TensorZero's gateway, in Rust, as its wheel has it: without a database it keeps nothing of a call."""
+    config, port, key = folder / "tensorzero.toml", folder / "port", "bench-tensorzero"
+    config.write_text(
+        f"""
+[gateway]
+observability.enabled = false
+disable_pseudonymous_usage_analytics = true
+
+[models.sota]
+routing = ["vendor"]
+
+[models.sota.providers.vendor]
+type = "openai"
+model_name = "{upstream.MODEL}"
+api_base = "http://127.0.0.1:{upstream_port}/v1/"
+api_key_location = "env::BENCH_KEY"
+""",
+        encoding="utf-8",
+    )
+    return Server(
+        "tensorzero",
+        [str(python), "-c", _TENSORZERO, str(config), str(port)],
+        plain_environment() | {"BENCH_KEY": key},
+        port=port,
+        ready_path="/",
+        ready_status=404,  # it has no route that says so
+        target=Target(f"http://127.0.0.1:0/openai/v1{_CHAT}", key, "tensorzero::model_name::sota"),
         folder=folder,
     )
 

@@ -23,5 +23,5 @@ def test_an_empty_folder_is_empty(tmp_path: Path) -> None:
 def test_portkeys_size_is_its_packages(tmp_path: Path) -> None:
     (tmp_path / ".package-lock.json").write_text('{"packages": {"a": {}}}')
     (tmp_path / "a.js").write_bytes(b"x" * 200_000)
-    places = Installations(Path("python"), Packages(Path("node"), tmp_path))
+    places = Installations(Path("python"), Path("python"), Packages(Path("node"), tmp_path))
     assert _size("portkey", places) == {"installed, MB": 0.2, "installed, packages": 1}

@@ -19,5 +19,6 @@ def test_without_node_the_run_goes_on_and_says_so(
     monkeypatch.setattr(__main__, "ready_packages", missing)
     places = __main__._installed()
     sentence = "Portkey's gateway took no part: it needs Node and npm, and this machine has none."
-    assert (places.litellm, places.portkey, places.missing) == (tmp_path / "litellm", None, (sentence,))
+    assert (places.litellm, places.tensorzero) == (tmp_path / "litellm", tmp_path / "tensorzero")
+    assert (places.portkey, places.missing) == (None, (sentence,))
     assert sentence in capsys.readouterr().out
