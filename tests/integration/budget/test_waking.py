@@ -16,6 +16,7 @@ from fusewire.budget.admission import Waiting
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.reservation import Reservation
 from fusewire.errors import CallerLeftError
+from fusewire.store import listener
 from fusewire.store.db import Database
 from tests.integration.budget.books import Books, a_call, candidate, released, settled
 from tests.integration.budget.conftest import OpenLedger
@@ -26,6 +27,13 @@ WAIT_SECONDS = 3 * SOON
 _numbers = count(1)
 
 Wait = Callable[[str], "Future[Reservation]"]
+Connections = dict[str, str]
+
+
+@pytest.fixture(params=["1", "4"], ids=["one connection", "four connections"])
+def connections(request: pytest.FixtureRequest) -> Connections:
+    """What the ledgers of waiting calls have: the one listens itself, where there are several another does."""
+    return {"AWS_LAMBDA_MAX_CONCURRENCY": request.param}
 
 
 @pytest.fixture
@@ -34,13 +42,13 @@ def ledger(open_ledger: OpenLedger) -> Ledger:
 
 
 @pytest.fixture
-def wait(open_ledger: OpenLedger) -> Iterator[Wait]:
+def wait(open_ledger: OpenLedger, connections: Connections) -> Iterator[Wait]:
     """A call of a ledger of its own, which waits for room."""
     pool = ThreadPoolExecutor(4)
 
     def begin(bound: str) -> "Future[Reservation]":
         call, waiting = a_call(f"waits-{next(_numbers)}"), Waiting(WAIT_SECONDS, 100)
-        return pool.submit(open_ledger().reserve, call, [candidate(bound)], waiting=waiting)
+        return pool.submit(open_ledger(**connections).reserve, call, [candidate(bound)], waiting=waiting)
 
     yield begin
     pool.shutdown()
@@ -73,13 +81,13 @@ def test_what_ends_wakes_the_first_and_who_is_admitted_the_next(ledger: Ledger, 
 
 @pytest.mark.usefixtures("long_pauses")
 def test_whose_caller_has_left_wakes_the_next(
-    ledger: Ledger, open_ledger: OpenLedger, wait: Wait, books: Books
+    ledger: Ledger, open_ledger: OpenLedger, connections: Connections, wait: Wait, books: Books
 ) -> None:
     ledger.reserve(a_call(), [candidate("0.6")])
     has_left = Event()
     waiting = Waiting(WAIT_SECONDS, 100, has_left.is_set)
     with ThreadPoolExecutor() as pool:
-        left = pool.submit(open_ledger().reserve, a_call("left"), [candidate("0.5")], waiting=waiting)
+        left = pool.submit(open_ledger(**connections).reserve, a_call("left"), [candidate("0.5")], waiting=waiting)
         wait_for_listeners(books, 1)
         behind = wait("0.3")
         wait_for_listeners(books, 2)
@@ -125,6 +133,7 @@ def test_where_the_session_is_anothers_it_asks_again_and_listens_to_nothing(
 ) -> None:
     """As behind a pooler that lends connections for a transaction, which tells its clients a process of its own."""
     monkeypatch.setattr(Database, "session", 1)
+    monkeypatch.setattr(listener, "_session", lambda connection: 1)
     held = ledger.reserve(a_call(), [candidate("0.9")])
     waiting = wait("0.5")
     time.sleep(0.5)
@@ -143,8 +152,8 @@ def test_a_session_that_is_lost_is_followed_by_one_that_listens(
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute("UPDATE admission_wait SET listens = false")
         owner.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT ledger_reserve%%'"
-            " AND state = 'idle' AND pid <> %s",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle' AND pid <> %s"
+            " AND query LIKE ANY ('{SELECT ledger_reserve%%,SELECT admission_subscribe%%}')",
             (ledger._database.session,),
         )
     wait_for_listeners(books, 1)
@@ -152,15 +161,20 @@ def test_a_session_that_is_lost_is_followed_by_one_that_listens(
     waiting.result(SOON)
 
 
-def test_once_it_is_over_a_session_listens_no_more(ledger: Ledger, wait: Wait, books: Books) -> None:
+def _make_room(books: Books, held: Reservation) -> None:
+    """Without a word to those who wait."""
+    with psycopg.connect(books.database_url, autocommit=True) as freed:
+        freed.execute("UPDATE ledger SET bound = 0.1 WHERE id = %s", (held.id,))
+        freed.execute("UPDATE budget_window SET reserved = 0.1")
+
+
+def test_once_it_is_over_a_session_listens_no_more(ledger: Ledger, books: Books) -> None:
     held = ledger.reserve(a_call(), [candidate("0.9")])
     other = Waiting(WAIT_SECONDS, 9)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(ledger.reserve, a_call("waits"), [candidate("0.5")], waiting=other)
         wait_for_listeners(books, 1)
-        with psycopg.connect(books.database_url, autocommit=True) as freed:
-            freed.execute("UPDATE ledger SET bound = 0.1 WHERE id = %s", (held.id,))
-            freed.execute("UPDATE budget_window SET reserved = 0.1")
+        _make_room(books, held)
         waiting.result(SOON)
     connection = ledger._database._free[0]._connection
     assert connection is not None

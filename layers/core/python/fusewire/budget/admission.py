@@ -1,17 +1,22 @@
 """How a call waits for room in its budgets: it asks again, and holds nothing in between (`functions/admission.sql`).
 
-It is notified when there is room, where its connection leads to one session of Postgres; behind a pooler, which lends a
-connection for a transaction, it asks in short pauses.
+It is notified when there is room, where its connection leads to one session of Postgres, or, where calls share
+connections, over one that listens for all (`store/listener.py`). Behind a pooler, which lends a connection for a
+transaction, it asks in short pauses.
 """
 
 import time
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from fusewire.budget.wire import WaitArgument, WaitingRow
 from fusewire.ids import time_ordered_id
+from fusewire.store.db import Database
+
+if TYPE_CHECKING:
+    from fusewire.store.listener import Subscription
 
 LEASE_SECONDS: Final = 4
 """How long a ticket counts whose call doesn't ask any more."""
@@ -65,6 +70,8 @@ class Waiting:
         """In which the last ask was made."""
         self._listens_in: int | None = None
         """The session that is notified when there is room."""
+        self._subscription: Subscription | None = None
+        """How it is notified over another connection."""
         self.waited_seconds: float = 0
         """How long it has waited."""
 
@@ -85,6 +92,8 @@ class Waiting:
 
     @property
     def _is_notified(self) -> bool:
+        if self._subscription is not None:
+            return self._subscription.is_live
         return self._session is not None and self._session == self._listens_in
 
     def argument(self, session: int | None = None) -> WaitArgument | None:
@@ -110,18 +119,40 @@ class Waiting:
             argument["listens"] = True
         return argument
 
-    def listens(self) -> None:
-        """The session of the last ask is notified from now on."""
-        self._listens_in = self._session
+    def wait(self, database: Database, *, listens: bool) -> None:
+        """Wait until it is time to ask again.
 
-    def pause(self, rest: Rest = time.sleep) -> None:
+        :param database: which the last ask was made of
+        :param listens: whether that ask had its session notified from then on
+        """
+        if listens:
+            self._listens_in = self._session
+        elif not self._is_notified:
+            self._begin()
+            self._subscription = database.subscribe(self.entry_id)
+            if self._subscription is not None:
+                return  # what has ended since the ask notified nobody
+        self._pause(database.rest)
+
+    def end(self) -> None:
+        """It waits no more."""
+        if self._subscription is not None:
+            self._subscription.end()
+
+    def _pause(self, rest: Rest) -> None:
         """Wait until it is time to ask again. After the last pause it asks for the last time."""
-        now = time.monotonic()
-        if self._since_seconds is None:
-            self._since_seconds = now
-        left = self._seconds - (now - self._since_seconds)
+        since = self._begin()
+        left = self._seconds - (time.monotonic() - since)
+        if self._subscription is not None:
+            rest = self._subscription.rest
         pause_ms = _LISTENING_PAUSE_MS if self._is_notified else self._pause_ms
         rest(max(0, min(pause_ms / 1000, left)))
         self._pause_ms = min(self._pause_ms * 3 // 2, _MAX_PAUSE_MS)
-        self.waited_seconds = time.monotonic() - self._since_seconds
+        self.waited_seconds = time.monotonic() - since
         self._asks_last = self.waited_seconds >= self._seconds
+
+    def _begin(self) -> float:
+        """:return: when the wait began, by `time.monotonic()`"""
+        if self._since_seconds is None:
+            self._since_seconds = time.monotonic()
+        return self._since_seconds

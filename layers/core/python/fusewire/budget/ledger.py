@@ -142,7 +142,10 @@ class Ledger:
         if after is not None:
             ended = _ended(after)
             argument = {**argument, **ended}
-        result = self._asked(argument, ended, waiting)
+        try:
+            result = self._asked(argument, ended, waiting)
+        finally:
+            waiting.end()
         downgraded = bool(result.get("downgraded"))
         if downgraded and downgrade is not None:
             call, candidates = replace(call, tier=downgrade.tier), downgrade.candidates
@@ -206,9 +209,7 @@ class Ledger:
                     return result
                 self._seen(result["budget"])
                 argument, unsent = _without_what_is_done(argument), unsent[-1:]
-            if result.get("listens"):
-                waiting.listens()
-            waiting.pause(self._database.rest)
+            waiting.wait(self._database, listens=bool(result.get("listens")))
             if waiting.is_in_vain:
                 self._withdraw(waiting)
                 key_id = argument["entry"]["key_id"]

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Generic, LiteralString, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, LiteralString, TypeVar, cast
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -27,6 +27,11 @@ from pydantic import SecretStr
 from fusewire import tracing
 from fusewire.errors import LedgerUnavailableError
 from fusewire.json import dumps, loads
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from fusewire.store.listener import Listener, Subscription
 
 _CONNECT_TIMEOUT_SECONDS: Final = 3
 """Unless `DATABASE_URL` has a `connect_timeout`: a database that pauses takes its time to resume."""
@@ -82,6 +87,8 @@ class Database:
         """Those that no statement has; the one that was used last comes last, and is used next."""
         self._returned = threading.Condition()
         self._only = self._free[0] if connections == 1 else None
+        self._url, self._credentials = url, credentials
+        self._listener: Listener | None = None
 
     def call(
         self, statement: Statement[Argument, Result], argument: Argument, *, seconds: float | None = None
@@ -159,6 +166,21 @@ class Database:
         else:
             self._only.rest(seconds)
 
+    def subscribe(self, entry_id: "UUID") -> "Subscription | None":
+        """Have a call that waits for room notified over a connection that listens for all of them.
+
+        :param entry_id: of a call that has a ticket
+        :return: None where nothing can be listened to, and where there is one connection, which listens itself
+        """
+        if self._only is not None:
+            return None
+        with self._returned:
+            if self._listener is None:
+                from fusewire.store.listener import Listener  # here, since most environments have one connection
+
+                self._listener = Listener(lambda: _connected(self._url, self._credentials), _Link.run)
+        return self._listener.subscribe(entry_id)
+
     def probe(self) -> None:
         """Write, and take it back.
 
@@ -171,6 +193,8 @@ class Database:
         with self._returned:
             for link in self._free:
                 link.close()
+            if self._listener is not None:
+                self._listener.close()
 
 
 class _Link:
@@ -190,13 +214,13 @@ class _Link:
         self._take_due_answer(seconds)
         if self._connection is not None:
             try:
-                return self._run(self._connection, sql, argument, seconds)
+                return self.run(self._connection, sql, argument, seconds)
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 if not self._connection.closed:
                     raise  # it answered, and said no: a lock that it waited for too long
                 self.close()
                 argument = {**argument, "resent": True}
-        return self._run(self._connect(), sql, argument, seconds)
+        return self.run(self._connect(), sql, argument, seconds)
 
     @property
     def is_ready(self) -> bool:
@@ -255,14 +279,11 @@ class _Link:
             connection.close()
 
     def _connect(self) -> _Connection:
-        if self._url is None:
-            raise LedgerUnavailableError("DATABASE_URL is not set")
-        url = self._url.get_secret_value()
-        self._connection = _opened(url, {}) if self._credentials is None else _admitted(url, self._credentials)
+        self._connection = _connected(self._url, self._credentials)
         return self._connection
 
     @staticmethod
-    def _run(connection: _Connection, sql: LiteralString, argument: Mapping[str, object], seconds: float) -> object:
+    def run(connection: _Connection, sql: LiteralString, argument: Mapping[str, object], seconds: float) -> object:
         try:
             result = _result(connection.pgconn, sql.encode(), _storable(dumps(argument)), seconds)
         except BaseException:
@@ -328,6 +349,14 @@ def _error(result: PGresult) -> psycopg.Error:
         return psycopg.errors.lookup(state.decode())(result.get_error_message())
     except KeyError:
         return psycopg.DatabaseError(result.get_error_message())
+
+
+def _connected(url: SecretStr | None, credentials: Credentials | None) -> _Connection:
+    """:raises psycopg.Error, LedgerUnavailableError: as `_Link.ask`"""
+    if url is None:
+        raise LedgerUnavailableError("DATABASE_URL is not set")
+    plain = url.get_secret_value()
+    return _opened(plain, {}) if credentials is None else _admitted(plain, credentials)
 
 
 def _admitted(url: str, credentials: Credentials) -> _Connection:

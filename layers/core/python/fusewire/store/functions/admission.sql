@@ -88,6 +88,21 @@ BEGIN
     RETURN jsonb_build_object('listens', true);
 END $$;
 
+-- The same for a call whose own statements run in other sessions. p: {id: the entry's, session}
+CREATE OR REPLACE FUNCTION admission_subscribe(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+BEGIN
+    RETURN admission_listen(p, (p->>'id')::uuid);
+END $$;
+
+-- This session listens no more for a call. p: as admission_subscribe's
+CREATE OR REPLACE FUNCTION admission_unsubscribe(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('UNLISTEN %I', 'fusewire_' || (p->>'id'));
+    RETURN '{}';
+END $$;
+
 -- Notifies the first call that waits for each of these budgets, where there seems to be room for it. NOTIFY takes a
 -- lock of the whole server at its commit, so none is sent that would be in vain.
 CREATE OR REPLACE FUNCTION admission_wake(names text[], settings jsonb) RETURNS void
