@@ -122,8 +122,10 @@ def _template(variables: Mapping[str, str]) -> Template:
 
 def _connections(environment: Environment, function: Function) -> int:
     """That a worker of a function opens at most."""
-    several = takes_several(function, environment.variables)
-    return min(environment.calls_per_worker, MAX_CONNECTIONS) if several else 1
+    if not takes_several(function, environment.variables) or environment.calls_per_worker == 1:
+        return 1
+    # One more listens for the calls that wait for room (`fusewire/store/listener.py`).
+    return min(environment.calls_per_worker, MAX_CONNECTIONS) + 1
 
 
 async def _serve(

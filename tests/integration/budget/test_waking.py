@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
 from itertools import count
 from threading import Event
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -18,6 +19,7 @@ from fusewire.budget.reservation import Reservation
 from fusewire.errors import CallerLeftError
 from fusewire.store import listener
 from fusewire.store.db import Database
+from fusewire.store.listener import Subscription
 from tests.integration.budget.books import Books, a_call, candidate, released, settled
 from tests.integration.budget.conftest import OpenLedger
 
@@ -77,6 +79,26 @@ def test_what_ends_wakes_the_first_and_who_is_admitted_the_next(ledger: Ledger, 
         each.result(SOON)
     assert books.rows("SELECT * FROM admission_wait") == []
     assert books.only_window(limit=Decimal(1)).reserved == 1
+
+
+@pytest.mark.usefixtures("long_pauses")
+def test_what_ends_before_it_is_listened_to_is_seen_all_the_same(
+    ledger: Ledger, open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ticket is there, nobody is notified for it yet, and all that held the room ends."""
+    held = ledger.reserve(a_call(), [candidate("0.9")])
+    subscribe = Database.subscribe
+
+    def late(database: Database, entry_id: UUID) -> Subscription | None:
+        ledger.settle(released(held))
+        return subscribe(database, entry_id)
+
+    monkeypatch.setattr(Database, "subscribe", late)
+    begun = time.monotonic()
+    open_ledger(AWS_LAMBDA_MAX_CONCURRENCY="4").reserve(
+        a_call("waits"), [candidate("0.5")], waiting=Waiting(WAIT_SECONDS, 9)
+    )
+    assert time.monotonic() - begun < SOON
 
 
 @pytest.mark.usefixtures("long_pauses")

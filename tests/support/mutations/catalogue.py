@@ -427,7 +427,15 @@ MUTATIONS: Final = (
         "the next in line isn't notified when the call before it is given up",
         "admission_withdraw",
         (("PERFORM admission_wake(ARRAY[waited_for], p->'settings')", "NULL"),),
-        "integration/budget/test_waking.py::test_whose_caller_has_left_wakes_the_next",
+        "integration/budget/test_waking.py::test_whose_caller_has_left_wakes_the_next[one connection]",
+    ),
+    Mutation(
+        "listens_and_does_not_look",
+        2,
+        "a call that begins to be notified over another connection doesn't look whether something has ended before",
+        "fusewire.budget.admission",
+        (("                return  # what has ended since the ask notified nobody\n", "                pass\n"),),
+        "integration/budget/test_waking.py::test_what_ends_before_it_is_listened_to_is_seen_all_the_same",
     ),
     Mutation(
         "waits_for_ever",

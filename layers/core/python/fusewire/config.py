@@ -41,7 +41,7 @@ _MODEL_VARIABLE: Final = re.compile(r"(?!AI_)[A-Z]\w*_(?:MODEL|DEPLOYMENT)")
 
 
 MAX_CONNECTIONS: Final = 4
-"""To Postgres, of one process."""
+"""To Postgres, of one process; where it has more than one, another listens while calls wait for room."""
 
 
 class ConfigurationError(Exception):
