@@ -88,11 +88,12 @@ archive: .venv/run.stamp ## A closed month's attempts into a file, out of the le
 	@PYTHONPATH=layers/core/python $(BIN)/python -m local.archive
 
 # The laptop's platform is tested in one process without threads: it is about signals, which go to any thread. It mostly
-# waits, so that it costs the other tests beside it little.
+# waits, so that it costs the other tests beside it little. The others wait half of their time, too: they have one process
+# more than there are processors.
 test: .venv/dev.stamp .venv-infra/stamp ## Lint, types and every test, beside each other; all of it, whatever fails
 	@$(BIN)/python scripts/every_step.py "make --no-print-directory lint" "make --no-print-directory types" \
 		"$(BIN)/python -m pytest -q tests/integration/local" \
-		"$(BIN)/python -m pytest -n auto --dist loadfile --ignore tests/integration/local"
+		"$(BIN)/python -m pytest -n $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)') --dist loadfile --ignore tests/integration/local"
 
 fuzz: .venv/dev.stamp ## Schemathesis over the whole OpenAPI document, with every scope and none (EXAMPLES=30 SEED=)
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),30) FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -v tests/e2e/test_openapi_is_kept.py

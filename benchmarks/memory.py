@@ -79,7 +79,7 @@ def _process(server: peers.Server) -> Any:  # noqa: ANN401 - psutil has no types
     while time.monotonic() < deadline:
         with httpx.Client(timeout=60) as client:
             _call(client, server, {})
-        found = [each for each in server.processes() if _serves(each)]
+        found = [each for each in server.processes() if serves_complete(each)]
         if len(found) == 1:
             return found[0]
         if found:
@@ -88,7 +88,8 @@ def _process(server: peers.Server) -> Any:  # noqa: ANN401 - psutil has no types
     raise BenchmarkError("no process of functions/complete was found")
 
 
-def _serves(process: Any) -> bool:  # noqa: ANN401
+def serves_complete(process: Any) -> bool:  # noqa: ANN401
+    """Whether a process of `make run` is a worker of `complete`."""
     environment = process.environ()
     return environment.get("LAMBDA_TASK_ROOT", "").endswith("functions/complete") and "local.gateway" not in str(
         process.cmdline()
