@@ -4,9 +4,13 @@ With `--against FOLDER`, another checkout's ledger is measured beside ours, on t
 database that its own files migrated, and the arguments that our client sends; an older ledger leaves out what it
 doesn't know. Each shape of call has a session of its own, whose processor time is read from the system: what the
 session itself uses, with its commits and without the server's other processes.
+
+`--arguments` measures instead what the arguments cost that are one jsonb object: functions that do nothing but take
+what reserve and settle take, as jsonb, with every value read out of it, and with a typed argument for each value.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -236,6 +240,61 @@ def measure(calls: int, against: Path | None = None, rows: int = 0) -> dict[str,
         empty(_FOLDER)
 
 
+def measure_arguments(calls: int) -> dict[str, float]:
+    """Microseconds of Postgres' processor for taking one call's arguments, reserve's and settle's together, by how."""
+    try:
+        with embedded_postgres(empty(_FOLDER) / "postgres", connections=4) as uri:
+            owner = _database(uri, "cost_arguments", ROOT)
+            sent = [json.loads(argument) for argument in arguments(as_app(owner), SHAPES[1])]
+            with psycopg.connect(owner, autocommit=True) as session:
+                return _arguments_costs(session, sent, calls)
+    finally:
+        empty(_FOLDER)
+
+
+def _arguments_costs(
+    session: psycopg.Connection[tuple[object, ...]], sent: Sequence[object], calls: int
+) -> dict[str, float]:
+    ways: dict[str, list[tuple[bytes, list[bytes]]]] = {"jsonb": [], "jsonb, every value read": [], "typed": []}
+    for number, argument in enumerate(sent):
+        values = list(_values(argument))
+        read = " ".join(f"v{n} text := p #>> '{{{path}}}';" for n, (path, _) in enumerate(values))
+        taken = ", ".join(f"v{n} text" for n in range(len(values)))
+        for name, signature, declared in (("takes", "p jsonb", ""), ("reads", "p jsonb", read), ("typed", taken, "")):
+            session.execute(
+                f"CREATE FUNCTION {name}_{number}({signature}) RETURNS jsonb LANGUAGE plpgsql"
+                f" AS $$DECLARE {declared} BEGIN RETURN '{{}}'; END$$".encode()
+            )
+        whole = [json.dumps(argument).encode()]
+        places = ", ".join(f"${n + 1}" for n in range(len(values)))
+        ways["jsonb"].append((f"SELECT takes_{number}($1::jsonb)".encode(), whole))
+        ways["jsonb, every value read"].append((f"SELECT reads_{number}($1::jsonb)".encode(), whole))
+        ways["typed"].append((f"SELECT typed_{number}({places})".encode(), [value.encode() for _, value in values]))
+    seconds = dict.fromkeys(ways, 0.0)
+    for block in range(1 + calls // _BLOCK):
+        for name, statements in ways.items():
+            before = _processor_seconds(session.info.backend_pid)
+            for _ in range(_BLOCK):
+                for statement, given in statements:
+                    if session.pgconn.exec_params(statement, given).status != ExecStatus.TUPLES_OK:
+                        raise BenchmarkError(f"{name}: Postgres refuses it")
+            if block:
+                seconds[name] += _processor_seconds(session.info.backend_pid) - before
+    return {name: each / (calls // _BLOCK * _BLOCK) * 1e6 for name, each in seconds.items()}
+
+
+def _values(argument: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Every value in an argument: its path as `#>>` has it, and the value as text."""
+    if isinstance(argument, dict):
+        for name, value in argument.items():
+            yield from _values(value, (*path, name))
+    elif isinstance(argument, list):
+        for place, value in enumerate(argument):
+            yield from _values(value, (*path, str(place)))
+    else:
+        yield ",".join(path), str(argument)
+
+
 def report(found: Mapping[str, Mapping[str, float]]) -> str:
     """A table in Markdown: by shape, each subject's microseconds a call, and what that is of ours."""
     ours = found[_OURS]
@@ -255,8 +314,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--calls", type=int, default=2_000, help="of each shape; 2,000 take half a minute a ledger")
     parser.add_argument("--against", type=Path, help="another checkout's folder")
     parser.add_argument("--rows", type=int, default=0, help="ours again, over so many; 10000000 take minutes and 5 GB")
+    parser.add_argument("--arguments", action="store_true", help="what taking the arguments costs, instead")
     options = parser.parse_args(arguments)
     try:
+        if options.arguments:
+            costs = measure_arguments(options.calls)
+            rows = [("the arguments of reserve + settle, Postgres' processor", "µs")]
+            sys.stdout.write(f"\n{charts.table([*rows, *((name, f'{cost:.0f}') for name, cost in costs.items())])}\n")
+            return 0
         found = measure(options.calls, options.against, options.rows)
     except BenchmarkError as error:
         sys.stderr.write(f"The benchmark is void. {error}\n")
