@@ -67,7 +67,7 @@ def test_calls_that_wait_for_room_leave_the_connections_to_those_that_free_it(
         wait_for_tickets(books, 6)
         ledger.settle(released(held))
         assert all(each.result(PATIENCE_SECONDS).waited_seconds < 20 for each in waiting)
-    assert sessions(books) == 2
+    assert sessions(books) == 3, "one of them listened"
 
 
 def test_without_a_free_connection_a_statement_waits_and_then_says_so(open_ledger: OpenLedger) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
 from itertools import count
+from typing import cast
 from uuid import uuid4
 
 import psycopg
@@ -16,7 +17,7 @@ from fusewire.budget.audit_context import AuditContext
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.limits import AuditedLimits
 from fusewire.budget.reservation import Call, Reservation
-from fusewire.budget.wire import sql_settings
+from fusewire.budget.wire import RESERVE, sql_settings
 from fusewire.errors import BudgetExceededError, BudgetReservedError, CallerLeftError, LedgerUnavailableError
 from fusewire.json import dumps
 from fusewire.store.db import Database
@@ -444,3 +445,41 @@ def admits(ledger: Ledger, bound: str, key_id: str | None = None) -> bool:
     except BudgetReservedError:
         return False
     return True
+
+
+def test_only_what_changes_nothing_but_tickets_may_be_lost_with_the_server(
+    ledger: Ledger, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that waits for the disk keeps others from the company's lock, and many ask in vain."""
+    asked: list[dict[str, object]] = []
+    call = Database.call
+
+    def recorded(database: Database, statement: object, argument: dict[str, object], **options: float) -> object:
+        if statement is RESERVE:
+            asked.append(argument | {})
+        return call(database, statement, argument, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Database, "call", recorded)
+
+    def waits_for_the_disk(argument: dict[str, object]) -> bool:
+        with psycopg.connect(books.database_url) as session:
+            session.execute("SELECT ledger_reserve(%s::jsonb)", [dumps(argument)])
+            [(value,)] = session.execute("SHOW synchronous_commit").fetchall()
+            session.rollback()
+        return value == "on"
+
+    held = ledger.reserve(a_call(), [candidate("0.5")])
+    ledger.reserve(a_call(), [candidate("0.4")])
+    del asked[1:]
+    with pytest.raises(BudgetReservedError):
+        ledger.reserve(a_call("waits"), [candidate("0.5")], waiting=Waiting(0.1, 9))
+    first, *again, last = asked[1:]
+    assert "settings_snapshot" in asked[0]
+    assert [waits_for_the_disk(each) for each in (first, *again, last)] == [False] * len(asked[1:])
+    assert "last" in cast(dict[str, object], last["wait"])
+    assert waits_for_the_disk(first | {"settings_snapshot": asked[0]["settings_snapshot"]}), "the audit has them"
+    with pytest.raises(BudgetReservedError):
+        ledger.reserve(a_call("next"), [candidate("0.6")], attempt=2, after=settled(held, "0.1"))
+    assert waits_for_the_disk(asked[-1]), "it ends the attempt before it"
+    ledger.reserve(a_call("fits"), [candidate("0.1")])
+    assert waits_for_the_disk(asked[-1])

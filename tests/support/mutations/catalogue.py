@@ -430,6 +430,14 @@ MUTATIONS: Final = (
         "integration/budget/test_waking.py::test_whose_caller_has_left_wakes_the_next[one connection]",
     ),
     Mutation(
+        "reserved_before_it_is_on_the_disk",
+        1,
+        "a reservation is answered before the disk has it, as a ticket may be",
+        "ledger_reserve_on_row",
+        (("IF refusal->>'refused' = 'reserved' AND ended.id IS NULL", "IF true OR ended.id IS NULL"),),
+        "integration/budget/test_waiting.py::test_only_what_changes_nothing_but_tickets_may_be_lost_with_the_server",
+    ),
+    Mutation(
         "listens_and_does_not_look",
         2,
         "a call that begins to be notified over another connection doesn't look whether something has ended before",

@@ -132,14 +132,14 @@ class Waiting:
             self._subscription = database.subscribe(self.entry_id)
             if self._subscription is not None:
                 return  # what has ended since the ask notified nobody
-        self._pause(database.rest)
+        self.pause(database.rest)
 
     def end(self) -> None:
         """It waits no more."""
         if self._subscription is not None:
             self._subscription.end()
 
-    def _pause(self, rest: Rest) -> None:
+    def pause(self, rest: Rest = time.sleep) -> None:
         """Wait until it is time to ask again. After the last pause it asks for the last time."""
         since = self._begin()
         left = self._seconds - (time.monotonic() - since)

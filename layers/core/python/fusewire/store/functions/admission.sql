@@ -13,6 +13,15 @@
 --
 -- Lock order: a row of admission_wait is changed by its own call alone; dead ones are deleted with SKIP LOCKED.
 
+-- This transaction changes nothing but tickets, which needn't be on the disk before it is answered: it is not until then
+-- that its locks are given up, and many ask in vain while others wait for the same lock. A server that crashes may lose
+-- the ticket; its call then draws another. Whatever is committed later and waits for the disk takes this with it.
+CREATE OR REPLACE FUNCTION admission_need_not_last() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+END $$;
+
 -- USD that calls before this one wait for in a budget. entry_id: its own, which may have a ticket.
 CREATE OR REPLACE FUNCTION admission_claim(budget text, own_entry uuid, bound numeric) RETURNS numeric
 LANGUAGE sql VOLATILE AS $$
@@ -92,6 +101,7 @@ END $$;
 CREATE OR REPLACE FUNCTION admission_subscribe(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 BEGIN
+    PERFORM admission_need_not_last();
     RETURN admission_listen(p, (p->>'id')::uuid);
 END $$;
 
@@ -179,6 +189,7 @@ DECLARE
     own_entry uuid := (p->>'id')::uuid;
     waited_for text := (SELECT t.blocked_by FROM admission_wait t WHERE t.entry_id = own_entry);
 BEGIN
+    PERFORM admission_need_not_last();
     PERFORM admission_leave(p->'wait', own_entry);
     IF waited_for IS NOT NULL THEN PERFORM admission_wake(ARRAY[waited_for], p->'settings'); END IF;
     RETURN '{}';
@@ -218,6 +229,7 @@ BEGIN
     IF claimed = 0 AND t.asked_at < clock_timestamp() - interval '1 second' THEN RETURN NULL; END IF;
     room := admission_room(t.blocked_by, p->'settings');
     IF room IS NULL OR t.bound + claimed <= room THEN RETURN NULL; END IF;
+    PERFORM admission_need_not_last();
     IF t.alive_until < clock_timestamp() + lease / 2 THEN
         UPDATE admission_wait o SET alive_until = clock_timestamp() + lease WHERE o.entry_id = own_entry;
     END IF;

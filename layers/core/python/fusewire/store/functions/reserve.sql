@@ -359,6 +359,10 @@ BEGIN
             'cooldown_until', provider_health_record(p->'health_update', ended.reserved_at));
     END IF;
     IF p ? 'settings_snapshot' THEN PERFORM settings_record(p->'settings_snapshot'); END IF;
+    IF refusal->>'refused' = 'reserved' AND ended.id IS NULL AND NOT p ? 'settings_snapshot'
+       AND COALESCE(expired, threshold_events, rolled_over, key_rolled_over, path_rolled_over) IS NULL THEN
+        PERFORM admission_need_not_last();
+    END IF;
     IF waiting IS NULL AND ledger_refusal_code(refusal) IS NOT NULL THEN
         PERFORM refused_call_record(
             entry->>'key_id', ledger_refusal_code(refusal), entry->>'request_id', p ? 'resent');
