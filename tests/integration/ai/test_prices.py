@@ -47,13 +47,13 @@ def admin(core: CoreFactory, upstream: Upstream, second_upstream: Upstream) -> S
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the functions that are called from here on."""
     called: list[str] = []
-    run = _Link._run
+    run = _Link.run
 
     def counting(connection: object, sql: str, argument: object, seconds: float) -> object:
         called.append(sql.split()[1].partition("(")[0])
         return run(connection, sql, argument, seconds)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_Link, "_run", staticmethod(counting))
+    monkeypatch.setattr(_Link, "run", staticmethod(counting))
     return called
 
 

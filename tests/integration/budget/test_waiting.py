@@ -466,7 +466,7 @@ def test_only_what_changes_nothing_but_tickets_may_be_lost_with_the_server(
             session.execute("SELECT ledger_reserve(%s::jsonb)", [dumps(argument)])
             [(value,)] = session.execute("SHOW synchronous_commit").fetchall()
             session.rollback()
-        return value == "on"
+        return bool(value == "on")
 
     held = ledger.reserve(a_call(), [candidate("0.5")])
     ledger.reserve(a_call(), [candidate("0.4")])

@@ -28,13 +28,13 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     from fusewire.store.db import _Link
 
     asked_for: list[str] = []
-    run = _Link._run
+    run = _Link.run
 
     def noting(connection: Any, sql: str, argument: Any, seconds: float) -> object:  # noqa: ANN401 - as it is called
         asked_for.append(sql.removeprefix("SELECT ").partition("(")[0])
         return run(connection, sql, argument, seconds)
 
-    monkeypatch.setattr(_Link, "_run", staticmethod(noting))
+    monkeypatch.setattr(_Link, "run", staticmethod(noting))
     yield asked_for
 
 
