@@ -295,8 +295,14 @@ def stall(*messages: bytes) -> Reply:
     return reply
 
 
-def drip(piece: bytes, headers: Mapping[str, str]) -> Reply:
-    """A server that keeps the connection warm, a piece at a time, and never answers."""
+def beginning(size: int) -> bytes:
+    """How an event begins that will have so many bytes."""
+    lengths = struct.pack("!II", size, 0)
+    return lengths + struct.pack("!I", crc32(lengths))
+
+
+def drip(piece: bytes, headers: Mapping[str, str], first: bytes = b"") -> Reply:
+    """A server that keeps the connection warm, a piece at a time after the first, and never answers."""
 
     def reply(handler: Handler, body: dict[str, Any]) -> None:
         handler.send_response(200)
@@ -305,6 +311,7 @@ def drip(piece: bytes, headers: Mapping[str, str]) -> Reply:
         handler.end_headers()
         end = time.monotonic() + 20
         try:
+            handler.wfile.write(first)
             while time.monotonic() < end and not handler.bedrock.gone.wait(0.05):
                 handler.wfile.write(piece)
                 handler.wfile.flush()

@@ -128,7 +128,7 @@ class Waiting:
         if listens:
             self._listens_in = self._session
         elif not self._is_notified:
-            self._begin()
+            self._since_seconds = self._since_seconds or time.monotonic()
             self._subscription = database.subscribe(self.entry_id)
             if self._subscription is not None:
                 return  # what has ended since the ask notified nobody
@@ -141,7 +141,7 @@ class Waiting:
 
     def pause(self, rest: Rest = time.sleep) -> None:
         """Wait until it is time to ask again. After the last pause it asks for the last time."""
-        since = self._begin()
+        since = self._since_seconds = self._since_seconds or time.monotonic()
         left = self._seconds - (time.monotonic() - since)
         if self._subscription is not None:
             rest = self._subscription.rest
@@ -150,9 +150,3 @@ class Waiting:
         self._pause_ms = min(self._pause_ms * 3 // 2, _MAX_PAUSE_MS)
         self.waited_seconds = time.monotonic() - since
         self._asks_last = self.waited_seconds >= self._seconds
-
-    def _begin(self) -> float:
-        """:return: when the wait began, by `time.monotonic()`"""
-        if self._since_seconds is None:
-            self._since_seconds = time.monotonic()
-        return self._since_seconds
