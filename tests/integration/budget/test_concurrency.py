@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,7 +16,7 @@ import pytest
 from psycopg.rows import TupleRow
 
 from fusewire.budget.ledger import Ledger
-from fusewire.budget.reservation import AllCoolingError, HealthUpdate, Reservation, Settlement
+from fusewire.budget.reservation import AllCoolingError, Booked, HealthUpdate, Reservation, Settlement
 from fusewire.budget.wire import SettlementMode, sql_settings
 from fusewire.errors import BudgetExceededError, BudgetReservedError
 from fusewire.json import dumps
@@ -229,6 +229,33 @@ def test_a_reservation_waits_for_one_under_way_and_counts_it(
         with pytest.raises(BudgetReservedError):
             quick.result(timeout=PATIENCE_SECONDS)
     assert books.only_window(limit=LIMIT).reserved == Decimal("0.6")
+
+
+def test_who_waits_for_the_company_waits_in_one_queue(open_ledger: OpenLedger, books: Books, database_url: str) -> None:
+    """In which each commit lets on the one that has waited longest, and no other is woken for it. Whoever isn't in it,
+    an administrator's statement, holds up the first, and the rest stays where it is."""
+    ledgers = [open_ledger() for _ in range(6)]
+    held = [ledger.reserve(a_call(), [candidate("0.05")]) for ledger in ledgers[:2]]
+    with psycopg.connect(database_url) as holder, ThreadPoolExecutor(6) as pool:
+        holder.execute("SELECT FROM budget_window FOR UPDATE")
+        came: list[Future[Reservation | Booked]] = []
+        for number, ledger in enumerate(ledgers):
+            came.append(
+                pool.submit(ledger.settle, settled(held[number], "0.01"))
+                if number < len(held)
+                else pool.submit(ledger.reserve, a_call(), [candidate("0.05")])
+            )
+            wait_for_a_lock(books, waiting=number + 1)
+        [waits] = books.rows(
+            "SELECT count(*) FILTER (WHERE locktype = 'advisory') AS queued, count(*) AS all"
+            " FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()"
+        )
+        holder.rollback()
+        results = [each.result(timeout=PATIENCE_SECONDS) for each in came]
+    assert (waits["queued"], waits["all"]) == (5, 6)
+    in_order = [books.entry(result.id)["reserved_at"] for result in results if isinstance(result, Reservation)]
+    assert in_order == sorted(in_order)
+    assert max(books.entry(each.id)["ended_at"] for each in held) < min(in_order)
 
 
 def test_a_failover_waits_for_its_old_window_before_it_locks_the_open_one(

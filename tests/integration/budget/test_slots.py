@@ -295,7 +295,7 @@ def test_reservations_that_wait_for_each_other_get_more_rows_and_lose_them_when_
     with psycopg.connect(database_url) as other, ThreadPoolExecutor(1) as pool:
         for _ in range(7):
             assert slots_of(books) == 1
-            other.execute("SELECT FROM budget_window FOR UPDATE")
+            other.execute("SELECT ledger_join_queue(NULL)")
             waiting = pool.submit(ledger.reserve, a_call(), [candidate("0.001")])
             wait_for_a_lock(books)
             other.rollback()

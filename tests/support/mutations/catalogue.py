@@ -140,7 +140,24 @@ MUTATIONS: Final = (
         "the window is read without its lock",
         "ledger_lock_window",
         (("AND closed_at IS NULL FOR NO KEY UPDATE;", "AND closed_at IS NULL;"),),
-        "integration/budget/test_concurrency.py::test_a_reservation_waits_for_one_under_way_and_counts_it",
+        "integration/budget/test_limits.py::"
+        "test_a_reservation_that_waits_for_a_lowered_limit_is_not_made_under_the_old_one[one row]",
+    ),
+    Mutation(
+        "no_queue",
+        2,
+        "who waits for the company's row waits for it alone, and each commit wakes all of them",
+        "ledger_join_queue",
+        (("    PERFORM pg_advisory_xact_lock(hashtext('fusewire.open_window'));\n", ""),),
+        "integration/budget/test_concurrency.py::test_who_waits_for_the_company_waits_in_one_queue",
+    ),
+    Mutation(
+        "queue_held_for_an_old_window",
+        2,
+        "a call that fails over after a reset holds up all others while it waits for its old window",
+        "ledger_join_queue",
+        (("AND b.closed_at IS NOT NULL", "AND false"),),
+        "integration/budget/test_concurrency.py::test_a_failover_waits_for_its_old_window_before_it_locks_the_open_one",
     ),
     Mutation(
         "check_before_lock",
@@ -149,10 +166,15 @@ MUTATIONS: Final = (
         "ledger_reserve_on_row",
         (
             (
-                "step := ledger_lock_window('global', settings, NULL);\n    w := step.w;",
-                "SELECT * INTO w FROM budget_window WHERE budget = 'global' AND closed_at IS NULL;\n"
-                "    step := ledger_lock_window('global', settings, NULL);\n"
-                "    IF w.id IS DISTINCT FROM (step.w).id THEN w := step.w; END IF;",
+                "    has_waited boolean :=",
+                "    seen budget_window :="
+                " (SELECT b FROM budget_window b WHERE b.budget = 'global' AND b.closed_at IS NULL);\n"
+                "    has_waited boolean :=",
+            ),
+            (
+                "    w := step.w; rolled_over := step.rolled_over; limit_usd",
+                "    w := step.w; IF seen.id = w.id THEN w := seen; END IF;\n"
+                "    rolled_over := step.rolled_over; limit_usd",
             ),
         ),
         "integration/budget/test_concurrency.py::test_a_reservation_waits_for_one_under_way_and_counts_it",
@@ -239,7 +261,7 @@ MUTATIONS: Final = (
         2,
         "the window decides without what its slots hold",
         "ledger_lock_window",
-        (("        w := ledger_reclaim_slots(w);\n", ""),),
+        (("    IF name = 'global' THEN w := ledger_reclaim_slots(w); END IF; -- no other has slots\n", ""),),
         "integration/budget/test_slots.py::test_the_last_cent_is_served_though_no_slot_has_room_for_it",
     ),
     Mutation(

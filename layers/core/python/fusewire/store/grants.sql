@@ -1,4 +1,5 @@
--- The functions' role and what it may do. It is granted again after every migration and restore.
+-- The functions' role, what it may do, and what becomes of a statement that its client has given up. All of it is said
+-- again after every migration and restore.
 
 -- Roles belong to the server, not to the database. Another database of the server may have made this one already. A
 -- server on which a dump was restored may have none. An owner who may create no role goes on as the only role.
@@ -26,4 +27,17 @@ BEGIN
     GRANT INSERT ON budget_threshold_event, health_probe, budget_adjustment TO fusewire_app;
     GRANT INSERT, UPDATE, DELETE ON api_key_secret, vendor_refusal, kept_response, input_allowance, refused_call,
         admission_wait TO fusewire_app;
+END $$;
+
+-- A client that has waited too long closes its connection and asks again by another. Where the server is merely slow, it
+-- would carry out the first statement all the same, and keep its place before others: so each retry would make it slower.
+-- Within a second it now sees that nobody waits. Where the owner may not set it, or the server's platform can't see it,
+-- such a statement ends by itself, as all others do. What an administrator has set stays.
+DO $$
+BEGIN
+    IF current_setting('client_connection_check_interval') = '0' THEN
+        EXECUTE format('ALTER DATABASE %I SET client_connection_check_interval = ''1s''', current_database());
+    END IF;
+EXCEPTION
+    WHEN insufficient_privilege OR invalid_parameter_value THEN NULL;
 END $$;

@@ -35,6 +35,7 @@ BEGIN
     WHERE s.window_id = was.window_id AND s.slot = was.slot AND s.epoch = was.slot_epoch AND s.allocated > 0 FOR UPDATE;
     in_slot := FOUND;
     IF NOT in_slot THEN
+        PERFORM ledger_join_queue(was.id);
         SELECT b.closed_at INTO closed_at FROM budget_window b WHERE b.id = was.window_id FOR NO KEY UPDATE;
         IF closed_at IS NOT NULL AND was.path_window_ids IS NOT NULL THEN PERFORM ledger_lock_out_paths(); END IF;
     END IF;

@@ -186,6 +186,7 @@ DECLARE
     bound numeric;
     refusal jsonb;
     waiting jsonb;
+    has_waited boolean := ledger_join_queue((p->'settlement'->>'id')::uuid);
 BEGIN
     IF p ? 'settlement' THEN
         -- Its window first, which may be older than the open one.
@@ -194,6 +195,7 @@ BEGIN
     END IF;
     step := ledger_lock_window('global', settings, NULL);
     w := step.w; rolled_over := step.rolled_over; limit_usd := ledger_limit_in_force(w.limit_usd, settings);
+    IF settings->>'slots' IS NULL THEN w := ledger_follow_load(w, has_waited); END IF;
     -- Before anything is done, so that the caller sends all of it again. What stands already was made at its own prices.
     IF price_is_stale(p) AND NOT EXISTS (SELECT FROM ledger WHERE id = statement_id) THEN
         RETURN jsonb_build_object(

@@ -186,6 +186,7 @@ DECLARE
     threshold_events jsonb;
     cooldown_until timestamptz;
 BEGIN
+    PERFORM ledger_join_queue((p->'settlement'->>'id')::uuid);
     step := ledger_settle_entry(p->'settlement', settings);
     w := step.w; kw := step.kw; e := step.e;
     IF NOT step.repeated OR p ? 'resent' THEN threshold_events := step.threshold_events; END IF;

@@ -45,7 +45,7 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT s.lock_waits >= 8 AND s.lock_waits * 8 > s.request_count
 $$;
 
--- A locked window after a reservation has waited for its row, or hasn't: the number of slots doubles, up to 16, when
+-- A locked window after a reservation has waited for its turn, or hasn't: the number of slots doubles, up to 16, when
 -- half of the last reservations had to wait, and is halved once a minute when next to none has. The caller writes it.
 CREATE OR REPLACE FUNCTION ledger_follow_load(INOUT w budget_window, waited boolean)
 LANGUAGE plpgsql AS $$

@@ -9,7 +9,7 @@
 --   of its Lambda's time.
 -- * PL/pgSQL is used rather than one large WITH, because each inner statement takes a snapshot of its own. What is read
 --   after the window's row lock was granted is current. In a single WITH the snapshot is older than the lock.
--- * Locks are taken in this order: the company's windows by ascending id (the open one is the last), the slots of a
+-- * Locks are taken in this order: the queue for the company's row (ledger_join_queue), the company's windows by ascending id (the open one is the last), the slots of a
 --   window by number, one key's window, the windows of one path (users' and nodes') by ascending id in one statement,
 --   ledger rows and rollups (under the lock of their window or slot alone), a call's own row of admission_wait,
 --   output_size (the key's row, then the model's), one row of vendor_refusal, one of input_allowance, provider_health by
@@ -99,19 +99,34 @@ BEGIN
     RETURN ledger_budget_json(w, ledger_limit_in_force(w.limit_usd, settings), settings);
 END $$;
 
+-- Waits for the turn of a call that needs the company's open row, in the order in which they come, and has it until the
+-- transaction's end; whether others were before it. The row's lock decides all the same, and a statement that is rare
+-- asks for it alone. But a row that many wait for is a poor queue: each commit makes a new version of it, to which all
+-- that wait move on, one after the other, who comes then may be there before them, and lock_timeout begins anew.
+-- Who has locked a window of the company's doesn't join: others wait for that one when it is their turn. So an entry
+-- that this ends has to be in the open window: a call that fails over after a reset holds up nobody.
+CREATE OR REPLACE FUNCTION ledger_join_queue(ends_entry uuid) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF ends_entry IS NOT NULL AND EXISTS (
+        SELECT FROM ledger l JOIN budget_window b ON b.id = l.window_id
+        WHERE l.id = ends_entry AND b.closed_at IS NOT NULL
+    ) THEN
+        RETURN false;
+    END IF;
+    IF pg_try_advisory_xact_lock(hashtext('fusewire.open_window')) THEN RETURN false; END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('fusewire.open_window'));
+    RETURN true;
+END $$;
+
 -- A budget's open window, locked, with all that it holds in its own row. It opens a window at the first use, and rolls
--- over one whose period has ended: then rolled_over is {closed, opened}. What it returns of the load is for a
--- reservation to write.
+-- over one whose period has ended: then rolled_over is {closed, opened}.
 CREATE OR REPLACE FUNCTION ledger_lock_window(name text, settings jsonb, INOUT rolled_over jsonb, OUT w budget_window)
 LANGUAGE plpgsql AS $$
 DECLARE
     old budget_window;
-    waited boolean := false;
 BEGIN
     LOOP
-        SELECT * INTO w FROM budget_window WHERE budget = name AND closed_at IS NULL FOR NO KEY UPDATE SKIP LOCKED;
-        EXIT WHEN FOUND;
-        waited := true;
         SELECT * INTO w FROM budget_window WHERE budget = name AND closed_at IS NULL FOR NO KEY UPDATE;
         EXIT WHEN FOUND;
         -- There is no window yet, or the one that was waited for was closed meanwhile: make one, or find its successor.
@@ -120,10 +135,7 @@ BEGIN
                 ledger_period_end(ledger_period_of(name), clock_timestamp(), settings->>'timezone'))
         ON CONFLICT (budget) WHERE closed_at IS NULL DO NOTHING;
     END LOOP;
-    IF name = 'global' THEN -- no other has slots
-        w := ledger_reclaim_slots(w);
-        IF settings->>'slots' IS NULL THEN w := ledger_follow_load(w, waited); END IF;
-    END IF;
+    IF name = 'global' THEN w := ledger_reclaim_slots(w); END IF; -- no other has slots
     IF w.resets_at <= clock_timestamp() THEN
         old := w;
         w := ledger_roll_over(old, 'period_end', old.resets_at, settings, NULL);
