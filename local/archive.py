@@ -61,7 +61,8 @@ _FORGOTTEN_USERS: Final = """
           AND w.id NOT IN (SELECT unnest(l.path_window_ids) FROM ledger l WHERE l.path_window_ids IS NOT NULL)
 """
 _FORGET: Final = """
-    WITH events AS (DELETE FROM budget_threshold_event WHERE window_id = ANY(%(ids)s))
+    WITH events AS (DELETE FROM budget_threshold_event WHERE window_id = ANY(%(ids)s)),
+    slots AS (DELETE FROM budget_slot WHERE window_id = ANY(%(ids)s))
     DELETE FROM budget_window WHERE id = ANY(%(ids)s)
 """
 _AUDIT: Final = "SELECT audit_append(clock_timestamp(), 'system', 'ledger.archived', NULL, NULL, NULL, %s)"

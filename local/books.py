@@ -72,7 +72,9 @@ _BY_USAGE: Final[LiteralString] = """
 # looked before. The minute: a call at a window's very end may be the first in a node's next one.
 _BY_ATTEMPTS: Final[LiteralString] = """
     SELECT 'window ' || b.id, b.spent, NULL, COALESCE(e.cost, 0), b.reserved, COALESCE(e.held, 0)
-    FROM budget_window b LEFT JOIN (
+    FROM (SELECT w.id, w.budget, w.opened_at, w.closed_at, w.spent + COALESCE(sum(s.spent), 0) AS spent,
+                 w.reserved + COALESCE(sum(s.reserved), 0) AS reserved
+          FROM budget_window w LEFT JOIN budget_slot s ON s.window_id = w.id GROUP BY w.id) b LEFT JOIN (
         SELECT p.id, COALESCE(sum(cost) FILTER (WHERE status = 'settled'), 0) AS cost,
                COALESCE(sum(bound) FILTER (WHERE status = 'reserved'), 0) AS held
         FROM ledger, unnest(path_window_ids) p (id) GROUP BY 1) e ON e.id = b.id

@@ -15,6 +15,9 @@ from tests.conftest import CoreFactory
 from tests.integration.budget.books import Books, Clock, Events
 from tests.integration.budget.keys import Keys
 
+SLOTS_OF_EACH = "4 of each"
+"""For AI_LEDGER_SLOTS: the company has 4 slots, and so has every other budget, as if each were busy."""
+
 
 class OpenLedger(Protocol):
     """`open_ledger(AI_MONTHLY_BUDGET_USD="2")` is a ledger with its own connection; the budget is 1 USD unless set.
@@ -30,6 +33,9 @@ def open_ledger(core: CoreFactory) -> Iterator[OpenLedger]:
     databases: list[Database] = []
 
     def make(database_url: str | None = None, **variables: str) -> Ledger:
+        if variables.get("AI_LEDGER_SLOTS") == SLOTS_OF_EACH:
+            variables |= {"AI_LEDGER_SLOTS": SLOTS_OF_EACH.split()[0]}
+            make_every_budget_busy(core.database_url)
         settings = core.settings(
             **{
                 "AI_MONTHLY_BUDGET_USD": "1",
@@ -44,6 +50,13 @@ def open_ledger(core: CoreFactory) -> Iterator[OpenLedger]:
     yield make
     for database in databases:
         database.close()
+
+
+def make_every_budget_busy(database_url: str) -> None:
+    """Its room is spread over slots wherever the company's is."""
+    with psycopg.connect(database_url) as owner:
+        owner.execute("ALTER TABLE budget_window ALTER COLUMN slots SET DEFAULT 2")
+        owner.execute("UPDATE budget_window SET slots = 2 WHERE budget <> 'global' AND slots = 1")
 
 
 @pytest.fixture

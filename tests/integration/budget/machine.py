@@ -138,6 +138,8 @@ class LedgerBesideReference(RuleBasedStateMachine):
     """A process under this limit, which no call has come to yet."""
     unit: Decimal
     """What the amounts are multiplied by, so that they suit the parts that slots are allocated."""
+    counts_minutes: bool
+    """Whether keys may be limited by the minute. Where each budget has slots, only those that are so are counted."""
     met: Counter[str]
     """How often what must not be missing from the steps was met."""
 

@@ -15,13 +15,14 @@ _SEEN: Final = ("settled", "rolled_over", "key_rolled_over", "path_rolled_over",
 
 BOOKS: Final = """
     SELECT jsonb_build_object(
-        'windows', (SELECT jsonb_agg(to_jsonb(w) || jsonb_build_object(
+        'windows', (SELECT jsonb_agg(to_jsonb(w) - '{lock_waits,slots,slots_changed_at}'::text[] || jsonb_build_object(
                 'spent', w.spent + COALESCE(s.spent, 0), 'reserved', w.reserved + COALESCE(s.reserved, 0),
                 'request_count', w.request_count + COALESCE(s.calls, 0)) ORDER BY w.id)
             FROM budget_window w LEFT JOIN (
                 SELECT window_id, sum(spent) AS spent, sum(reserved) AS reserved, sum(request_count) AS calls
                 FROM budget_slot GROUP BY 1) s ON s.window_id = w.id),
-        'entries', (SELECT jsonb_agg(to_jsonb(l) - '{slot,slot_epoch}'::text[] ORDER BY l.id) FROM ledger l),
+        'entries', (SELECT jsonb_agg(to_jsonb(l) - '{slot,slot_epoch,slotted_window_ids}'::text[] ORDER BY l.id)
+            FROM ledger l),
         'rollups', (SELECT jsonb_agg(to_jsonb(r) ORDER BY r.window_id, r.day, r.provider, r.model, r.tier, r.key_id)
             FROM (SELECT window_id, day, provider, model, tier, key_id, sum(cost) AS cost, sum(requests) AS requests,
                          sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
@@ -58,10 +59,17 @@ BROKEN: Final = """
     SELECT 'slot', s.slot FROM budget_slot s WHERE (s.spent, s.reserved) <> (
         SELECT COALESCE(sum(l.cost) FILTER (WHERE l.status = 'settled'), 0),
                COALESCE(sum(l.bound) FILTER (WHERE l.status = 'reserved'), 0)
-        FROM ledger l WHERE (l.window_id, l.slot, l.slot_epoch) = (s.window_id, s.slot, s.epoch))
+        FROM ledger l WHERE l.slot = s.slot AND CASE
+            WHEN s.window_id IN (SELECT w.id FROM budget_window w WHERE w.budget = 'global')
+            THEN (l.window_id, l.slot_epoch) = (s.window_id, s.epoch)
+            ELSE s.window_id = ANY (l.slotted_window_ids) AND EXISTS (
+                SELECT FROM budget_slot c WHERE (c.window_id, c.slot, c.epoch) = (l.window_id, l.slot, l.slot_epoch))
+        END)
     UNION ALL
     SELECT 'allocated', w.id FROM budget_window w JOIN budget_slot s ON s.window_id = w.id
-    GROUP BY w.id HAVING sum(s.allocated) > 0 AND w.spent + w.reserved + sum(s.allocated) >= min(s.ceiling)
+    GROUP BY w.id
+    HAVING sum(s.allocated) > 0 AND min(s.ceiling) < 'Infinity'
+           AND w.spent + w.reserved + sum(s.allocated) >= min(s.ceiling)
     UNION ALL
     SELECT 'allocated in a closed window', w.id FROM budget_window w JOIN budget_slot s ON s.window_id = w.id
     WHERE s.allocated > 0 AND w.closed_at IS NOT NULL
@@ -80,8 +88,11 @@ class Outcome:
         return counts_of(self.result.values())
 
 
-def comparable(answer: Mapping[str, Any], slots: int) -> Answer:
-    """Without what is told of a budget as it stands without a lock."""
+def comparable(answer: Mapping[str, Any], slots: int, *, each: bool) -> Answer:
+    """Without what is told of a budget as it stands without a lock.
+
+    :param each: whether every budget has slots, and not the company's alone
+    """
     result = {name: value for name, value in answer.items() if value is not None}
     if "ticket" in result or "waiting" in result:  # which of the two is a matter of what it looked at without a lock
         result = {"waits": True, **{name: value for name, value in result.items() if name in _SEEN}}
@@ -91,6 +102,8 @@ def comparable(answer: Mapping[str, Any], slots: int) -> Answer:
         result.pop("budget", None)
         # It is of the slot, and a call that meets another takes another slot.
         result.pop("ample", None)
+        if each:
+            result.pop("key", None)
     if "expired" in result:  # in whatever order they lie
         result["expired"] = sorted(result["expired"], key=lambda entry: str(entry["request_id"]))
     return result

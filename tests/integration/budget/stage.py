@@ -18,6 +18,7 @@ from psycopg.types.json import set_json_loads
 
 from fusewire.json import dumps, loads
 from tests.integration.budget.books import Books
+from tests.integration.budget.conftest import make_every_budget_busy
 from tests.integration.budget.keys import Keys
 from tests.integration.budget.outcome import (
     BOOKS,
@@ -83,6 +84,8 @@ class Stage:
         self.start = start
         self._url = database_url
         own_clocks(database_url)
+        if start.is_busy:
+            make_every_budget_busy(database_url)
         self._owner = psycopg.connect(database_url, autocommit=True)
         self._keys = Keys(database_url)
         for node_id, parent, limit, period in start.nodes:
@@ -181,7 +184,9 @@ class Stage:
 
     def outcome(self, row: Mapping[int, Answer]) -> Outcome:
         [(books,)] = self._onlooker.execute(BOOKS).fetchall()
-        answers = {number: comparable(answer, max(self.start.slots)) for number, answer in row.items()}
+        answers = {
+            number: comparable(answer, max(self.start.slots), each=self.start.is_busy) for number, answer in row.items()
+        }
         # Where in a window its money lies, and where the next sweep begins, is nobody's business but the ledger's.
         del books["slots"]
         for window in books["windows"] or ():
@@ -234,6 +239,9 @@ class Stage:
             seats[step.seat].execute(CALLS[step.statement.function], ((NOW - step.ago).isoformat(), dumps(argument)))
         for session in seats.values():
             session.close()
+        if self.start.is_busy:
+            in_slots = "SELECT FROM ledger WHERE cardinality(slotted_window_ids) = 3"  # the key's, and the two nodes'
+            assert self._owner.execute(in_slots).fetchall(), "nothing was reserved in slots of each"
         self._owner.execute("CREATE SCHEMA beginning")
         statements = []
         for table in TABLES:

@@ -339,6 +339,8 @@ class Start:
     """No time passes in it."""
     nodes: tuple[NodeRow, ...] = ()
     """The tree."""
+    is_busy: bool = False
+    """The room of every budget is in slots where the company's is."""
     statements: tuple[Statement, ...] = STATEMENTS
     """What happens in it."""
 

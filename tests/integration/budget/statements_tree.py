@@ -145,6 +145,14 @@ TREE_STARTS: Final = tuple(
             nodes=nodes("0.16", "0.3"),
         ),
         Start(
+            "a tree in slots of each",
+            EARLIER + _held(slots=2),
+            slots=(2, 2, 2),
+            key={"node": LOW, "budget": "0.9"},
+            nodes=nodes("0.9", "0.95"),
+            is_busy=True,
+        ),
+        Start(
             "a node that its key has left",
             (*EARLIER, *_held(), _MOVED),
             key={"node": LOW},

@@ -32,7 +32,7 @@ from fusewire.budget.reservation import Candidate, Fit, Reservation, Settlement
 from fusewire.budget.wire import SettlementMode
 from fusewire.errors import BudgetExceededError, BudgetReservedError, RateLimitedError
 from tests.integration.budget.books import Books, Clock, a_call, at_bound, candidate, released, settled
-from tests.integration.budget.conftest import OpenLedger
+from tests.integration.budget.conftest import OpenLedger, make_every_budget_busy
 from tests.integration.budget.keys import Keys
 from tests.integration.budget.machine import Paused, PausedError
 from tests.integration.budget.reference import Reference
@@ -326,7 +326,7 @@ def _state(place: Place, rules: Reference) -> State:
 
 
 @pytest.mark.usefixtures("patience")
-@pytest.mark.parametrize("slots", [1, 4])
+@pytest.mark.parametrize(("slots", "of_each"), [(1, False), (4, False), (4, True)], ids=["1", "4", "4 of each"])
 def test_every_history_is_one_of_a_statement_at_a_time(
     clock: Clock,
     open_ledger: OpenLedger,
@@ -335,7 +335,10 @@ def test_every_history_is_one_of_a_statement_at_a_time(
     keys: Keys,
     database_url: str,
     slots: int,
+    of_each: bool,
 ) -> None:
+    if of_each:
+        make_every_budget_busy(database_url)
     variables = {"AI_RESERVATION_TTL_SECONDS": str(TTL.total_seconds()), "AI_LEDGER_SLOTS": str(slots)}
     ledgers = [open_ledger(**variables) for _ in range(SESSIONS)]
     admins = [open_nodes() for _ in range(SESSIONS)]

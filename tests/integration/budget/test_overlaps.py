@@ -26,7 +26,7 @@ from tests.support.patience import PATIENCE_SECONDS
 LONG: Final = bool(os.environ.get("FUSEWIRE_PROVE"))
 
 STARTS: Final = STARTS_WITHOUT_TREE + TREE_STARTS
-SHORT_STARTS: Final = ("below the threshold", "slots, expired", "a tree where a call waits")
+SHORT_STARTS: Final = ("below the threshold", "slots, expired", "a tree where a call waits", "a tree in slots of each")
 LOCKED: Final = (
     "room",
     "expired below the threshold",
@@ -39,6 +39,7 @@ LOCKED: Final = (
     "slots, seen by one of two",
     "a tree where a call waits",
     "a tree in slots",
+    "a tree in slots of each",
 )
 SHORT_LOCKED: Final = ("after a reset",)
 QUEUED: Final = ("expired below the threshold", "a key below its threshold, expired, after a reset", "slots, apart")

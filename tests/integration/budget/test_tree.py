@@ -22,12 +22,12 @@ from tests.integration.budget.books import (
     released,
     settled,
 )
-from tests.integration.budget.conftest import OpenLedger
+from tests.integration.budget.conftest import SLOTS_OF_EACH, OpenLedger
 from tests.integration.budget.keys import Keys
 
 ADMIN = AuditContext("admin", "192.0.2.1", "request-of-an-admin")
 MakeNode = Callable[..., str]
-SLOTS = pytest.mark.parametrize("slots", ["1", "4"], ids=["on the row", "in slots"])
+SLOTS = pytest.mark.parametrize("slots", ["1", "4", SLOTS_OF_EACH], ids=["on the row", "in slots", "in slots of each"])
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_call_is_booked_in_every_budget_on_its_way(
     assert beside not in found
     entry = books.entry(held.id)
     assert entry["path_window_ids"] == [found[low].id, found[top].id]
-    assert (entry["slot"] is not None) == (slots == "4")
+    assert (entry["slot"] is not None) == (slots != "1")
     ledger.settle(settled(held, "0.0123456789"))
     assert {by_budget(books)[name].spent for name in ("global", key, low, top)} == {Decimal("0.0223456789")}
     assert {by_budget(books)[name].reserved for name in ("global", key, low, top)} == {Decimal(0)}

@@ -327,6 +327,10 @@ def test_users_windows_go_with_the_last_of_their_attempts(
             "INSERT INTO budget_threshold_event (window_id, state, crossed_at, spent, limit_usd)"
             " SELECT id, 'OPEN', now(), 1, 1 FROM budget_window WHERE budget LIKE 'user:%'"
         )
+        session.execute(
+            "INSERT INTO budget_slot (window_id, slot, ceiling, allocated)"
+            " SELECT id, 1, 1, 0 FROM budget_window WHERE budget LIKE 'user:%'"
+        )
         archive(session, OCTOBER, "UTC", tmp_path / "october.csv.gz")
         assert session.execute(of_users).fetchall() == [later] * 2
         assert not broken(session)

@@ -20,6 +20,7 @@ from local.books import books
 from local.postgres_server import PostgresServer
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import a_call, at_bound, candidate, released, settled
+from tests.integration.budget.conftest import make_every_budget_busy
 from tests.integration.local.ledgers import a_home, running
 from tests.integration.local.serving import LAYER
 from tests.integration.local.trees import Tree, a_tree
@@ -155,6 +156,20 @@ def test_a_trees_sums_agree(planted: Tree, database_url: str) -> None:
     # The company's, the key's, the division's, the tier's, two of the team's, two users'.
     assert "8 rows" in lines["budget_window"]
     assert run(database_url).returncode == 0
+
+
+def test_a_trees_sums_agree_over_slots_of_each(core: CoreFactory, database_url: str) -> None:
+    make_every_budget_busy(database_url)
+    tree = a_tree(core(AI_MONTHLY_BUDGET_USD="9", AI_LEDGER_SLOTS="2"))
+    for number in range(4):
+        tree.services.ledger.settle(settled(tree.reserve(f"call {number}", "alice", "0.01"), "0.01"))
+    tree.reserve("in flight", "alice", "0.01")
+    with psycopg.connect(database_url) as connection:
+        held = connection.execute(
+            "SELECT count(DISTINCT window_id) FROM budget_slot WHERE spent + reserved > 0"
+        ).fetchone()
+    assert held == (6,)  # the company's, the key's, three nodes' and the user's
+    assert [line for line in result(database_url) if "BROKEN" in line] == []
 
 
 @pytest.mark.parametrize(

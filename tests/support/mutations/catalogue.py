@@ -250,8 +250,8 @@ MUTATIONS: Final = (
         "ledger_reserve_in_slot",
         (
             (
-                "IF ledger_refusal(NULL, kw, k, settings, choice.chosen, true, path, path_windows) IS NOT NULL THEN",
-                "IF false THEN",
+                "IF ledger_refusal(NULL, CASE WHEN",
+                "IF false AND ledger_refusal(NULL, CASE WHEN",
             ),
         ),
         "integration/budget/test_slots.py::test_a_key_is_held_to_its_budget_in_every_slot",
@@ -271,6 +271,84 @@ MUTATIONS: Final = (
         "ledger_reserve_in_slot",
         ((" AND f.ceiling = alert", ""), (" AND b.ceiling = alert", "")),
         "integration/budget/test_slots.py::test_a_slot_of_one_limit_serves_nobody_under_another",
+    ),
+    Mutation(
+        "slots_of_others_not_reclaimed",
+        2,
+        "the company's row decides without what the slots of keys and nodes hold",
+        "ledger_reclaim_slots",
+        (("    PERFORM spread_reclaim(w.id);\n", ""),),
+        "integration/budget/test_spread.py::test_the_last_cent_of_a_key_is_served_and_not_one_more",
+    ),
+    Mutation(
+        "all_the_room_in_each_slot",
+        2,
+        "each slot of a busy key has the room of all of them",
+        "spread_allocate",
+        (("* 0.999 / company_slots, 12)", "* 0.999, 12)"),),
+        "integration/budget/test_spread.py::test_the_slots_of_a_key_have_its_room_together",
+    ),
+    Mutation(
+        "slot_of_a_keys_other_limit",
+        2,
+        "a key's slot serves on under a limit that was lowered meanwhile",
+        "ledger_reserve_in_slot",
+        (("IF (step.taken).ceiling <> spread_ceiling(k.limit_usd, settings) OR", "IF"),),
+        "integration/budget/test_spread.py::test_a_key_whose_limit_is_lowered_is_held_to_it_at_once",
+    ),
+    Mutation(
+        "lowered_limit_not_told_in_slots",
+        4,
+        "what is settled in slots doesn't tell what a lowered limit crosses",
+        "spread_is_outdated",
+        (("    RETURN e.key_window_id IS NOT NULL AND EXISTS (", "    RETURN false AND EXISTS ("),),
+        "integration/budget/test_spread.py::test_a_settlement_in_its_slots_tells_what_a_lowered_limit_crosses",
+    ),
+    Mutation(
+        "minute_not_counted_in_slots",
+        2,
+        "a key with a limit of requests a minute isn't counted where it has slots",
+        "ledger_reserve_in_slot",
+        ((" OR spread_counts_by_minute(k) THEN", " THEN"),),
+        "integration/budget/test_spread.py::test_a_key_that_is_counted_by_the_minute_keeps_its_row",
+    ),
+    Mutation(
+        "settled_in_one_slot_alone",
+        3,
+        "what is settled in a slot isn't booked in those of its key and nodes",
+        "ledger_settle_in_slot",
+        (
+            (
+                "    PERFORM spread_book(e, s.slot, COALESCE(e.cost, 0), e.bound, (e.status = 'settled')::int);\n",
+                "",
+            ),
+        ),
+        "integration/budget/test_spread.py::test_each_way_to_end_is_booked_in_the_slots[actual]",
+    ),
+    Mutation(
+        "given_back_in_one_slot_alone",
+        2,
+        "what is given back stays reserved in the slots of its key and nodes",
+        "ledger_give_back",
+        (("        PERFORM spread_book(was, was.slot, 0, amount, 0);\n", ""),),
+        "integration/budget/test_spread.py::test_what_is_given_back_is_free_in_each_slot",
+    ),
+    Mutation(
+        "slots_beside_an_older_window",
+        4,
+        "a cost above its bound in an older window of the company's leaves its key's slots as they are",
+        "ledger_settle_entry",
+        (("        IF exceeds OR spread_is_outdated(was, settings) THEN\n", "        IF false THEN\n"),),
+        "integration/budget/test_spread.py::"
+        "test_an_entry_of_an_older_window_of_the_companys_may_cross_a_keys_threshold",
+    ),
+    Mutation(
+        "busy_and_never_spread",
+        2,
+        "a key whose row is waited for stays on it",
+        "spread_take",
+        (("IF serves THEN b := spread_follow_load(b, waited); END IF;", ""),),
+        "integration/budget/test_spread.py::test_a_budget_whose_row_is_waited_for_gets_slots[key]",
     ),
     Mutation(
         "key_read_before_its_lock",
@@ -544,8 +622,8 @@ MUTATIONS: Final = (
         "ledger_insert_reservation",
         (
             (
-                "WHERE b.id = ANY (path_ids) AND bound > 0;",
-                "WHERE false;",
+                "WHERE b.id = w.id AND bound > 0 AND",
+                "WHERE false AND",
             ),
         ),
         "integration/budget/test_tree.py::test_a_call_is_booked_in_every_budget_on_its_way[on the row]",
@@ -606,12 +684,10 @@ MUTATIONS: Final = (
         "path_read_without_lock",
         2,
         "the windows of a path are read without their lock",
-        "ledger_lock_open_path",
+        "spread_take",
         (
-            (
-                "\n        ORDER BY b.id FOR NO KEY UPDATE",
-                "\n        ORDER BY b.id",
-            ),
+            (" FOR NO KEY UPDATE SKIP LOCKED;", ";"),
+            (" FOR NO KEY UPDATE;", ";"),
         ),
         "integration/budget/test_tree_concurrency.py::test_a_reservation_in_a_slot_waits_for_its_path_and_counts_it",
     ),
@@ -619,11 +695,11 @@ MUTATIONS: Final = (
         "path_locked_in_any_order",
         2,
         "the windows of a path are locked from the key up",
-        "ledger_lock_open_path",
+        "spread_take_path",
         (
             (
-                "ORDER BY b.id FOR NO KEY UPDATE",
-                "ORDER BY array_position(names, b.budget) FOR NO KEY UPDATE",
+                "ORDER BY b.id LOOP",
+                "ORDER BY array_position(names, b.budget) LOOP",
             ),
         ),
         "integration/budget/test_tree_concurrency.py::test_two_paths_are_locked_in_one_order",
@@ -635,8 +711,8 @@ MUTATIONS: Final = (
         "ledger_settle_entry",
         (
             (
-                "THEN PERFORM ledger_lock_out_paths(); END IF;",
-                "THEN NULL; END IF;",
+                "        PERFORM ledger_lock_out_paths();\n",
+                "",
             ),
         ),
         "integration/budget/test_tree_concurrency.py::test_a_settlement_in_a_closed_window_waits_for_who_holds_the_open_one",

@@ -149,6 +149,7 @@ CREATE TABLE public.budget_slot (
     reserved numeric DEFAULT 0 NOT NULL,
     request_count bigint DEFAULT 0 NOT NULL,
     lock_waits integer DEFAULT 0 NOT NULL,
+    allocated_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     CONSTRAINT budget_slot_allocated_check CHECK ((allocated >= (0)::numeric)),
     CONSTRAINT budget_slot_check CHECK (((spent + reserved) <= allocated)),
     CONSTRAINT budget_slot_reserved_check CHECK ((reserved >= (0)::numeric)),
@@ -261,6 +262,7 @@ CREATE TABLE public.ledger (
     ended_at timestamp with time zone,
     day date,
     path_window_ids bigint[],
+    slotted_window_ids bigint[],
     CONSTRAINT ledger_attempt_check CHECK ((attempt >= 1)),
     CONSTRAINT ledger_bound_check CHECK ((bound >= (0)::numeric)),
     CONSTRAINT ledger_check CHECK (((cost >= (0)::numeric) OR (operation = 'adjustment'::text))),
@@ -473,6 +475,8 @@ CREATE UNIQUE INDEX budget_limit_standing ON public.budget_limit USING btree (CO
 
 CREATE UNIQUE INDEX budget_node_name ON public.budget_node USING btree (COALESCE(parent_id, ''::text), name) WHERE (deleted_at IS NULL);
 
+CREATE INDEX budget_slot_allocated ON public.budget_slot USING btree (window_id, slot) WHERE (allocated > (0)::numeric);
+
 CREATE INDEX budget_threshold_event_statement ON public.budget_threshold_event USING btree (statement_id) WHERE (statement_id IS NOT NULL);
 
 CREATE INDEX budget_threshold_event_window ON public.budget_threshold_event USING btree (window_id);
@@ -480,6 +484,8 @@ CREATE INDEX budget_threshold_event_window ON public.budget_threshold_event USIN
 CREATE INDEX budget_window_budget ON public.budget_window USING btree (budget, opened_at);
 
 CREATE UNIQUE INDEX budget_window_open ON public.budget_window USING btree (budget) WHERE (closed_at IS NULL);
+
+CREATE INDEX budget_window_spread ON public.budget_window USING btree (id) WHERE ((closed_at IS NULL) AND (slots > 1));
 
 CREATE INDEX kept_response_expires_at ON public.kept_response USING btree (expires_at);
 

@@ -13,7 +13,8 @@
 --
 -- Lock order: a row of admission_wait is changed by its own call alone; dead ones are deleted with SKIP LOCKED.
 
--- This transaction changes nothing but tickets, which needn't be on the disk before it is answered: it is not until then
+-- This transaction changes nothing but tickets, and may have moved what slots hold into their windows, both sides of it
+-- or neither. That needn't be on the disk before it is answered: it is not until then
 -- that its locks are given up, and many ask in vain while others wait for the same lock. A server that crashes may lose
 -- the ticket; its call then draws another. Whatever is committed later and waits for the disk takes this with it.
 CREATE OR REPLACE FUNCTION admission_need_not_last() RETURNS void

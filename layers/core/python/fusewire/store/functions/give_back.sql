@@ -23,6 +23,8 @@ DECLARE
     was ledger;
     closed_at timestamptz;
     in_slot boolean;
+    key_in_row boolean;
+    in_rows bigint[]; -- of the path's windows, those in whose slots it isn't
     amount numeric;
     spare_tokens bigint;
 BEGIN
@@ -39,8 +41,11 @@ BEGIN
         SELECT b.closed_at INTO closed_at FROM budget_window b WHERE b.id = was.window_id FOR NO KEY UPDATE;
         IF closed_at IS NOT NULL AND was.path_window_ids IS NOT NULL THEN PERFORM ledger_lock_out_paths(); END IF;
     END IF;
-    PERFORM 1 FROM budget_window b WHERE b.id = was.key_window_id FOR NO KEY UPDATE;
-    IF was.path_window_ids IS NOT NULL THEN PERFORM ledger_lock_stored_path(was); END IF;
+    in_rows := ARRAY(SELECT i FROM unnest(was.path_window_ids) i
+                     WHERE (in_slot AND i = ANY (was.slotted_window_ids)) IS NOT TRUE);
+    key_in_row := (in_slot AND was.key_window_id = ANY (was.slotted_window_ids)) IS NOT TRUE;
+    PERFORM 1 FROM budget_window b WHERE b.id = was.key_window_id AND key_in_row FOR NO KEY UPDATE;
+    PERFORM 1 FROM budget_window b WHERE b.id = ANY (in_rows) ORDER BY b.id FOR NO KEY UPDATE;
     SELECT * INTO was FROM ledger WHERE id = was.id FOR UPDATE; -- again: the locks may have been waited for
     amount := was.bound - at_most;
     spare_tokens := greatest(was.tokens_bound - (p->>'tokens')::bigint, 0);
@@ -48,14 +53,15 @@ BEGIN
     UPDATE ledger SET bound = at_most, tokens_bound = was.tokens_bound - spare_tokens WHERE id = was.id;
     IF in_slot THEN
         UPDATE budget_slot s SET reserved = s.reserved - amount WHERE s.window_id = was.window_id AND s.slot = was.slot;
+        PERFORM spread_book(was, was.slot, 0, amount, 0);
     ELSE
         UPDATE budget_window b SET reserved = b.reserved - amount WHERE b.id = was.window_id;
     END IF;
     UPDATE budget_window b SET
         reserved = b.reserved - amount,
         rate_tokens = b.rate_tokens - CASE WHEN was.reserved_at >= b.rate_window_started_at THEN spare_tokens ELSE 0 END
-    WHERE b.id = was.key_window_id;
-    UPDATE budget_window b SET reserved = b.reserved - amount WHERE b.id = ANY (was.path_window_ids);
+    WHERE b.id = was.key_window_id AND key_in_row;
+    UPDATE budget_window b SET reserved = b.reserved - amount WHERE b.id = ANY (in_rows);
     PERFORM admission_wake_after(was, settings);
     RETURN jsonb_build_object('given_back', amount);
 END $$;

@@ -50,7 +50,7 @@ END $$;
 CREATE OR REPLACE FUNCTION key_budget_json(k api_key, settings jsonb) RETURNS jsonb
 LANGUAGE sql VOLATILE AS $$
     SELECT key_json(k) || jsonb_build_object('budget', (
-        SELECT ledger_key_json(w, settings) FROM budget_window w
+        SELECT ledger_key_json(spread_whole(w), settings) FROM budget_window w
         WHERE w.budget = k.id AND w.closed_at IS NULL AND w.resets_at > clock_timestamp()))
 $$;
 

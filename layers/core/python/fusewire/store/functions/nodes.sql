@@ -30,7 +30,7 @@ $$;
 CREATE OR REPLACE FUNCTION budget_node_budget_json(n budget_node, settings jsonb) RETURNS jsonb
 LANGUAGE sql VOLATILE AS $$
     SELECT budget_node_json(n) || jsonb_build_object('waiting', ledger_waiting(n.id), 'budget', (
-        SELECT ledger_budget_json(w, n.limit_usd, ledger_thresholds_of(n.id, settings)) FROM budget_window w
+        SELECT ledger_budget_json(spread_whole(w), n.limit_usd, ledger_thresholds_of(n.id, settings)) FROM budget_window w
         WHERE w.budget = n.id AND w.closed_at IS NULL AND w.resets_at > clock_timestamp()))
 $$;
 

@@ -129,24 +129,6 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT wanted IN (SELECT w.state FROM unnest(windows) w)
 $$;
 
--- Whether each window of a path is open, not over yet, and has its state recorded.
-CREATE OR REPLACE FUNCTION ledger_path_is_settled(path jsonb, windows budget_window[]) RETURNS boolean
-LANGUAGE plpgsql AS $$
-DECLARE
-    each jsonb;
-    w budget_window;
-BEGIN
-    FOR place IN 1..cardinality(windows) LOOP
-        each := path->(place - 1);
-        w := windows[place];
-        IF w.id IS NULL OR w.resets_at <= clock_timestamp()
-           OR w.state <> ledger_state(w.spent, (each->>'limit')::numeric, each) THEN
-            RETURN false;
-        END IF;
-    END LOOP;
-    RETURN true;
-END $$;
-
 -- A budget of a path as a refusal shows it: {refused_by}; {} for a budget that isn't on it.
 CREATE OR REPLACE FUNCTION ledger_path_budget_json(name text, path jsonb, windows budget_window[]) RETURNS jsonb
 LANGUAGE sql STABLE AS $$

@@ -125,12 +125,14 @@ BEGIN
 END $$;
 
 -- Writes a reservation that is admitted: its entry, and what it takes of its key's window, which is returned, and of its
--- path's. The caller books what it takes of the company's budget: in the window, or in the slot (NULL where it is in none).
+-- path's. The caller books what it takes of the company's budget: in the window, or in the slot (NULL where it is in none),
+-- and what it has taken in slots of the windows in slotted (spread.sql).
 -- expires_after: the earliest time at which it may expire.
 CREATE OR REPLACE FUNCTION ledger_insert_reservation(entry jsonb, tier text, candidate jsonb, in_window bigint,
                                                      INOUT kw budget_window, path_windows budget_window[],
                                                      in_slot smallint, in_epoch bigint,
-                                                     settings jsonb, is_first boolean, expires_after timestamptz)
+                                                     settings jsonb, is_first boolean, expires_after timestamptz,
+                                                     slotted bigint[])
 LANGUAGE plpgsql AS $$
 DECLARE
     bound numeric := (candidate->>'bound')::numeric;
@@ -139,17 +141,21 @@ DECLARE
 BEGIN
     IF cardinality(path_windows) > 0 THEN
         path_ids := ARRAY(SELECT w.id FROM unnest(path_windows) WITH ORDINALITY w ORDER BY w.ordinality);
-        UPDATE budget_window b SET reserved = b.reserved + bound WHERE b.id = ANY (path_ids) AND bound > 0;
+        UPDATE budget_window b SET reserved = b.reserved + bound, lock_waits = w.lock_waits, slots = w.slots,
+                                   slots_changed_at = w.slots_changed_at
+        FROM unnest(path_windows) w WHERE b.id = w.id AND bound > 0 AND (b.id = ANY (slotted)) IS NOT TRUE;
     END IF;
-    INSERT INTO ledger (id, window_id, key_window_id, path_window_ids, slot, slot_epoch, request_id, attempt, operation,
-                        provider, model, tier, key_id, status, bound, tokens_bound, reserved_at, expires_at)
-    VALUES ((entry->>'id')::uuid, in_window, kw.id, path_ids, in_slot, in_epoch, entry->>'request_id',
+    INSERT INTO ledger (id, window_id, key_window_id, path_window_ids, slot, slot_epoch, slotted_window_ids, request_id,
+                        attempt, operation, provider, model, tier, key_id, status, bound, tokens_bound, reserved_at,
+                        expires_at)
+    VALUES ((entry->>'id')::uuid, in_window, kw.id, path_ids, in_slot, in_epoch, slotted, entry->>'request_id',
             (entry->>'attempt')::integer, entry->>'operation', candidate->>'provider', candidate->>'model', tier, entry->>'key_id',
             'reserved', bound, tokens, clock_timestamp(), greatest(expires_after,
                 clock_timestamp() + make_interval(secs => (settings->>'ttl_seconds')::double precision)));
-    IF kw.id IS NOT NULL THEN
+    IF kw.id IS NOT NULL AND (kw.id = ANY (slotted)) IS NOT TRUE THEN
         UPDATE budget_window b SET
-            reserved = b.reserved + bound, rate_window_started_at = kw.rate_window_started_at,
+            reserved = b.reserved + bound, lock_waits = kw.lock_waits, slots = kw.slots,
+            slots_changed_at = kw.slots_changed_at, rate_window_started_at = kw.rate_window_started_at,
             rate_requests = kw.rate_requests + is_first::int, rate_tokens = kw.rate_tokens + tokens
         WHERE b.id = kw.id RETURNING b.* INTO kw;
     END IF;
@@ -315,7 +321,8 @@ BEGIN
     IF refusal IS NULL THEN
         kw := ledger_insert_reservation(
             entry, tier, offer.candidate, w.id, kw, path_windows, NULL, NULL, settings, is_first,
-            w.expired_until + interval '1 microsecond'); -- later, even if the server's clock was set back
+            w.expired_until + interval '1 microsecond', -- later, even if the server's clock was set back
+            NULL);
         IF bound > 0 THEN
             UPDATE budget_window SET reserved = reserved + bound, lock_waits = w.lock_waits, slots = w.slots,
                                      slots_changed_at = w.slots_changed_at

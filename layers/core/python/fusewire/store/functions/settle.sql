@@ -92,6 +92,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     step record;
     was ledger;
+    exceeds boolean; -- what it may add to its budgets beyond its bound
     frees numeric;
     spends numeric;
     calls integer;
@@ -101,11 +102,18 @@ BEGIN
     WHERE id = (SELECT l.window_id FROM ledger l WHERE l.id = (settlement->>'id')::uuid) FOR NO KEY UPDATE;
     IF NOT FOUND THEN RETURN; END IF; -- another database than the one it was reserved in: the result's status is NULL
     SELECT * INTO was FROM ledger WHERE id = (settlement->>'id')::uuid; -- after it: the lock may have been waited for
-    IF w.closed_at IS NOT NULL AND was.path_window_ids IS NOT NULL THEN PERFORM ledger_lock_out_paths(); END IF;
+    exceeds := (settlement->>'cost')::numeric > was.bound OR settlement ? 'allowance';
+    IF w.closed_at IS NOT NULL AND (was.path_window_ids IS NOT NULL OR (exceeds AND was.key_window_id IS NOT NULL)) THEN
+        PERFORM ledger_lock_out_paths();
+        -- The key's window and the path's may be open still, and in slots.
+        IF exceeds OR spread_is_outdated(was, settings) THEN
+            PERFORM ledger_reclaim_slots(b) FROM budget_window b WHERE b.budget = 'global' AND b.closed_at IS NULL;
+        END IF;
+    END IF;
     -- A settlement at no more than the bound leaves the room that is allocated to slots as it is. One that raises an
     -- allowance takes it back, so that no reservation is made in a slot meanwhile; and so does one of an entry that is
     -- still in a slot, where it couldn't end (it was lowered meanwhile).
-    IF (settlement->>'cost')::numeric > was.bound OR settlement ? 'allowance' OR EXISTS (
+    IF exceeds OR spread_is_outdated(was, settings) OR EXISTS (
         SELECT FROM budget_slot s WHERE s.window_id = w.id AND s.allocated > 0
         AND (s.ceiling <> ledger_alert_of(ledger_limit_in_force(w.limit_usd, settings), settings)
              OR (s.slot = was.slot AND s.epoch = was.slot_epoch))
@@ -171,7 +179,7 @@ LANGUAGE sql VOLATILE AS $$
     SELECT jsonb_build_object(
         'status', e.status, 'cost', e.cost, 'cost_basis', e.cost_basis, 'threshold_events', threshold_events,
         'cooldown_until', cooldown_until, 'budget', ledger_open_json(w, settings),
-        'key', CASE WHEN kw.id IS NOT NULL THEN ledger_key_json(kw, settings) END)
+        'key', CASE WHEN kw.id IS NOT NULL THEN ledger_key_json(spread_whole(kw), settings) END)
 $$;
 
 -- As ledger_settle, under the window's lock.

@@ -28,6 +28,7 @@ DECLARE
 BEGIN
     PERFORM 1 FROM budget_slot s WHERE s.window_id = w.id AND s.allocated > 0 ORDER BY s.slot FOR UPDATE;
     IF NOT FOUND THEN RETURN; END IF;
+    PERFORM spread_reclaim(w.id);
     SELECT sum(s.spent) AS spent, sum(s.reserved) AS reserved, sum(s.request_count) AS calls,
            bool_or(ledger_slot_is_crowded(s)) AS crowded
     INTO held FROM budget_slot s WHERE s.window_id = w.id;
@@ -66,7 +67,8 @@ BEGIN
     RETURN (SELECT b.slots FROM budget_window b WHERE b.budget = 'global' AND b.closed_at IS NULL);
 END $$;
 
--- Allocates the room below the alert threshold to the slots of a locked window, which were reclaimed, in equal parts.
+-- Allocates the room below the alert threshold to the slots of a locked window, which were reclaimed, in equal parts, and
+-- that of busy budgets below it to theirs.
 -- It does nothing when a part would be too small: it must have room for a few calls like this one.
 CREATE OR REPLACE FUNCTION ledger_allocate_slots(settings jsonb, bound numeric) RETURNS void
 LANGUAGE plpgsql AS $$
@@ -82,9 +84,11 @@ BEGIN
     -- Below the threshold, not at it: spending the last of it must cross nothing.
     part := trunc((top - w.spent - w.reserved) * 0.999 / slots, 12);
     IF part <= 8 * bound OR part <= 0 THEN RETURN; END IF;
-    INSERT INTO budget_slot AS s (window_id, slot, ceiling, allocated)
-    SELECT w.id, n, top, part FROM generate_series(1, slots) n
-    ON CONFLICT (window_id, slot) DO UPDATE SET ceiling = top, allocated = part;
+    INSERT INTO budget_slot AS s (window_id, slot, ceiling, allocated, allocated_at)
+    SELECT w.id, n, top, part, clock_timestamp() FROM generate_series(1, slots) n
+    ON CONFLICT (window_id, slot) DO UPDATE
+    SET ceiling = top, allocated = part, allocated_at = EXCLUDED.allocated_at;
+    PERFORM spread_allocate(settings, bound, slots);
 END $$;
 
 -- As ledger_reserve, in a slot. Returns NULL where that isn't simply possible; what it has done by
@@ -101,9 +105,14 @@ DECLARE
     kw budget_window;
     path jsonb;
     path_windows budget_window[];
+    slotted bigint[];
+    ample boolean := true; -- as far as the key and its path are concerned
+    step record;
     choice record;
     bound numeric;
     alert numeric;
+    slots integer;
+    has_fit boolean;
 BEGIN
     SELECT * INTO w FROM budget_window WHERE budget = 'global' AND closed_at IS NULL;
     IF w.id IS NULL OR w.resets_at <= clock_timestamp() THEN RETURN NULL; END IF;
@@ -139,40 +148,52 @@ BEGIN
     END IF;
     IF settings->>'slots' IS NULL AND w.slots < 16 AND ledger_slot_is_crowded(s) THEN RETURN NULL; END IF;
     -- A cap is fitted under the window's lock alone. All slots together have about this one's room.
-    IF choice.chosen ? 'fit' AND bound > 0
-       AND bound * 10 >= (s.allocated - s.spent - s.reserved + bound)
-                         * COALESCE((settings->>'slots')::integer, w.slots) THEN
-        RETURN NULL;
-    END IF;
+    slots := COALESCE((settings->>'slots')::integer, w.slots);
+    has_fit := choice.chosen ? 'fit' AND bound > 0;
+    IF has_fit AND bound * 10 >= (s.allocated - s.spent - s.reserved + bound) * slots THEN RETURN NULL; END IF;
     -- After the slot's lock: whoever raises an allowance takes every slot first.
     IF input_allowance_refusal(choice.chosen) IS NOT NULL THEN RETURN NULL; END IF;
     IF entry->>'key_id' IS NOT NULL THEN
-        SELECT * INTO kw FROM budget_window WHERE budget = entry->>'key_id' AND closed_at IS NULL FOR NO KEY UPDATE;
+        SELECT * INTO kw FROM budget_window WHERE budget = entry->>'key_id' AND closed_at IS NULL;
+        IF kw.id IS NOT NULL THEN
+            step := spread_take(kw, s, bound, has_fit, slots);
+            IF NOT step.serves THEN RETURN NULL; END IF;
+            kw := step.b;
+        END IF;
         SELECT * INTO k FROM api_key WHERE id = entry->>'key_id'; -- after it: the lock may have been waited for
     END IF;
     IF k.id IS NOT NULL THEN
-        IF kw.id IS NULL OR kw.resets_at <= clock_timestamp() OR NOT key_is_active(k)
-           OR kw.state <> ledger_state(kw.spent, k.limit_usd, settings)
-           OR (p ? 'downgrade' AND kw.state = 'HALF_OPEN') THEN
+        IF kw.id IS NULL OR kw.resets_at <= clock_timestamp() OR NOT key_is_active(k) THEN RETURN NULL; END IF;
+        IF (step.taken).slot IS NOT NULL THEN
+            IF (step.taken).ceiling <> spread_ceiling(k.limit_usd, settings) OR spread_counts_by_minute(k) THEN
+                RETURN NULL;
+            END IF;
+            slotted := ARRAY[kw.id];
+            ample := (step.taken).spent + 2 * (step.taken).reserved < (step.taken).allocated;
+        ELSIF kw.state <> ledger_state(kw.spent, k.limit_usd, settings) OR (p ? 'downgrade' AND kw.state = 'HALF_OPEN')
+              OR (has_fit AND bound * 10 >= k.limit_usd - kw.spent - kw.reserved) THEN
             RETURN NULL;
+        ELSE
+            ample := (kw.spent + 2 * (kw.reserved + bound) < k.limit_usd * (settings->>'alert')::numeric) IS NOT FALSE;
         END IF;
         IF ledger_rate_window_ends_in(kw.rate_window_started_at) <= 0 THEN kw := ledger_begin_rate_window(kw); END IF;
         IF key_has_path(k) THEN
             IF ledger_lacks_user(k, entry) THEN RETURN NULL; END IF;
             path := ledger_path(k, entry, entry->>'tier', choice.chosen, settings);
-            path_windows := ledger_lock_open_path(path);
-            IF NOT ledger_path_is_settled(path, path_windows)
-               OR (p ? 'downgrade' AND ledger_path_has_state(path_windows, 'HALF_OPEN')) THEN
+            step := spread_take_path(path, s, bound, has_fit, slots);
+            path_windows := step.windows;
+            IF NOT step.serves OR (p ? 'downgrade' AND ledger_path_has_state(path_windows, 'HALF_OPEN')) THEN
+                RETURN NULL;
+            END IF;
+            slotted := slotted || step.slotted;
+            ample := ample AND step.ample;
+            IF has_fit AND bound * 10 >= ledger_path_room(path, spread_rows(path_windows, slotted)) THEN
                 RETURN NULL;
             END IF;
         END IF;
-        IF choice.chosen ? 'fit' AND bound > 0
-           AND (bound * 10 >= k.limit_usd - kw.spent - kw.reserved
-                OR (path IS NOT NULL AND bound * 10 >= ledger_path_room(path, path_windows))) THEN
-            RETURN NULL;
-        END IF;
         -- It is known already that the call fits the company's budget.
-        IF ledger_refusal(NULL, kw, k, settings, choice.chosen, true, path, path_windows) IS NOT NULL THEN
+        IF ledger_refusal(NULL, CASE WHEN (kw.id = ANY (slotted)) IS NOT TRUE THEN kw END, k, settings, choice.chosen, true,
+                          path, spread_rows(path_windows, slotted)) IS NOT NULL THEN
             RETURN NULL;
         END IF;
     END IF;
@@ -180,13 +201,11 @@ BEGIN
         entry, entry->>'tier', choice.chosen, w.id, kw, path_windows, s.slot, s.epoch, settings, true,
         -- The window's expired reservations may be looked for as we are at work: what the search has passed must not
         -- expire before its end.
-        w.expired_until + interval '1 minute');
+        w.expired_until + interval '1 minute', slotted);
     RETURN jsonb_build_object(
         'candidate', choice.place, 'probing', false, 'cooling', choice.cooling, 'budget', ledger_open_json(w, settings),
-        'ample', k.tokens_per_minute IS NULL AND s.spent + 2 * s.reserved < s.allocated
-            AND (kw.spent + 2 * kw.reserved < k.limit_usd * (settings->>'alert')::numeric) IS NOT FALSE
-            AND (path IS NULL OR ledger_path_is_ample(path, path_windows, bound)),
-        'key', ledger_budget_of_key_json(k, kw, settings));
+        'ample', k.tokens_per_minute IS NULL AND s.spent + 2 * s.reserved < s.allocated AND ample,
+        'key', ledger_budget_of_key_json(k, CASE WHEN slotted IS NULL THEN kw ELSE spread_whole(kw) END, settings));
 END $$;
 
 -- As ledger_settle, in the slot that holds the reservation. Returns NULL where that isn't simply possible; what it has
@@ -201,10 +220,14 @@ DECLARE
     e ledger;
     kw budget_window;
     threshold_events jsonb;
+    in_rows bigint[];
     cooldown_until timestamptz;
     cost numeric := ledger_cost(p->'settlement', was.bound);
 BEGIN
-    IF was.status <> 'reserved' OR cost > was.bound OR p->'settlement' ? 'allowance' THEN RETURN NULL; END IF;
+    IF was.status <> 'reserved' OR cost > was.bound OR p->'settlement' ? 'allowance'
+       OR spread_is_outdated(was, settings) THEN
+        RETURN NULL;
+    END IF;
     UPDATE budget_slot b SET
         spent = b.spent + COALESCE(cost, 0), reserved = b.reserved - was.bound,
         request_count = b.request_count + (cost IS NOT NULL)::int
@@ -217,15 +240,19 @@ BEGIN
     e := ledger_settle_row(was, p->'settlement', w, settings);
     IF e.id IS NULL THEN RETURN NULL; END IF;
     IF e.status = 'settled' THEN PERFORM ledger_roll_up(e, 1, s.slot); END IF;
-    IF e.key_window_id IS NOT NULL THEN
+    IF e.key_window_id = ANY (e.slotted_window_ids) THEN
+        SELECT * INTO kw FROM budget_window WHERE id = e.key_window_id;
+    ELSIF e.key_window_id IS NOT NULL THEN
         step := ledger_book_key(
             e.key_window_id, settings, COALESCE(e.cost, 0), e.bound, (e.status = 'settled')::int,
             ledger_spare_tokens(e), e.reserved_at, NULL, e.id);
         kw := step.kw; threshold_events := step.threshold_events;
     END IF;
+    PERFORM spread_book(e, s.slot, COALESCE(e.cost, 0), e.bound, (e.status = 'settled')::int);
     IF e.path_window_ids IS NOT NULL THEN
-        PERFORM ledger_lock_stored_path(e);
-        threshold_events := ledger_book_path(e.path_window_ids, settings, COALESCE(e.cost, 0), e.bound,
+        in_rows := ARRAY(SELECT i FROM unnest(e.path_window_ids) i WHERE (i = ANY (e.slotted_window_ids)) IS NOT TRUE);
+        PERFORM 1 FROM budget_window b WHERE b.id = ANY (in_rows) ORDER BY b.id FOR NO KEY UPDATE;
+        threshold_events := ledger_book_path(in_rows, settings, COALESCE(e.cost, 0), e.bound,
                                              (e.status = 'settled')::int, threshold_events, e.id);
     END IF;
     PERFORM output_size_record(e, p->'settlement', s.slot);
