@@ -2,7 +2,8 @@
 
 A call is reserved and settled by our own `Ledger` and `Database`, one process a session, as on Lambda; and by pgbench,
 which runs the same two statements by hand (`benchmarks.pgbench`). Both on the same embedded Postgres, with fsync and
-synchronous commit on, in alternating rounds; with one slot (`AI_LEDGER_SLOTS`) and with eight.
+synchronous commit on, in alternating rounds; with one slot (`AI_LEDGER_SLOTS`) and with eight. With `--key` all calls
+are one key's, below a budget of the tree, so that these are busy, too.
 """
 
 import argparse
@@ -27,7 +28,10 @@ import psycopg
 from benchmarks import BenchmarkError, charts, machine, pgbench
 from benchmarks.comparison import empty
 from benchmarks.peers import ROOT
+from fusewire.budget.audit_context import AuditContext
+from fusewire.budget.keys import Keys
 from fusewire.budget.ledger import Ledger
+from fusewire.budget.nodes import Nodes
 from fusewire.budget.price import TokenCounts
 from fusewire.budget.reservation import Call, Candidate, Settlement
 from fusewire.config import Settings, load_settings
@@ -63,9 +67,10 @@ FULL: Final = Plan(rounds=3, seconds=3.0)
 QUICK: Final = Plan(rounds=1, seconds=1.0)
 
 
-def measure(plan: Plan) -> dict[str, Any]:
+def measure(plan: Plan, *, with_key: bool = False) -> dict[str, Any]:
     """Everything, on a Postgres of its own; as JSON.
 
+    :param with_key: whether the calls are a key's
     :raises BenchmarkError: when the durability isn't what it should be, or pgbench fails
     """
     most = max(SESSIONS)
@@ -74,14 +79,29 @@ def measure(plan: Plan) -> dict[str, Any]:
             migrate(owner)
             url = as_app(owner)
             _assert_durable(url)
-            sent = {slots: templates(url, slots) for slots in SLOTS}
-            with Sessions(url, most) as sessions:
+            key_id = _key(owner) if with_key else None
+            sent = {slots: templates(url, slots, key_id) for slots in SLOTS}
+            with Sessions(url, most, key_id) as sessions:
                 sessions.calls_per_second(most, SLOTS[0], plan.seconds / 2)  # each connects, and warms its caches
                 rates = _rounds(plan, url, sent, sessions)
             parts = _parts(owner, url, sent, plan.seconds)
     finally:
         empty(_FOLDER)
     return {"rounds": plan.rounds, "seconds": plan.seconds, "rates": rates, "parts": parts}
+
+
+def _key(owner: str) -> str:
+    """:return: the id of a key without a limit of its own, below a node that has one"""
+    database = Database(_settings(owner, SLOTS[0]).database_url)
+    who = AuditContext("benchmark", "", "benchmark")
+    try:
+        settings = _settings(owner, SLOTS[0])
+        node = Nodes(database, settings).create({"name": "team", "limit_usd": Decimal(_BUDGET), "period": "month"}, who)
+        fields = {"name": "application", "scopes": ["complete"], "tags": {}, "budget_id": node.id}
+        key, _ = Keys(database, settings).create(fields, who)
+        return key.id
+    finally:
+        database.close()
 
 
 def _rounds(plan: Plan, url: str, sent: Mapping[int, Mapping[str, str]], sessions: "Sessions") -> list[dict[str, Any]]:
@@ -107,14 +127,14 @@ def _rounds(plan: Plan, url: str, sent: Mapping[int, Mapping[str, str]], session
 class Sessions:
     """Processes that each hold one connection, as Lambda's execution environments do; started once for all rounds."""
 
-    def __init__(self, url: str, count: int) -> None:
+    def __init__(self, url: str, count: int, key_id: str | None) -> None:
         # Not forked: a fork would share what libpq and the interpreter hold.
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
         self._processes = []
         for _ in range(count):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_session, args=(url, theirs), daemon=True)
+            process = context.Process(target=_session, args=(url, theirs, key_id), daemon=True)
             process.start()
             theirs.close()
             self._pipes.append(ours)
@@ -139,7 +159,7 @@ class Sessions:
         return float(sum(pipe.recv() for pipe in self._pipes[:sessions]))
 
 
-def _session(url: str, pipe: Connection) -> None:
+def _session(url: str, pipe: Connection, key_id: str | None) -> None:
     """One process: it gets a beginning and an end, and returns its calls a second."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with its pipe
     database = Database(_settings(url, SLOTS[0]).database_url)
@@ -153,14 +173,14 @@ def _session(url: str, pipe: Connection) -> None:
         time.sleep(max(start - time.monotonic(), 0))
         calls, now = 0, start
         while now < end:
-            one_call(ledgers[slots])
+            one_call(ledgers[slots], key_id)
             calls, now = calls + 1, time.monotonic()
         pipe.send(calls / (now - start))
 
 
-def one_call(ledger: Ledger) -> None:
+def one_call(ledger: Ledger, key_id: str | None = None) -> None:
     """Reserve the worst case of a call, and settle it at its cost: two round trips."""
-    reservation = ledger.reserve(Call(str(uuid4()), "chat", "sota"), _CANDIDATES)
+    reservation = ledger.reserve(Call(str(uuid4()), "chat", "sota", key_id), _CANDIDATES)
     ledger.settle(Settlement(reservation, "actual", "success", cost=_COST, counts=_COUNTS))
 
 
@@ -178,14 +198,14 @@ class Recorder(Database):
         return super().call(statement, argument, seconds=seconds)
 
 
-def templates(url: str, slots: int) -> dict[str, str]:
+def templates(url: str, slots: int, key_id: str | None = None) -> dict[str, str]:
     """What pgbench is to send, `reserve` and `end`: an environment's second call, since its first one introduces its
     settings."""
     database = Recorder(url, slots)
     try:
         ledger = Ledger(database, _settings(url, slots))
-        one_call(ledger)
-        one_call(ledger)
+        one_call(ledger, key_id)
+        one_call(ledger, key_id)
     finally:
         database.close()
     reserve, end = database.sent.values()
@@ -306,12 +326,13 @@ def main() -> int:
     """:return: the exit status"""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ledger", description="What the ledger books a second.")
     parser.add_argument("--quick", action="store_true", help="a smoke test: one short round")
+    parser.add_argument("--key", action="store_true", help="all calls are one key's, below a budget of the tree")
     parser.add_argument("--write", type=Path, help="a JSON file for the figures")
     options = parser.parse_args()
     # Answer to stop, it stops its Postgres first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        results = measure(QUICK if options.quick else FULL)
+        results = measure(QUICK if options.quick else FULL, with_key=options.key)
     except BenchmarkError as error:
         sys.stderr.write(f"The benchmark is void. {error}\n")
         return 1
