@@ -6,7 +6,7 @@
 -- The limit stays as hard: what is allocated, spent and reserved together stays below the alert threshold, so no
 -- threshold can be crossed in a slot. What doesn't fit locks the window, reclaims the slots and is decided there. So
 -- nothing is refused before every slot was reclaimed. A settlement knows by the epoch whether its reservation still is
--- in the slot.
+-- in the slot. Other busy budgets have slots of their own beside these (spread.sql).
 
 -- The alert threshold in USD. A slot that was allocated under another one serves nobody.
 CREATE OR REPLACE FUNCTION ledger_alert_of(limit_usd numeric, settings jsonb) RETURNS numeric

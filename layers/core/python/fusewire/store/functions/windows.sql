@@ -9,16 +9,17 @@
 --   of its Lambda's time.
 -- * PL/pgSQL is used rather than one large WITH, because each inner statement takes a snapshot of its own. What is read
 --   after the window's row lock was granted is current. In a single WITH the snapshot is older than the lock.
--- * Locks are taken in this order: the queue for the company's row (ledger_join_queue), the company's windows by ascending id (the open one is the last), the slots of a
---   window by number, one key's window, the windows of one path (users' and nodes') by ascending id in one statement,
---   ledger rows and rollups (under the lock of their window or slot alone), a call's own row of admission_wait,
---   output_size (the key's row, then the model's), one row of vendor_refusal, one of input_allowance, provider_health by
---   name; refused_call last of all. A statement that locks more than one key's window or more than one path's, or that
---   opens or rolls over a window of a path, holds the company's open window and has reclaimed its slots: then nobody else
---   has locked any of a path. So a settlement in a closed window of the company's locks the open one, too, where the
---   entry has a path. audit_head is locked by these statements, by a reset, or by a
---   statement that touches nothing of the above afterwards. Windows are locked FOR NO KEY UPDATE, so that an entry's
---   foreign key doesn't wait for its window.
+-- * Locks are taken in this order: the queue for the company's row (ledger_join_queue), the company's windows by ascending
+--   id (the open one is the last), the slots of its window by number, one key's window, the windows of one path (users' and
+--   nodes') by ascending id, ledger rows and rollups (under the lock of their window or slot alone), a call's own row of
+--   admission_wait, output_size (the key's row, then the model's), one row of vendor_refusal, one of input_allowance,
+--   provider_health by name; refused_call last of all. A slot of a key's or a path's stands for its window: the lock of the
+--   company's slot of the same number is also theirs (spread.sql). A statement that locks more than one key's window or
+--   more than one path's, or that opens or rolls over a window of a path, holds the company's open window and has reclaimed
+--   its slots: then nobody else has locked any of a path. So a settlement in a closed window of the company's locks the open
+--   one, too, where the entry has a path. audit_head is locked by these statements, by a reset, or by a statement that
+--   touches nothing of the above afterwards. Windows are locked FOR NO KEY UPDATE, so that an entry's foreign key doesn't
+--   wait for its window.
 -- * What these statements read of the tree stays as it is until their end: it is changed by who holds the company's open
 --   window and has reclaimed its slots (nodes.sql). A key that is moved meanwhile counts as moved afterwards.
 -- * budget_limit is changed under the company's open window alone.
