@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ from fusewire.budget.nodes import Nodes
 from fusewire.budget.reservation import Reservation
 from fusewire.budget.wire import GIVE_BACK, GiveBackArgument, sql_settings
 from fusewire.errors import BudgetExceededError, BudgetReservedError
+from fusewire.json import dumps
 from fusewire.store.db import Database
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import (
@@ -60,6 +62,36 @@ def give_back(core: CoreFactory) -> Iterator[GiveBack]:
 
 def reserved(books: Books) -> list[Decimal]:
     return [window.reserved for window in books.check(limit=LIMIT)]
+
+
+def test_a_slot_that_is_reclaimed_meanwhile_holds_up_nobody(
+    open_ledger: OpenLedger, core: CoreFactory, books: Books, give_back: GiveBack, database_url: str
+) -> None:
+    """Who has waited for it has its lock, found or not, and may not keep it while the queue is waited for."""
+    ledger, beside = open_ledger(AI_LEDGER_SLOTS="4"), open_ledger(AI_LEDGER_SLOTS="1")
+    ledger.settle(released(ledger.reserve(a_call(), [candidate("0.01")])))
+    held = ledger.reserve(a_call(), [candidate("0.1", tokens=90)])
+    assert books.entry(held.id)["slot"] is not None
+    settings = sql_settings(core.settings(AI_LEDGER_SLOTS="1", AI_MONTHLY_BUDGET_USD="1"))
+    entry = {"id": str(uuid4()), "request_id": "r", "attempt": 1, "operation": "chat", "tier": None, "key_id": None}
+    candidates = [{"provider": "openai", "model": "m", "bound": Decimal("0.01"), "tokens": 1}]
+    argument = {"settings": settings, "entry": entry, "candidates": candidates, "probe_seconds": 30}
+    with psycopg.connect(database_url) as other, ThreadPoolExecutor(2) as pool:
+        other.execute("SELECT ledger_reserve(%s::jsonb)", (dumps(argument),))
+        giving = pool.submit(give_back, held, "0.04")
+        wait_for_a_lock(books)
+        reserving = pool.submit(ledger_that_reclaims(beside))
+        wait_for_a_lock(books, waiting=2)
+        other.execute("UPDATE budget_slot SET allocated = 0.2")  # as if it had allocated them anew
+        other.commit()
+        giving.result(timeout=PATIENCE_SECONDS)
+        reserving.result(timeout=PATIENCE_SECONDS)
+    assert books.entry(held.id)["bound"] == Decimal("0.04")
+    assert reserved(books) == [Decimal("0.06")]
+
+
+def ledger_that_reclaims(ledger: Ledger) -> Callable[[], object]:
+    return lambda: ledger.reserve(a_call(), [candidate("0.01")])
 
 
 @SLOTS

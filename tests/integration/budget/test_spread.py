@@ -278,6 +278,52 @@ def test_a_budget_whose_row_is_waited_for_gets_slots(
     checked(books, key, team)
 
 
+@pytest.mark.parametrize("slots", ["4", SLOTS_OF_EACH])
+def test_a_call_that_no_budget_above_its_key_counts_is_served_in_slots(
+    open_ledger: OpenLedger, books: Books, keys: Keys, nodes: Nodes, slots: str
+) -> None:
+    above = nodes.create({"name": "one vendor's", "period": "month", "models": ["openai/*"]}, ADMIN).id
+    key = keys.make("key-b", node=above, budget="0.5")
+    ledger = open_ledger(AI_LEDGER_SLOTS=slots)
+    for _ in range(3):
+        held = ledger.reserve(a_call(key_id=key), [candidate("0.01", "vllm")])
+        ledger.settle(settled(held, "0.01"))
+    assert books.entry(held.id)["slot"] is not None
+    assert {window.spent for window in books.check(limit=LIMIT)} == {Decimal("0.03")}
+
+
+def test_tokens_that_werent_counted_in_a_slot_arent_given_back_to_the_minute(
+    ledger: Ledger, books: Books, keys: Keys, key: str, team: str
+) -> None:
+    held = [ledger.reserve(a_call(key_id=key), [candidate("0.01", tokens=1000)]) for _ in range(3)]
+    keys.change(key, tokens_per_minute=5000)
+    ledger.budget()  # they are in the row from now on
+    ledger.give_back(held[0], Decimal("0.005"), 10)
+    ledger.prices()  # takes the answer first
+    for each in held:
+        ledger.settle(settled(each, "0.005"))
+    assert books.rows("SELECT rate_tokens AS n FROM budget_window WHERE budget = %s", key)[0]["n"] == 0
+    assert checked(books, key, team)[key].spent == Decimal("0.015")
+
+
+def test_an_entry_of_an_older_window_tells_what_a_lowered_limit_crosses(
+    open_ledger: OpenLedger, books: Books, keys: Keys
+) -> None:
+    """Of a key without a path, whose window goes on over the company's reset, and is in slots again by then."""
+    key = keys.make("key-b", budget="0.5")
+    ledger = open_ledger(AI_LEDGER_SLOTS=SLOTS_OF_EACH)
+    held = ledger.reserve(a_call(key_id=key), [candidate("0.025")])
+    ledger.reset(actor="admin", source_ip=None, request_id="reset", reason=None)
+    for _ in range(3):
+        made = ledger.reserve(a_call(key_id=key), [candidate("0.01")])
+        ledger.settle(settled(made, "0.01"))
+    assert slotted(books, made.id) == 1
+    keys.change(key, limit_usd="0.03")
+    ledger.settle(settled(held, "0.025"))
+    assert sorted(books.threshold_events()) == ["HALF_OPEN", "OPEN"]
+    assert {row["spent"] for row in books.rows("SELECT spent FROM budget_threshold_event")} == {Decimal("0.055")}
+
+
 def test_each_user_of_a_key_is_held_to_the_limit(open_ledger: OpenLedger, books: Books, keys: Keys) -> None:
     key = keys.make("key-b", per_user="0.2")
     ledger = open_ledger(AI_LEDGER_SLOTS=SLOTS_OF_EACH)

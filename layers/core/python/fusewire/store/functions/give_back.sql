@@ -22,7 +22,7 @@ DECLARE
     at_most numeric := (p->>'bound')::numeric;
     was ledger;
     closed_at timestamptz;
-    in_slot boolean;
+    in_slot boolean := false;
     key_in_row boolean;
     in_rows bigint[]; -- of the path's windows, those in whose slots it isn't
     amount numeric;
@@ -33,9 +33,17 @@ BEGIN
        OR NOT give_back_is_worthwhile(was, was.bound - at_most, settings) THEN
         RETURN jsonb_build_object('given_back', 0);
     END IF;
-    PERFORM 1 FROM budget_slot s
-    WHERE s.window_id = was.window_id AND s.slot = was.slot AND s.epoch = was.slot_epoch AND s.allocated > 0 FOR UPDATE;
-    in_slot := FOUND;
+    IF was.slot IS NOT NULL THEN
+        BEGIN
+            PERFORM 1 FROM budget_slot s
+            WHERE s.window_id = was.window_id AND s.slot = was.slot AND s.epoch = was.slot_epoch AND s.allocated > 0
+            FOR UPDATE;
+            in_slot := FOUND;
+            -- A slot that was reclaimed while its lock was waited for is locked all the same, until this is taken back.
+            IF NOT in_slot THEN RAISE SQLSTATE 'FW001'; END IF;
+        EXCEPTION WHEN SQLSTATE 'FW001' THEN NULL;
+        END;
+    END IF;
     IF NOT in_slot THEN
         PERFORM ledger_join_queue(was.id);
         SELECT b.closed_at INTO closed_at FROM budget_window b WHERE b.id = was.window_id FOR NO KEY UPDATE;
@@ -59,7 +67,9 @@ BEGIN
     END IF;
     UPDATE budget_window b SET
         reserved = b.reserved - amount,
-        rate_tokens = b.rate_tokens - CASE WHEN was.reserved_at >= b.rate_window_started_at THEN spare_tokens ELSE 0 END
+        rate_tokens = b.rate_tokens - CASE
+            WHEN (b.id = ANY (was.slotted_window_ids)) IS NOT TRUE AND was.reserved_at >= b.rate_window_started_at
+            THEN spare_tokens ELSE 0 END
     WHERE b.id = was.key_window_id AND key_in_row;
     UPDATE budget_window b SET reserved = b.reserved - amount WHERE b.id = ANY (in_rows);
     PERFORM admission_wake_after(was, settings);

@@ -122,7 +122,7 @@ BEGIN
         PERFORM refused_call_record(
             k.id, CASE WHEN used_up THEN 'rate_limit_exceeded' ELSE code END, p->'refusal'->>'request_id', p ? 'resent');
     END IF;
-    RETURN jsonb_build_object('used_up', used_up, 'key', ledger_key_json(kw, p->'settings'));
+    RETURN jsonb_build_object('used_up', used_up, 'key', ledger_key_json(spread_whole(kw), p->'settings'));
 END $$;
 
 -- One key with what its forecast is made of. p: {settings, id, within?}, within as in scopes.sql

@@ -197,7 +197,7 @@ BEGIN
             spent = b.spent + spends, reserved = b.reserved - frees, request_count = b.request_count + calls
         WHERE b.id = ANY (window_ids) RETURNING b.*
     LOOP
-        CONTINUE WHEN w.closed_at IS NOT NULL;
+        CONTINUE WHEN w.closed_at IS NOT NULL OR spread_has_slots(w);
         step := ledger_record_state(
             w, ledger_limit(w.budget, settings), ledger_thresholds_of(w.budget, settings), threshold_events, entry_id,
             statement_id);

@@ -73,7 +73,7 @@ BEGIN
         spent = spent + spends, reserved = reserved - frees, request_count = request_count + calls,
         rate_tokens = rate_tokens + CASE WHEN entered >= rate_window_started_at THEN tokens ELSE 0 END
     WHERE id = window_id RETURNING * INTO kw;
-    IF kw.closed_at IS NULL THEN
+    IF kw.closed_at IS NULL AND NOT spread_has_slots(kw) THEN
         step := ledger_record_state(
             kw, (SELECT k.limit_usd FROM api_key k WHERE k.id = kw.budget), settings, threshold_events, entry_id,
             statement_id);
@@ -103,7 +103,10 @@ BEGIN
     IF NOT FOUND THEN RETURN; END IF; -- another database than the one it was reserved in: the result's status is NULL
     SELECT * INTO was FROM ledger WHERE id = (settlement->>'id')::uuid; -- after it: the lock may have been waited for
     exceeds := (settlement->>'cost')::numeric > was.bound OR settlement ? 'allowance';
-    IF w.closed_at IS NOT NULL AND (was.path_window_ids IS NOT NULL OR (exceeds AND was.key_window_id IS NOT NULL)) THEN
+    IF w.closed_at IS NOT NULL AND (
+        was.path_window_ids IS NOT NULL
+        OR (was.key_window_id IS NOT NULL AND (exceeds OR spread_is_outdated(was, settings)))
+    ) THEN
         PERFORM ledger_lock_out_paths();
         -- The key's window and the path's may be open still, and in slots.
         IF exceeds OR spread_is_outdated(was, settings) THEN
@@ -149,7 +152,10 @@ BEGIN
         w := step.w; threshold_events := step.threshold_events;
     END IF;
     IF was.key_window_id IS NOT NULL THEN
-        step := ledger_book_key(was.key_window_id, settings, spends, frees, calls, ledger_spare_tokens(e),
+        -- In a slot, its tokens weren't counted.
+        step := ledger_book_key(was.key_window_id, settings, spends, frees, calls,
+                                CASE WHEN was.key_window_id = ANY (was.slotted_window_ids) THEN 0
+                                     ELSE ledger_spare_tokens(e) END,
                                 e.reserved_at, threshold_events, e.id);
         kw := step.kw; threshold_events := step.threshold_events;
     END IF;

@@ -225,7 +225,7 @@ DECLARE
     cost numeric := ledger_cost(p->'settlement', was.bound);
 BEGIN
     IF was.status <> 'reserved' OR cost > was.bound OR p->'settlement' ? 'allowance'
-       OR spread_is_outdated(was, settings) THEN
+       OR (was.slotted_window_ids IS NOT NULL AND spread_is_outdated(was, settings)) THEN
         RETURN NULL;
     END IF;
     UPDATE budget_slot b SET

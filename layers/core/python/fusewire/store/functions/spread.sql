@@ -40,8 +40,10 @@ DECLARE
     of_window bigint := b.id;
     waited boolean := false;
 BEGIN
-    SELECT * INTO taken FROM budget_slot s
-    WHERE s.window_id = of_window AND s.slot = company_slot.slot AND s.allocated > 0;
+    IF b.slots > 1 THEN
+        SELECT * INTO taken FROM budget_slot s
+        WHERE s.window_id = of_window AND s.slot = company_slot.slot AND s.allocated > 0;
+    END IF;
     IF taken.slot IS NOT NULL THEN
         serves := taken.spent + taken.reserved + bound <= taken.allocated
             -- As for the company: a cap is fitted under the rows alone.
@@ -104,8 +106,8 @@ END $$;
 -- The windows of a path with NULL for those that were taken in slots: what refuses nothing.
 CREATE OR REPLACE FUNCTION spread_rows(windows budget_window[], slotted bigint[]) RETURNS budget_window[]
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT array_agg(CASE WHEN ((windows[n]).id = ANY (slotted)) IS NOT TRUE THEN windows[n] END ORDER BY n)
-    FROM generate_subscripts(windows, 1) n
+    SELECT ARRAY(SELECT CASE WHEN ((windows[n]).id = ANY (slotted)) IS NOT TRUE THEN windows[n] END
+                 FROM generate_subscripts(windows, 1) n ORDER BY n)
 $$;
 
 -- Allocates the room of each busy budget, for a caller who has allocated the company's to so many slots. A window that
@@ -120,10 +122,10 @@ BEGIN
     FOR b IN
         SELECT * FROM budget_window o
         WHERE o.closed_at IS NULL AND o.slots > 1 AND o.budget <> 'global' AND o.state = 'CLOSED'
-        ORDER BY o.id LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED
+              AND o.resets_at > clock_timestamp()
+              AND NOT EXISTS (SELECT FROM api_key k WHERE k.id = o.budget AND spread_counts_by_minute(k))
+        ORDER BY o.id DESC LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED
     LOOP
-        CONTINUE WHEN b.resets_at <= clock_timestamp()
-                      OR (SELECT spread_counts_by_minute(k) FROM api_key k WHERE k.id = b.budget);
         top := spread_ceiling(ledger_limit(b.budget, settings), ledger_thresholds_of(b.budget, settings));
         part := trunc((top - b.spent - b.reserved) * 0.999 / company_slots, 12);
         CONTINUE WHEN part <= 8 * bound OR part <= 0;
@@ -148,13 +150,22 @@ BEGIN
     WHERE s.allocated > 0 AND s.window_id <> company_window;
 END $$;
 
+-- Whether a window has slots that hold a part of its room. What it spends is below its threshold then, whatever its row
+-- alone says of another limit: who takes them back and decides next records the state.
+CREATE OR REPLACE FUNCTION spread_has_slots(b budget_window) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN b.slots > 1 AND EXISTS (SELECT FROM budget_slot s WHERE s.window_id = b.id AND s.slot = 1 AND s.allocated > 0);
+END $$;
+
 -- Whether the slots of a budget on an entry's way were allocated under another limit than the one in force.
 CREATE OR REPLACE FUNCTION spread_is_outdated(e ledger, settings jsonb) RETURNS boolean
 LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN e.key_window_id IS NOT NULL AND EXISTS (
+    IF e.key_window_id IS NULL THEN RETURN false; END IF;
+    RETURN EXISTS ( -- the first stands for all of a window
         SELECT FROM budget_slot s JOIN budget_window b ON b.id = s.window_id
-        WHERE s.window_id = ANY (ARRAY[e.key_window_id] || e.path_window_ids) AND s.allocated > 0
+        WHERE s.window_id = ANY (ARRAY[e.key_window_id] || e.path_window_ids) AND s.slot = 1 AND s.allocated > 0
               AND s.ceiling <> spread_ceiling(
                   ledger_limit(b.budget, settings), ledger_thresholds_of(b.budget, settings)));
 END $$;
@@ -173,6 +184,7 @@ END $$;
 CREATE OR REPLACE FUNCTION spread_whole(INOUT w budget_window)
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
+    IF w.slots = 1 THEN RETURN; END IF;
     SELECT w.spent + held.spent, w.reserved + held.reserved, w.request_count + held.request_count
     INTO w.spent, w.reserved, w.request_count FROM ledger_held_by_slots(w.id) held;
 END $$;

@@ -136,7 +136,7 @@ BEGIN
                 ledger_period_end(ledger_period_of(name), clock_timestamp(), settings->>'timezone'))
         ON CONFLICT (budget) WHERE closed_at IS NULL DO NOTHING;
     END LOOP;
-    IF name = 'global' THEN w := ledger_reclaim_slots(w); END IF; -- no other has slots
+    IF name = 'global' THEN w := ledger_reclaim_slots(w); END IF; -- and all others'
     IF w.resets_at <= clock_timestamp() THEN
         old := w;
         w := ledger_roll_over(old, 'period_end', old.resets_at, settings, NULL);
