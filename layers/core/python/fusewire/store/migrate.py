@@ -74,7 +74,8 @@ def migrate(database_url: str) -> list[str]:
     :raises IncompatibleSchemaError: when other files made its schema; nothing was changed
     """
     applied = []
-    with psycopg.connect(database_url, autocommit=True, connect_timeout=10) as connection:
+    # psycopg prepares a statement that comes again and again; a pooler's next transaction may be in another session.
+    with psycopg.connect(database_url, autocommit=True, connect_timeout=10, prepare_threshold=None) as connection:
         with _alone(connection):
             connection.execute(_CREATE_TABLE)
             done = _done(connection)
