@@ -80,7 +80,7 @@ def test_a_slot_that_is_reclaimed_meanwhile_holds_up_nobody(
         other.execute("SELECT ledger_reserve(%s::jsonb)", (dumps(argument),))
         giving = pool.submit(give_back, held, "0.04")
         wait_for_a_lock(books)
-        reserving = pool.submit(ledger_that_reclaims(beside))
+        reserving = pool.submit(beside.reserve, a_call(), [candidate("0.01")])
         wait_for_a_lock(books, waiting=2)
         other.execute("UPDATE budget_slot SET allocated = 0.2")  # as if it had allocated them anew
         other.commit()
@@ -88,10 +88,6 @@ def test_a_slot_that_is_reclaimed_meanwhile_holds_up_nobody(
         reserving.result(timeout=PATIENCE_SECONDS)
     assert books.entry(held.id)["bound"] == Decimal("0.04")
     assert reserved(books) == [Decimal("0.06")]
-
-
-def ledger_that_reclaims(ledger: Ledger) -> Callable[[], object]:
-    return lambda: ledger.reserve(a_call(), [candidate("0.01")])
 
 
 @SLOTS

@@ -125,7 +125,8 @@ def _refuse_incompatible(done: set[str]) -> None:
 
 
 def grants() -> LiteralString:
-    """The SQL that gives the functions' role its rights anew, which a restore drops with the tables it replaces."""
+    """The SQL that gives the functions' role its rights anew, which a restore drops with the tables it replaces, and
+    has the server end what its client has given up."""
     return _FOLDER.joinpath("grants.sql").read_text(encoding="utf-8")
 
 
