@@ -260,6 +260,12 @@ class Settings(BaseModel):
         return min(int(self.environment.get("AWS_LAMBDA_MAX_CONCURRENCY", "1")), MAX_CONNECTIONS)
 
     @property
+    def groups_statements(self) -> bool:
+        """Whether statements of several calls that come together are booked in one transaction. Where the operator has
+        the room spread over slots, each group would take them back."""
+        return self.ai_ledger_slots in (None, 1)
+
+    @property
     def max_silence_seconds(self) -> float:
         """How long a caller may wait for the first byte: API Gateway gives up on what is silent for 5 minutes."""
         return _MAX_SILENCE_ON_AWS if self.on_lambda else inf

@@ -42,7 +42,10 @@ class Core:
 
     def __init__(self, settings: Settings) -> None:
         self.database = Database(
-            settings.database_url, _credentials_of(settings), connections=settings.database_connections
+            settings.database_url,
+            _credentials_of(settings),
+            connections=settings.database_connections,
+            groups=settings.groups_statements,
         )
         self.ledger = Ledger(self.database, settings)
         self.key_checks = KeyChecks(self.database, settings)

@@ -487,8 +487,8 @@ class ResetResult(Seen):
     """The company's that is in force, in USD."""
 
 
-RESERVE: Final = Statement[ReserveArgument, ReserveResult]("SELECT ledger_reserve($1::jsonb)")
-SETTLE: Final = Statement[SettleArgument, SettleResult]("SELECT ledger_settle($1::jsonb)")
+RESERVE: Final = Statement[ReserveArgument, ReserveResult]("SELECT ledger_reserve($1::jsonb)", "reserve")
+SETTLE: Final = Statement[SettleArgument, SettleResult]("SELECT ledger_settle($1::jsonb)", "settle")
 GIVE_BACK: Final = Statement[GiveBackArgument, object]("SELECT ledger_give_back($1::jsonb)")
 WITHDRAW: Final = Statement[WithdrawArgument, object]("SELECT admission_withdraw($1::jsonb)")
 BUDGET: Final = Statement[BudgetArgument, BudgetResult]("SELECT ledger_budget($1::jsonb)")

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, LiteralString, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, LiteralString, TypeVar, cast
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -31,6 +31,7 @@ from fusewire.json import dumps, loads
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from fusewire.store.groups import Groups
     from fusewire.store.listener import Listener, Subscription
 
 _CONNECT_TIMEOUT_SECONDS: Final = 3
@@ -58,6 +59,8 @@ class Statement(Generic[Argument, Result]):
     """`SELECT function($1::jsonb)`: a jsonb object goes in, one comes out. Whoever uses it declares their shapes."""
 
     sql: LiteralString
+    in_group: Literal["reserve", "settle"] | None = None
+    """What it is called where it may be sent together with others (`groups.py`)."""
 
 
 _PROBE: Final = Statement[Mapping[str, object], object]("SELECT ledger_probe($1::jsonb)")
@@ -81,19 +84,30 @@ class Database:
     for room, others have it.
     """
 
-    def __init__(self, url: SecretStr | None, credentials: Credentials | None = None, *, connections: int = 1) -> None:
-        """:param connections: how many are opened at most, each when it is first needed"""
+    def __init__(
+        self,
+        url: SecretStr | None,
+        credentials: Credentials | None = None,
+        *,
+        connections: int = 1,
+        groups: bool = True,
+    ) -> None:
+        """
+        :param connections: how many are opened at most, each when it is first needed
+        :param groups: whether statements that come together may be sent as one, where there are several connections
+        """
         self._free = [_Link(url, credentials) for _ in range(connections)]
         """Those that no statement has; the one that was used last comes last, and is used next."""
         self._returned = threading.Condition()
         self._only = self._free[0] if connections == 1 else None
         self._url, self._credentials = url, credentials
         self._listener: Listener | None = None
+        self._groups = self._grouping() if connections > 1 and groups else None
 
     def call(
         self, statement: Statement[Argument, Result], argument: Argument, *, seconds: float | None = None
     ) -> Result:
-        """Run a statement as a transaction of its own.
+        """Run a statement as a transaction of its own, or with others of this environment's that come together.
 
         A connection that turns out to be dead, or that brings no answer in time, is renewed once and the statement sent
         again, marked as `resent`: every ledger function books at most once for the ids it is given.
@@ -105,10 +119,20 @@ class Database:
         :raises StatementRefusedError: when it will never take this argument
         """
         seconds = seconds or _ANSWER_SECONDS
+        with tracing.statement(statement.sql):
+            if self._groups is not None and self._groups.takes(statement, argument):
+                return self._groups.call(statement, argument, seconds)
+            return self._alone(statement, argument, seconds)
+
+    def _grouping(self) -> "Groups":
+        from fusewire.store.groups import Groups  # here, since most environments have one connection
+
+        return Groups(self._alone)
+
+    def _alone(self, statement: Statement[Argument, Result], argument: Argument, seconds: float) -> Result:
         with self._link(seconds) as link:
             try:
-                with tracing.statement(statement.sql):
-                    return cast(Result, link.ask(statement.sql, argument, seconds))
+                return cast(Result, link.ask(statement.sql, argument, seconds))
             except (psycopg.DataError, psycopg.IntegrityError) as error:
                 raise StatementRefusedError(type(error).__name__) from error
             except psycopg.Error as error:

@@ -201,7 +201,7 @@ BEGIN
     END IF;
     step := ledger_lock_window('global', settings, NULL);
     w := step.w; rolled_over := step.rolled_over; limit_usd := ledger_limit_in_force(w.limit_usd, settings);
-    IF settings->>'slots' IS NULL THEN w := ledger_follow_load(w, has_waited); END IF;
+    IF settings->>'slots' IS NULL AND NOT p ? 'grouped' THEN w := ledger_follow_load(w, has_waited); END IF;
     -- Before anything is done, so that the caller sends all of it again. What stands already was made at its own prices.
     IF price_is_stale(p) AND NOT EXISTS (SELECT FROM ledger WHERE id = statement_id) THEN
         RETURN jsonb_build_object(
@@ -389,7 +389,8 @@ END $$;
 -- p: {settings, settlement?, health_update?, entry: {id, request_id, attempt, operation, tier, key_id,
 -- user?},
 -- candidates: [{provider, model, bound, tokens, allowance?, fit?}], downgrade?: {tier, candidates}, settings_snapshot?,
--- probe_seconds, prices?: {version, until}, with which the bounds were computed, wait?}
+-- probe_seconds, prices?: {version, until}, with which the bounds were computed, wait?, grouped?}
+-- "grouped" says that the environment sends what comes together as one: that it waits for the row calls for no slots.
 -- "fit" is in fitting.sql: with it the result has the "cap" of a smaller reservation than the candidate's. "wait" is in
 -- admission.sql: with it a call that only lacks room gets a "ticket", and asks again.
 -- Where other prices are in force, it does nothing: "refused" is stale_prices, and "prices" are those in force.
