@@ -63,7 +63,10 @@ def make_every_budget_busy(database_url: str) -> None:
 def patience(database_url: str) -> None:
     """No lock_timeout: where 32 wait in line for a row on a slow disk, only a deadlock is a failure."""
     with psycopg.connect(database_url, autocommit=True) as owner:
-        for name in ("ledger_reserve", "ledger_reserve_on_row", "ledger_settle", "ledger_budget", "ledger_reset"):
+        for name in (
+            *("ledger_reserve", "ledger_reserve_on_row", "ledger_settle", "ledger_group"),
+            *("ledger_budget", "ledger_reset"),
+        ):
             owner.execute(sql.SQL("ALTER FUNCTION {}(jsonb) SET lock_timeout = 0").format(sql.Identifier(name)))
 
 

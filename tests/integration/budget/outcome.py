@@ -93,6 +93,12 @@ def comparable(answer: Mapping[str, Any], slots: int, *, each: bool) -> Answer:
 
     :param each: whether every budget has slots, and not the company's alone
     """
+    if "results" in answer:
+        results = [None if one is None else comparable(one, slots, each=each) for one in answer["results"]]
+        return {
+            "results": results,
+            "threshold_events": [t for one in results for t in (one or {}).get("threshold_events", ())],
+        }
     result = {name: value for name, value in answer.items() if value is not None}
     if "ticket" in result or "waiting" in result:  # which of the two is a matter of what it looked at without a lock
         result = {"waits": True, **{name: value for name, value in result.items() if name in _SEEN}}
@@ -107,6 +113,11 @@ def comparable(answer: Mapping[str, Any], slots: int, *, each: bool) -> Answer:
     if "expired" in result:  # in whatever order they lie
         result["expired"] = sorted(result["expired"], key=lambda entry: str(entry["request_id"]))
     return result
+
+
+def refusals_of(answer: Answer) -> list[str]:
+    """What was refused in it, a call or those of a group."""
+    return [one["refused"] for one in answer.get("results", [answer]) if one is not None and "refused" in one]
 
 
 def check_end(settlement: Mapping[str, Any] | None, answer: Answer, entries: Sequence[Mapping[str, Any]]) -> None:

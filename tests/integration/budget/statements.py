@@ -18,6 +18,7 @@ Function = Literal[
     "ledger_reserve",
     "ledger_settle",
     "ledger_give_back",
+    "ledger_group",
     "admission_withdraw",
     "ledger_budget",
     "ledger_reset",
@@ -59,6 +60,7 @@ CALLS: Final[dict[str, LiteralString]] = {
     "ledger_reserve": "SELECT set_config('test.now', %s, false), ledger_reserve(%s::jsonb)",
     "ledger_settle": "SELECT set_config('test.now', %s, false), ledger_settle(%s::jsonb)",
     "ledger_give_back": "SELECT set_config('test.now', %s, false), ledger_give_back(%s::jsonb)",
+    "ledger_group": "SELECT set_config('test.now', %s, false), ledger_group(%s::jsonb)",
     "admission_withdraw": "SELECT set_config('test.now', %s, false), admission_withdraw(%s::jsonb)",
     "ledger_budget": "SELECT set_config('test.now', %s, false), ledger_budget(%s::jsonb)",
     "ledger_reset": "SELECT set_config('test.now', %s, false), ledger_reset(%s::jsonb)",
@@ -218,6 +220,16 @@ def _give_back(entry_id: UUID) -> Callable[[int], Fields]:
     return lambda _: {"id": str(entry_id), "bound": COST, "tokens": 200}
 
 
+def group(*calls: Callable[[int], Fields]) -> Callable[[int], Fields]:
+    """Sent together."""
+
+    def fields(session: int) -> Fields:
+        made = [call(session) for call in calls]
+        return {"calls": [{"reserve" if "entry" in each else "settle": each} for each in made]}
+
+    return fields
+
+
 _SETTLE: Final = _end(HELD, "actual", COST, ANSWERED)
 _ABOVE: Final = Decimal("0.9")
 
@@ -285,6 +297,17 @@ STATEMENTS: Final = (
             "resent": True,
         },
         resent=True,
+    ),
+    Statement(
+        "a group",
+        "ledger_group",
+        group(_reserve_for_key, _end(KEYED, "actual", COST, ANSWERED), _reserve, _SETTLE),
+        passes_over=True,
+    ),
+    Statement(
+        "a group of what is gone and what is new",
+        "ledger_group",
+        group(_end(GONE, "bound"), _end(LATE, "actual", Decimal("0.03")), _reserve),
     ),
     Statement("give back", "ledger_give_back", _give_back(HELD)),
     Statement("give the key's back", "ledger_give_back", _give_back(KEYED)),

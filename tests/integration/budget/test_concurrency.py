@@ -32,6 +32,7 @@ from tests.integration.budget.books import (
     wait_for_a_lock,
 )
 from tests.integration.budget.conftest import OpenLedger
+from tests.integration.budget.grouped import counted_groups
 from tests.integration.budget.keys import Keys
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -117,12 +118,17 @@ def reset_once(ledger: Ledger) -> None:
 
 
 @pytest.mark.usefixtures("patience")
-def test_no_limit_is_passed_at_any_moment(open_ledger: OpenLedger, books: Books, keys: Keys, events: Events) -> None:
+@pytest.mark.parametrize("together", [1, 8])
+def test_no_limit_is_passed_at_any_moment(
+    open_ledger: OpenLedger, books: Books, keys: Keys, events: Events, together: int
+) -> None:
     """Four keys whose budgets sum to more than the company's."""
     limits = {
         keys.make(f"key-{n}", budget=limit): Decimal(limit) for n, limit in enumerate(("0.6", "0.4", "0.3", "0.2"))
     }
-    environments = [Environment(number, open_ledger(), f"key-{number % 4}") for number in range(THREADS)]
+    ledgers = [open_ledger(AWS_LAMBDA_MAX_CONCURRENCY=str(together)) for _ in range(THREADS // together)]
+    grouped = [counted_groups(ledger) for ledger in ledgers if together > 1]
+    environments = [Environment(number, ledgers[number // together], f"key-{number % 4}") for number in range(THREADS)]
 
     def work(environment: Environment) -> None:
         for _ in range(20):
@@ -145,21 +151,21 @@ def test_no_limit_is_passed_at_any_moment(open_ledger: OpenLedger, books: Books,
     assert len(books.rows("SELECT FROM ledger")) == len(ends)
     assert sum(e.result.refused for e in environments) > 0, "the budget was never the thing that was short"
     assert events.count()["ledger.unavailable"] == 0
+    assert all(counter["calls"] > 100 for counter in grouped)
 
 
 @pytest.mark.usefixtures("patience")
-@pytest.mark.parametrize("slots", ["1", "3"])
+@pytest.mark.parametrize(("slots", "together"), [("1", 1), ("3", 1), ("1", 8)])
 def test_failovers_resets_reads_and_expiry_never_wait_for_each_other_in_a_circle(
-    open_ledger: OpenLedger, books: Books, keys: Keys, events: Events, database_url: str, slots: str
+    open_ledger: OpenLedger, books: Books, keys: Keys, events: Events, database_url: str, slots: str, together: int
 ) -> None:
     limits = {keys.make(f"key-{number}", budget="0.3"): Decimal("0.3") for number in range(3)}
+    variables = {"AI_LEDGER_SLOTS": slots, "AWS_LAMBDA_MAX_CONCURRENCY": str(together)}
+    callers = THREADS - 8
+    ledgers = [open_ledger(AI_RESERVATION_TTL_SECONDS="0.03", **variables) for _ in range(callers // together)]
+    grouped = [counted_groups(ledger) for ledger in ledgers if together > 1]
     environments = [
-        Environment(
-            number,
-            open_ledger(AI_RESERVATION_TTL_SECONDS="0.03", AI_LEDGER_SLOTS=slots),
-            [*limits, None][number % 4],
-        )
-        for number in range(THREADS - 8)
+        Environment(number, ledgers[number // together], [*limits, None][number % 4]) for number in range(callers)
     ]
     admins = [open_ledger() for _ in range(4)]
     schedulers = [open_ledger() for _ in range(2)]
@@ -205,6 +211,7 @@ def test_failovers_resets_reads_and_expiry_never_wait_for_each_other_in_a_circle
     opened = Counter(row["opened_by"] for row in books.rows("SELECT opened_by FROM budget_window"))
     assert opened == {"use": 4, "admin": 60, "schedule": opened["schedule"]}
     assert events.count()["circuit_breaker.manual_reset"] == 60
+    assert all(counter["calls"] > 20 for counter in grouped)
     crashed = sum(mode is None for e in environments for mode, _ in e.result.entries.values())
     assert events.count()["ledger.settled_at_bound"] >= crashed > 0
 

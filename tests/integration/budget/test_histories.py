@@ -9,6 +9,7 @@ where there is none, somebody was told what can't be.
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -33,6 +34,7 @@ from fusewire.budget.wire import SettlementMode
 from fusewire.errors import BudgetExceededError, BudgetReservedError, RateLimitedError
 from tests.integration.budget.books import Books, Clock, a_call, at_bound, candidate, released, settled
 from tests.integration.budget.conftest import OpenLedger, make_every_budget_busy
+from tests.integration.budget.grouped import counted_groups
 from tests.integration.budget.keys import Keys
 from tests.integration.budget.machine import Paused, PausedError
 from tests.integration.budget.reference import Reference
@@ -326,7 +328,11 @@ def _state(place: Place, rules: Reference) -> State:
 
 
 @pytest.mark.usefixtures("patience")
-@pytest.mark.parametrize(("slots", "of_each"), [(1, False), (4, False), (4, True)], ids=["1", "4", "4 of each"])
+@pytest.mark.parametrize(
+    ("slots", "of_each", "in_groups"),
+    [(1, False, False), (1, False, True), (4, False, False), (4, True, False)],
+    ids=["1", "1, in groups", "4", "4 of each"],
+)
 def test_every_history_is_one_of_a_statement_at_a_time(
     clock: Clock,
     open_ledger: OpenLedger,
@@ -336,11 +342,16 @@ def test_every_history_is_one_of_a_statement_at_a_time(
     database_url: str,
     slots: int,
     of_each: bool,
+    in_groups: bool,
 ) -> None:
     if of_each:
         make_every_budget_busy(database_url)
     variables = {"AI_RESERVATION_TTL_SECONDS": str(TTL.total_seconds()), "AI_LEDGER_SLOTS": str(slots)}
-    ledgers = [open_ledger(**variables) for _ in range(SESSIONS)]
+    if in_groups:
+        ledgers = [open_ledger(**variables, AWS_LAMBDA_MAX_CONCURRENCY=str(SESSIONS))] * SESSIONS
+        grouped = counted_groups(ledgers[0])
+    else:
+        ledgers, grouped = [open_ledger(**variables) for _ in range(SESSIONS)], Counter()
     admins = [open_nodes() for _ in range(SESSIONS)]
     tree = Tree.plant(admins[0], keys)
     waits = fits = 0
@@ -384,6 +395,7 @@ def test_every_history_is_one_of_a_statement_at_a_time(
     assert overlapped > ROUNDS and refusals > (ROUNDS if slots == 1 else ROUNDS / 4), "nothing met"
     assert slots > 1 or waits > ROUNDS / 5, "nobody waited"
     assert slots > 1 or fits > ROUNDS / 5, "no cap was fitted"
+    assert not in_groups or grouped["calls"] > ROUNDS, "too few were grouped"
     assert slots == 1 or in_slots > 0  # how many there are is a matter of who comes first
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from fusewire.errors import LedgerUnavailableError
 from fusewire.store.db import Argument, Result, Statement, StatementRefusedError
 
-_GROUP: Final = Statement[Mapping[str, object], dict[str, Any]]("SELECT ledger_group($1::jsonb)")
+GROUP: Final = Statement[Mapping[str, object], dict[str, Any]]("SELECT ledger_group($1::jsonb)")
 _MOST: Final = 16
 """In one group: each waits for all of them."""
 _HELD_UP_SECONDS: Final = 0.05
@@ -121,7 +121,7 @@ class Groups:
     def _send_together(self, calls: list[_Call]) -> None:
         argument = {"settings": calls[0].argument["settings"], "calls": [call.part() for call in calls]}
         try:
-            answer = self._alone(_GROUP, argument, max(call.seconds for call in calls))
+            answer = self._alone(GROUP, argument, max(call.seconds for call in calls))
         except StatementRefusedError:
             return  # something in one of them isn't JSON to Postgres: each is told so by itself
         if answer.get("slots", 1) > 1:

@@ -16,7 +16,8 @@ DECLARE
     w budget_window;
 BEGIN
     PERFORM ledger_join_queue(NULL);
-    SELECT * INTO w FROM budget_window WHERE budget = 'global' AND closed_at IS NULL FOR NO KEY UPDATE;
+    PERFORM ledger_lock_out_paths();
+    SELECT * INTO w FROM budget_window WHERE budget = 'global' AND closed_at IS NULL;
     IF w.id IS NULL OR w.resets_at <= clock_timestamp() THEN RETURN NULL; END IF;
     RETURN ledger_reclaim_slots(w);
 END $$;
@@ -60,6 +61,7 @@ DECLARE
     durable text := current_setting('synchronous_commit');
     must_last boolean := false; -- whether more was done than to draw tickets
     w budget_window;
+    slots integer;
     step record;
     settle jsonb;
     ended ledger[] := '{}';
@@ -123,10 +125,11 @@ BEGIN
     FOR n IN 1..cardinality(ended) LOOP
         PERFORM admission_wake_after(ended[n], settings);
     END LOOP;
-    IF COALESCE(ledger_slots(settings), 1) > 1 THEN
+    slots := COALESCE(ledger_slots(settings), 1);
+    IF slots > 1 THEN
         PERFORM ledger_allocate_slots(settings, max(l.bound)) FROM ledger l
         WHERE l.id IN (SELECT (calls[n]->'reserve'->'entry'->>'id')::uuid FROM generate_subscripts(calls, 1) n)
         HAVING max(l.bound) IS NOT NULL;
     END IF;
-    RETURN jsonb_build_object('results', results, 'slots', w.slots);
+    RETURN jsonb_build_object('results', results, 'slots', slots);
 END $$;
