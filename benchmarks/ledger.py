@@ -4,6 +4,8 @@ A call is reserved and settled by our own `Ledger` and `Database`, one process a
 which runs the same two statements by hand (`benchmarks.pgbench`). Both on the same embedded Postgres, with fsync and
 synchronous commit on, in alternating rounds; with one slot (`AI_LEDGER_SLOTS`) and with eight. With `--key` all calls
 are one key's, below a budget of the tree, so that these are busy, too.
+
+`--groups` measures instead what it brings that calls share a transaction (`functions/groups.sql`), by pgbench.
 """
 
 import argparse
@@ -45,6 +47,9 @@ SESSIONS: Final = (1, 16, 64)
 SLOTS: Final = (1, 8)
 AIM: Final = 0.9
 """Of pgbench's calls a second."""
+
+GROUPS: Final = ((16, 1), (4, 4), (64, 1), (16, 4), (4, 16))
+"""Sessions, and calls in each of their transactions."""
 
 _FOLDER: Final = ROOT / ".fusewire-bench" / "ledger"
 _BUDGET: Final = "1000000000"
@@ -88,6 +93,50 @@ def measure(plan: Plan, *, with_key: bool = False) -> dict[str, Any]:
     finally:
         empty(_FOLDER)
     return {"rounds": plan.rounds, "seconds": plan.seconds, "rates": rates, "parts": parts}
+
+
+def measure_groups(plan: Plan, *, with_key: bool = False) -> str:
+    """Calls a second, and Postgres' processor time a call, as a table in Markdown.
+
+    :raises BenchmarkError: when pgbench fails, or a call isn't booked
+    """
+    found: dict[tuple[int, int], list[tuple[float, float]]] = {shape: [] for shape in GROUPS}
+    try:
+        with embedded_postgres(empty(_FOLDER) / "postgres", connections=2 * max(SESSIONS)) as owner:
+            migrate(owner)
+            url = as_app(owner)
+            _assert_durable(url)
+            sent = templates(url, SLOTS[0], _key(owner) if with_key else None)
+            for number in range(plan.rounds):
+                for shape in GROUPS if number % 2 == 0 else reversed(GROUPS):
+                    found[shape].append(_grouped(owner, url, sent, shape, round(plan.seconds)))
+    finally:
+        empty(_FOLDER)
+    rows = [("sessions", "calls in a transaction", "calls/s", "Postgres' processor, ms a call")]
+    for (sessions, together), figures in found.items():
+        rates, costs = zip(*figures, strict=True)
+        rows.append(
+            (str(sessions), str(together), f"{statistics.median(rates):.0f}", f"{statistics.median(costs):.2f}")
+        )
+    return charts.table(rows)
+
+
+def _grouped(
+    owner: str, url: str, sent: Mapping[str, str], shape: tuple[int, int], seconds: int
+) -> tuple[float, float]:
+    sessions, together = shape
+    settled = "SELECT count(*) FILTER (WHERE status = 'settled'), count(*) FROM ledger"
+    with psycopg.connect(owner, autocommit=True) as session:
+        [(booked, _)] = session.execute(settled).fetchall()
+        before = _server_seconds()
+        rate = pgbench.calls_per_second(
+            url, sent, sessions=sessions, seconds=seconds, folder=_FOLDER, together=together
+        )
+        used = _server_seconds() - before
+        [(ended, made)] = session.execute(settled).fetchall()
+    if made > ended or (ended - booked) < 0.9 * rate * seconds:
+        raise BenchmarkError(f"{made} calls were reserved, {ended} settled, and pgbench says {rate:.0f} a second.")
+    return rate, used / (ended - booked) * 1000
 
 
 def _key(owner: str) -> str:
@@ -327,12 +376,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ledger", description="What the ledger books a second.")
     parser.add_argument("--quick", action="store_true", help="a smoke test: one short round")
     parser.add_argument("--key", action="store_true", help="all calls are one key's, below a budget of the tree")
+    parser.add_argument("--groups", action="store_true", help="calls that share a transaction, instead")
     parser.add_argument("--write", type=Path, help="a JSON file for the figures")
     options = parser.parse_args()
     # Answer to stop, it stops its Postgres first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    plan = QUICK if options.quick else FULL
     try:
-        results = measure(QUICK if options.quick else FULL, with_key=options.key)
+        if options.groups:
+            sys.stdout.write(f"{measure_groups(plan, with_key=options.key)}\n")
+            return 0
+        results = measure(plan, with_key=options.key)
     except BenchmarkError as error:
         sys.stderr.write(f"The benchmark is void. {error}\n")
         return 1

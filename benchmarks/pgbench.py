@@ -23,6 +23,19 @@ SELECT ledger_settle(format(:end, :id::text)::jsonb);
 """
 """The arguments are variables: within the text, pgbench would take what follows a colon for one."""
 
+GROUPED: Final = """\
+WITH made AS MATERIALIZED (SELECT uuidv7() AS id FROM generate_series(1, {calls})),
+asked AS (SELECT string_agg(id::text, ',') AS ids, jsonb_agg(format(:reserve, id)::jsonb) AS each FROM made)
+SELECT ids, ledger_group(jsonb_build_object('settings', each->0->'settings', 'calls',
+    (SELECT jsonb_agg(jsonb_build_object('reserve', one - 'settings')) FROM jsonb_array_elements(each) one)))
+FROM asked \\gset
+WITH asked AS (SELECT jsonb_agg(format(:end, id)::jsonb) AS each FROM string_to_table(:ids, ',') id)
+SELECT ledger_group(jsonb_build_object('settings', each->0->'settings', 'calls',
+    (SELECT jsonb_agg(jsonb_build_object('settle', one - 'settings')) FROM jsonb_array_elements(each) one)))
+FROM asked;
+"""
+"""The same for several calls at a time, each statement of all of them one transaction (`functions/groups.sql`)."""
+
 _RATE: Final = re.compile(r"^tps = ([0-9.]+) \(without initial connection time\)$", re.MULTILINE)
 _FAILED: Final = re.compile(r"^number of failed transactions: (\d+)", re.MULTILINE)
 
@@ -40,16 +53,24 @@ def template(argument: Mapping[str, object], entry_id: str) -> str:
 
 
 def calls_per_second(
-    url: str, templates: Mapping[str, str], *, sessions: int, seconds: float, folder: Path, commits: bool = True
+    url: str,
+    templates: Mapping[str, str],
+    *,
+    sessions: int,
+    seconds: float,
+    folder: Path,
+    commits: bool = True,
+    together: int = 1,
 ) -> float:
     """What so many sessions get done, each one call (both statements) at a time.
 
     :param templates: `reserve` and `end`
     :param commits: False: without waiting for the disk, to tell what that takes
+    :param together: or so many calls
     :raises BenchmarkError: when pgbench fails, or any of its calls
     """
     script = folder / "calls.sql"
-    script.write_text(SCRIPT, encoding="utf-8")
+    script.write_text(SCRIPT if together == 1 else GROUPED.replace("{calls}", str(together)), encoding="utf-8")
     command = [str(binary("pgbench")), "--no-vacuum", "--protocol=extended", f"--client={sessions}"]
     command += [f"--jobs={min(sessions, os.cpu_count() or 1)}", f"--time={seconds:g}", f"--file={script}"]
     command += [f"--define={name}={text}" for name, text in templates.items()]
@@ -59,7 +80,7 @@ def calls_per_second(
     )
     if done.returncode:
         raise BenchmarkError(f"pgbench failed: {done.stderr.strip()[-500:]}")
-    return rate(done.stdout)
+    return rate(done.stdout) * together
 
 
 def rate(output: str) -> float:

@@ -32,6 +32,7 @@ from fusewire.budget.nodes import Nodes
 from fusewire.budget.reservation import Candidate, Fit, Reservation, Settlement
 from fusewire.budget.wire import SettlementMode
 from fusewire.errors import BudgetExceededError, BudgetReservedError, RateLimitedError
+from fusewire.store.db import Database
 from tests.integration.budget.books import Books, Clock, a_call, at_bound, candidate, released, settled
 from tests.integration.budget.conftest import OpenLedger, make_every_budget_busy
 from tests.integration.budget.grouped import counted_groups
@@ -103,15 +104,34 @@ class Tree:
         return rules
 
 
+class PausedInGroups(Paused):
+    """Where calls share connections, one that begins to wait would ask once more before its pause."""
+
+    def wait(self, database: Database, *, listens: bool) -> None:
+        assert not listens
+        self.pause()
+
+
 class Session:
     """Calls at random, as one execution environment makes them."""
 
-    def __init__(self, seed: int, ledger: Ledger, key_id: str | None, tree: Tree, nodes: Nodes, *, slots: int) -> None:
+    def __init__(
+        self,
+        seed: int,
+        ledger: Ledger,
+        key_id: str | None,
+        tree: Tree,
+        nodes: Nodes,
+        *,
+        slots: int,
+        pauses: type[Paused],
+    ) -> None:
         self.history: list[Statement] = []
         self._ledger = ledger
         self._key_id = key_id
         self._tree = tree
         self._nodes = nodes
+        self._pauses = pauses
         self._exact = slots == 1
         self._bounds = (0, 100, 300, 450) if slots == 1 else (0, 10, 20, 20, 300, 450)
         self._random = random.Random(seed)  # noqa: S311 - the same calls in every run
@@ -130,7 +150,9 @@ class Session:
                 self._random.choice(ask)()
 
     def _reserve(self, settlement: Settlement | None = None) -> None:
-        waiting = Paused() if self._random.random() < (0.5 if self._exact else 0.3) else None  # who waits ends slots
+        waiting = (
+            self._pauses() if self._random.random() < (0.5 if self._exact else 0.3) else None
+        )  # who waits ends slots
         bound = Decimal(self._random.choice(self._bounds if waiting is None else self._bounds[-3:])).scaleb(-3)
         self._ask(bound, 1 if settlement is None else 2, waiting, settlement)
 
@@ -365,7 +387,15 @@ def test_every_history_is_one_of_a_statement_at_a_time(
                 owner.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
             tree.put_back(owner)
         sessions = [
-            Session(number * SESSIONS + place, ledger, key_id, tree, admins[place], slots=slots)
+            Session(
+                number * SESSIONS + place,
+                ledger,
+                key_id,
+                tree,
+                admins[place],
+                slots=slots,
+                pauses=PausedInGroups if in_groups else Paused,
+            )
             for place, (ledger, key_id) in enumerate(zip(ledgers, CALLERS, strict=True))
         ]
         start = Barrier(SESSIONS)

@@ -44,8 +44,8 @@ from fusewire.budget.nodes import Nodes
 from fusewire.budget.price_history import PriceHistory
 from fusewire.budget.reservation import Reservation
 from fusewire.errors import InvalidRequestError, LedgerUnavailableError
-from fusewire.store.db import Argument, Database, Result, Statement
-from fusewire.store.groups import GROUP, Groups
+from fusewire.store.db import GROUP, Argument, Database, Result, Statement
+from fusewire.store.groups import Groups
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import Books, Clock, Events, a_call
 from tests.integration.budget.conftest import SLOTS_OF_EACH, make_every_budget_busy
@@ -493,7 +493,7 @@ class InGroups(Database):
 
     def __init__(self, url: SecretStr | None, wire: Wire, met: Counter[str]) -> None:
         super().__init__(url)
-        self._takes = Groups(self._alone).takes
+        self._takes = Groups(self._alone, self._together).takes
         self._wire = wire
         self._met = met
 
@@ -507,7 +507,7 @@ class InGroups(Database):
         [result] = super().call(GROUP, group, seconds=seconds)["results"]
         self._met[f"{statement.in_group} in a group"] += result is not None
         if result is None:
-            return super().call(statement, cast(Argument, {**argument, "resent": True}), seconds=seconds)
+            return super().call(statement, argument, seconds=seconds)
         return cast(Result, result)
 
 

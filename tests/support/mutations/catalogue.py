@@ -194,7 +194,7 @@ MUTATIONS: Final = (
         "an environment that sends groups asks for slots, which each of its groups takes back",
         "ledger_reserve_on_row",
         ((" AND NOT p ? 'grouped'", ""),),
-        "integration/budget/test_groups.py::test_an_environment_that_sends_groups_asks_for_no_slots",
+        "integration/budget/test_groups.py::test_an_environment_that_sends_groups_asks_for_no_slots[8-0]",
     ),
     Mutation(
         "group_takes_slots_back_for_ever",
@@ -217,8 +217,8 @@ MUTATIONS: Final = (
         2,
         "a call that a group whose answer was lost leaves is asked as if it had never been sent",
         "fusewire.store.groups",
-        (('{**argument, "resent": True}', "argument"),),
-        "unit/store/test_groups.py::test_what_a_group_leaves_is_sent_alone_as_if_sent_before",
+        (("if call.may_be_done else", "if False else"),),
+        "unit/store/test_groups.py::test_what_a_group_leaves_is_sent_alone_as_if_sent_before_where_it_was[True]",
     ),
     Mutation(
         "queue_held_for_an_old_window",

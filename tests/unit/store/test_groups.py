@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
@@ -10,8 +10,8 @@ import pytest
 
 from fusewire.budget.wire import BUDGET, RESERVE, SETTLE
 from fusewire.errors import LedgerUnavailableError
-from fusewire.store.db import Statement, StatementRefusedError
-from fusewire.store.groups import GROUP, Groups
+from fusewire.store.db import Statement
+from fusewire.store.groups import Groups
 from tests.support.patience import PATIENCE_SECONDS
 
 SETTINGS: Final[Any] = object()
@@ -29,17 +29,23 @@ class Postgres:
         self.alone: list[Mapping[str, Any]] = []
         self.lets = threading.Event()
         self.comes = threading.Event()
-        self.refuses: Exception | None = None
+        self.refuses = False
+        self.is_gone: Exception | None = None
         self.leaves: set[int] = set()
+        self.answer_was_lost = False
         self.slots = 1
 
-    def __call__(self, statement: Statement[Any, Any], sent: Mapping[str, Any], seconds: float) -> Any:  # noqa: ANN401
-        if statement is GROUP:
-            numbers = [call["reserve"]["entry"] for call in sent["calls"]]
-            self.sent.append(numbers)
-            if self.refuses is not None:
-                raise self.refuses
-            return {"results": [None if n in self.leaves else {"entry": n} for n in numbers], "slots": self.slots}
+    def together(self, sent: Mapping[str, Any], seconds: float) -> Mapping[str, Any] | None:
+        numbers = [call["reserve"]["entry"] for call in sent["calls"]]
+        self.sent.append(numbers)
+        if self.is_gone is not None:
+            raise self.is_gone
+        if self.refuses:
+            return None
+        results = [None if n in self.leaves else {"entry": n} for n in numbers]
+        return {"results": results, "slots": self.slots} | ({"resent": True} if self.answer_was_lost else {})
+
+    def one(self, statement: Statement[Any, Any], sent: Mapping[str, Any], seconds: float) -> Any:  # noqa: ANN401
         self.sent.append([sent["entry"]])
         self.alone.append(sent)
         if sent["entry"] == 0:
@@ -56,7 +62,7 @@ def postgres() -> Postgres:
 @pytest.fixture
 def groups(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Groups:
     monkeypatch.setattr("fusewire.store.groups._HELD_UP_SECONDS", PATIENCE_SECONDS)
-    return Groups(postgres)
+    return Groups(postgres.one, postgres.together)
 
 
 def call(groups: Groups, number: int) -> object:
@@ -105,25 +111,30 @@ def test_calls_under_other_settings_are_in_another_group(groups: Groups, postgre
     assert postgres.sent == [[0], [1, 2], [3, 4]]
 
 
-def test_what_a_group_leaves_is_sent_alone_as_if_sent_before(groups: Groups, postgres: Postgres) -> None:
-    postgres.leaves = {2}
+@pytest.mark.parametrize("answer_was_lost", [False, True])
+def test_what_a_group_leaves_is_sent_alone_as_if_sent_before_where_it_was(
+    groups: Groups, postgres: Postgres, answer_was_lost: bool
+) -> None:
+    """What was sent before is told again; what wasn't must not be."""
+    postgres.leaves, postgres.answer_was_lost = {2}, answer_was_lost
     calls = together(groups, postgres, *map(argument, range(4)))
     assert postgres.sent == [[0], [1, 2, 3], [2]]
-    assert postgres.alone[-1]["resent"]
+    assert postgres.alone[-1].get("resent", False) is answer_was_lost
     assert [call.result() for call in calls] == [{"entry": number} for number in range(4)]
 
 
 def test_a_group_that_postgres_refuses_is_sent_one_by_one(groups: Groups, postgres: Postgres) -> None:
-    postgres.refuses = StatementRefusedError("DataError")
+    postgres.refuses = True
     calls = together(groups, postgres, *map(argument, range(3)))
     assert [call.result() for call in calls] == [{"entry": number} for number in range(3)]
     assert sorted(postgres.sent[2:]) == [[1], [2]]
+    assert not any("resent" in sent for sent in postgres.alone)
 
 
 def test_where_postgres_is_gone_each_is_told_why(groups: Groups, postgres: Postgres) -> None:
     cause = OSError()
-    postgres.refuses = LedgerUnavailableError("OperationalError")
-    postgres.refuses.__cause__ = cause
+    postgres.is_gone = LedgerUnavailableError("OperationalError")
+    postgres.is_gone.__cause__ = cause
     _, *calls = together(groups, postgres, *map(argument, range(4)))
     errors = [call.exception() for call in calls]
     assert [(type(error), error and error.__cause__) for error in errors] == [(LedgerUnavailableError, cause)] * 3
@@ -131,7 +142,7 @@ def test_where_postgres_is_gone_each_is_told_why(groups: Groups, postgres: Postg
 
 
 def test_one_without_an_answer_holds_up_nobody_for_long(postgres: Postgres) -> None:
-    groups = Groups(postgres)
+    groups = Groups(postgres.one, postgres.together)
     with ThreadPoolExecutor(1) as pool:
         stuck = pool.submit(call, groups, 0)
         assert postgres.comes.wait(PATIENCE_SECONDS)
@@ -175,14 +186,10 @@ def test_what_may_be_sent_with_others(
 
 
 def test_a_sender_that_is_stopped_leaves_the_others_to_themselves(groups: Groups, postgres: Postgres) -> None:
-    send: Callable[..., Any] = groups._alone
+    def stopped(sent: Mapping[str, Any], seconds: float) -> Mapping[str, Any]:
+        raise SystemExit
 
-    def stopped(statement: Statement[Any, Any], sent: Mapping[str, Any], seconds: float) -> Any:  # noqa: ANN401
-        if statement is GROUP:
-            raise SystemExit
-        return send(statement, sent, seconds)
-
-    groups._alone = stopped
+    groups._together = stopped
     calls = together(groups, postgres, *map(argument, range(4)))
     errors = [call.exception() for call in calls]
     assert sorted(type(error).__name__ for error in errors if error) == ["SystemExit"]

@@ -63,6 +63,7 @@ class Statement(Generic[Argument, Result]):
     """What it is called where it may be sent together with others (`groups.py`)."""
 
 
+GROUP: Final = Statement[Mapping[str, object], Mapping[str, Any]]("SELECT ledger_group($1::jsonb)")
 _PROBE: Final = Statement[Mapping[str, object], object]("SELECT ledger_probe($1::jsonb)")
 
 
@@ -127,7 +128,13 @@ class Database:
     def _grouping(self) -> "Groups":
         from fusewire.store.groups import Groups  # here, since most environments have one connection
 
-        return Groups(self._alone)
+        return Groups(self._alone, self._together)
+
+    def _together(self, argument: Mapping[str, object], seconds: float) -> Mapping[str, Any] | None:
+        try:
+            return self._alone(GROUP, argument, seconds)
+        except StatementRefusedError:
+            return None
 
     def _alone(self, statement: Statement[Argument, Result], argument: Argument, seconds: float) -> Result:
         with self._link(seconds) as link:

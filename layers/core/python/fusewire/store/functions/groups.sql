@@ -24,8 +24,8 @@ END $$;
 
 -- Whether a settlement is one that a group takes: of an entry that is pending in the company's open window, by an answer
 -- that leaves its provider's health and its model's allowance as they are.
-CREATE OR REPLACE FUNCTION ledger_settles_in_group(settlement jsonb, health_update jsonb, w budget_window) RETURNS boolean
-LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION ledger_settles_in_group(settlement jsonb, health_update jsonb, w budget_window)
+RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     RETURN NOT settlement ?| ARRAY['allowance', 'refusal'] AND COALESCE(health_update->>'effect', 'ok') = 'ok'
            AND EXISTS (SELECT FROM ledger l WHERE l.id = (settlement->>'id')::uuid AND l.window_id = w.id
@@ -68,7 +68,7 @@ DECLARE
     settlements jsonb[] := '{}';
 BEGIN
     -- It was sent before, and its answer was lost: each call asks for its own result.
-    IF p ? 'resent' THEN RETURN ledger_ungrouped(p->'calls'); END IF;
+    IF p ? 'resent' THEN RETURN ledger_ungrouped(p->'calls') || '{"resent": true}'; END IF;
     w := ledger_lock_for_group();
     IF w.id IS NULL THEN RETURN ledger_ungrouped(p->'calls'); END IF;
     IF w.slots > 1 THEN

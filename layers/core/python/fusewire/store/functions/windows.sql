@@ -16,10 +16,11 @@
 --   provider_health by name; refused_call last of all. A slot of a key's or a path's stands for its window: the lock of the
 --   company's slot of the same number is also theirs (spread.sql). A statement that locks more than one key's window or
 --   more than one path's, or that opens or rolls over a window of a path, holds the company's open window and has reclaimed
---   its slots: then nobody else has locked any of a path. So a settlement in a closed window of the company's locks the open
---   one, too, where the entry has a path. audit_head is locked by these statements, by a reset, or by a statement that
---   touches nothing of the above afterwards. Windows are locked FOR NO KEY UPDATE, so that an entry's foreign key doesn't
---   wait for its window.
+--   its slots: then nobody else has locked any of a path. A group of calls (groups.sql) then locks the windows of all of its
+--   keys by ascending id, before anything that comes after them: a settlement in a closed window may have one. So a
+--   settlement in a closed window of the company's locks the open one, too, where the entry has a path. audit_head is
+--   locked by these statements, by a reset, or by a statement that touches nothing of the above afterwards. Windows are
+--   locked FOR NO KEY UPDATE, so that an entry's foreign key doesn't wait for its window.
 -- * What these statements read of the tree stays as it is until their end: it is changed by who holds the company's open
 --   window and has reclaimed its slots (nodes.sql). A key that is moved meanwhile counts as moved afterwards.
 -- * budget_limit is changed under the company's open window alone.
