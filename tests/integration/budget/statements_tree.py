@@ -74,6 +74,7 @@ _ALSO: Final = (
     "settle the key's",
     "settle what is gone",
     "settle what is gone above its bound",
+    "a group",
     "give the key's back",
     "give back what is gone",
     "read the budget",

@@ -67,6 +67,7 @@ SHORT: Final = (*IN_LINE[:6], "lower the limit", "a group")
 SHORT_IN_A_TREE: Final = (
     "reserve for the key",
     "settle the key's",
+    "a group",
     "ask again",
     "ask for the last time",
     "reset the node",

@@ -201,7 +201,7 @@ MUTATIONS: Final = (
         2,
         "groups are sent on and on where the room is in slots",
         "ledger_group",
-        (("'slots', slots", "'slots', 1"),),
+        (("s.window_id = w.id AND s.allocated > 0));", "false));"),),
         "integration/budget/test_groups.py::test_where_the_room_is_in_slots_nothing_is_grouped_for_a_while",
     ),
     Mutation(

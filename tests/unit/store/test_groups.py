@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from fusewire.budget.wire import BUDGET, RESERVE, SETTLE
+from fusewire.budget.wire import RESERVE, SETTLE
 from fusewire.errors import LedgerUnavailableError
 from fusewire.store.db import Statement
 from fusewire.store.groups import Groups
@@ -33,7 +33,7 @@ class Postgres:
         self.is_gone: Exception | None = None
         self.leaves: set[int] = set()
         self.answer_was_lost = False
-        self.slots = 1
+        self.slots = 0
 
     def together(self, sent: Mapping[str, Any], seconds: float) -> Mapping[str, Any] | None:
         numbers = [call["reserve"]["entry"] for call in sent["calls"]]
@@ -96,7 +96,6 @@ def test_one_that_comes_alone_goes_at_once(groups: Groups, postgres: Postgres) -
     for number in range(3):
         assert call(groups, number) == {"entry": number}
     assert postgres.sent == [[0], [1], [2]]
-    assert all(sent["grouped"] for sent in postgres.alone)
 
 
 def test_a_group_has_sixteen_calls_at_most(groups: Groups, postgres: Postgres) -> None:
@@ -176,7 +175,6 @@ def test_where_the_room_is_in_slots_each_goes_alone_for_a_while(
         (SETTLE, {"settlement": {"id": "1"}, "resent": True}, False),
         (SETTLE, {"settlement": {"id": "1", "allowance": 5}}, False),
         (SETTLE, {"settlement": {"id": "1", "refusal": {}}}, False),
-        (BUDGET, {}, False),
     ],
 )
 def test_what_may_be_sent_with_others(

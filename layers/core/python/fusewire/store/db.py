@@ -121,8 +121,10 @@ class Database:
         """
         seconds = seconds or _ANSWER_SECONDS
         with tracing.statement(statement.sql):
-            if self._groups is not None and self._groups.takes(statement, argument):
-                return self._groups.call(statement, argument, seconds)
+            if self._groups is not None and statement.in_group is not None:
+                argument = cast(Argument, {**argument, "grouped": True})
+                if self._groups.takes(statement, argument):
+                    return self._groups.call(statement, argument, seconds)
             return self._alone(statement, argument, seconds)
 
     def _grouping(self) -> "Groups":

@@ -67,7 +67,7 @@ class Groups:
 
     def takes(self, statement: "Statement[Any, Any]", argument: Mapping[str, Any]) -> bool:
         """Whether it may be sent with others: a call's first reservation, or how one ends, sent for the first time."""
-        if statement.in_group is None or time.monotonic() < self._apart_until:
+        if time.monotonic() < self._apart_until:
             return False
         if statement.in_group == "settle":
             return "resent" not in argument and not any(name in argument["settlement"] for name in _NOT_PLAIN)
@@ -112,8 +112,7 @@ class Groups:
     def _send(self, calls: list[_Call]) -> None:
         try:
             if len(calls) == 1:
-                argument = {**calls[0].argument, "grouped": True}
-                calls[0].result = self._alone(calls[0].statement, argument, calls[0].seconds)
+                calls[0].result = self._alone(calls[0].statement, calls[0].argument, calls[0].seconds)
             else:
                 self._send_together(calls)
         except LedgerUnavailableError as error:
@@ -129,7 +128,7 @@ class Groups:
         answer = self._together(argument, max(call.seconds for call in calls))
         if answer is None:
             answer = {"results": [None] * len(calls)}  # the one that is refused is told so by itself
-        if answer.get("slots", 1) > 1:
+        if answer.get("slots"):
             self._apart_until = time.monotonic() + _APART_SECONDS
         for call, result in zip(calls, answer["results"], strict=True):
             call.result = result

@@ -50,8 +50,8 @@ BEGIN
 END $$;
 
 -- p: {settings, calls: [{settle: as ledger_settle's, or reserve: as ledger_reserve's, each without its settings}]}. The
--- results are theirs, in the order of the calls. slots: over how many rows the room is to be spread; where it is more
--- than one, others book in slots, which a group takes back, and its environment sends no groups for a while.
+-- results are theirs, in the order of the calls. slots: over how many rows a part of the room is spread after it, 0 for
+-- none. Others book in them, and each group takes them back: then its environment sends no groups for a while.
 CREATE OR REPLACE FUNCTION ledger_group(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET lock_timeout = '5s' SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -61,7 +61,6 @@ DECLARE
     durable text := current_setting('synchronous_commit');
     must_last boolean := false; -- whether more was done than to draw tickets
     w budget_window;
-    slots integer;
     step record;
     settle jsonb;
     ended ledger[] := '{}';
@@ -125,11 +124,11 @@ BEGIN
     FOR n IN 1..cardinality(ended) LOOP
         PERFORM admission_wake_after(ended[n], settings);
     END LOOP;
-    slots := COALESCE(ledger_slots(settings), 1);
-    IF slots > 1 THEN
+    IF COALESCE(ledger_slots(settings), 1) > 1 THEN
         PERFORM ledger_allocate_slots(settings, max(l.bound)) FROM ledger l
         WHERE l.id IN (SELECT (calls[n]->'reserve'->'entry'->>'id')::uuid FROM generate_subscripts(calls, 1) n)
         HAVING max(l.bound) IS NOT NULL;
     END IF;
-    RETURN jsonb_build_object('results', results, 'slots', slots);
+    RETURN jsonb_build_object('results', results, 'slots', (
+        SELECT count(*) FROM budget_slot s WHERE s.window_id = w.id AND s.allocated > 0));
 END $$;
