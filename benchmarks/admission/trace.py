@@ -90,7 +90,7 @@ def without_idle_time(calls: Sequence[Call]) -> list[Call]:
 def with_longer_answers(calls: Sequence[Call], since: int, factor: int) -> list[Call]:
     """The same calls, with answers `factor` times as long from call `since` on, written as many times faster.
 
-    So as many calls are under way at once as before: `make run` has 32 workers, which longer ones would keep busy.
+    So as many calls are under way at once as before.
     """
     return [
         call if call.number < since else replace(call, output_tokens=call.output_tokens * factor, speed=factor)

@@ -500,7 +500,7 @@ class InGroups(Database):
     def call(
         self, statement: Statement[Argument, Result], argument: Argument, *, seconds: float | None = None
     ) -> Result:
-        if not (self._takes(statement, argument) and self._wire.all_broken):
+        if not (statement.in_group and self._takes(statement, argument) and self._wire.all_broken):
             return super().call(statement, argument, seconds=seconds)
         own = {name: value for name, value in argument.items() if name != "settings"}
         group = {"settings": argument["settings"], "calls": [{statement.in_group: own}]}

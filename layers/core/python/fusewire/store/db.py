@@ -14,7 +14,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, LiteralString, TypeVar, cast
 
@@ -75,6 +75,7 @@ class AnswerTimeout(psycopg.OperationalError):
     """A statement was sent, and no answer came: whether it was done is unknown."""
 
 
+_UNTRACED: Final[AbstractContextManager[None]] = nullcontext()
 _Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -120,12 +121,12 @@ class Database:
         :raises StatementRefusedError: when it will never take this argument
         """
         seconds = seconds or _ANSWER_SECONDS
-        with tracing.statement(statement.sql):
-            if self._groups is not None and statement.in_group is not None:
-                argument = cast(Argument, {**argument, "grouped": True})
-                if self._groups.takes(statement, argument):
+        if self._groups is not None and statement.in_group is not None:
+            argument = cast(Argument, {**argument, "grouped": True})
+            if self._groups.takes(statement, argument):
+                with tracing.statement(statement.sql):
                     return self._groups.call(statement, argument, seconds)
-            return self._alone(statement, argument, seconds)
+        return self._alone(statement, argument, seconds, tracing.statement(statement.sql))
 
     def _grouping(self) -> "Groups":
         from fusewire.store.groups import Groups  # here, since most environments have one connection
@@ -138,10 +139,17 @@ class Database:
         except StatementRefusedError:
             return None
 
-    def _alone(self, statement: Statement[Argument, Result], argument: Argument, seconds: float) -> Result:
+    def _alone(
+        self,
+        statement: Statement[Argument, Result],
+        argument: Argument,
+        seconds: float,
+        traced: AbstractContextManager[None] = _UNTRACED,
+    ) -> Result:
         with self._link(seconds) as link:
             try:
-                return cast(Result, link.ask(statement.sql, argument, seconds))
+                with traced:
+                    return cast(Result, link.ask(statement.sql, argument, seconds))
             except (psycopg.DataError, psycopg.IntegrityError) as error:
                 raise StatementRefusedError(type(error).__name__) from error
             except psycopg.Error as error:
