@@ -81,7 +81,8 @@ BEGIN
         PERFORM set_config('lock_timeout', '1s', true);
         PERFORM 1 FROM budget_window b WHERE b.closed_at IS NULL AND b.budget IN (
             SELECT c->'reserve'->'entry'->>'key_id' FROM unnest(calls) c
-            UNION SELECT l.key_id FROM unnest(calls) c JOIN ledger l ON l.id = (c->'settle'->'settlement'->>'id')::uuid)
+            UNION SELECT (SELECT l.key_id FROM ledger l WHERE l.id = (c->'settle'->'settlement'->>'id')::uuid)
+            FROM unnest(calls) c) -- one by one: a plan for all of them at once may read the whole ledger
         ORDER BY b.id FOR NO KEY UPDATE;
     EXCEPTION WHEN lock_not_available THEN
         RETURN ledger_ungrouped(p->'calls');
@@ -125,9 +126,10 @@ BEGIN
         PERFORM admission_wake_after(ended[n], settings);
     END LOOP;
     IF COALESCE(ledger_slots(settings), 1) > 1 THEN
-        PERFORM ledger_allocate_slots(settings, max(l.bound)) FROM ledger l
-        WHERE l.id IN (SELECT (calls[n]->'reserve'->'entry'->>'id')::uuid FROM generate_subscripts(calls, 1) n)
-        HAVING max(l.bound) IS NOT NULL;
+        PERFORM ledger_allocate_slots(settings, made.most)
+        FROM (SELECT max((SELECT l.bound FROM ledger l WHERE l.id = (calls[n]->'reserve'->'entry'->>'id')::uuid)) AS most
+              FROM generate_subscripts(calls, 1) n) made
+        WHERE made.most IS NOT NULL;
     END IF;
     RETURN jsonb_build_object('results', results, 'slots', (
         SELECT count(*) FROM budget_slot s WHERE s.window_id = w.id AND s.allocated > 0));
