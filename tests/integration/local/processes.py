@@ -2,12 +2,20 @@
 
 from pathlib import Path
 
-from tests.support.gateway import alive
+from tests.support.gateway import alive, eventually
 
 
 def mentioning(text: str) -> list[int]:
     """Processes with this text in their command line."""
     return [pid for pid in _all() if text.encode() in _read(pid, "cmdline") and alive(pid)]
+
+
+def wait_until_none_mentions(text: str) -> None:
+    """Postgres removes its pid file just before its process ends, and `pg_ctl stop` waits for the file alone.
+
+    :raises AssertionError: when one stays behind
+    """
+    eventually(lambda: mentioning(text) == [])
 
 
 def descendants(parent: int) -> list[int]:

@@ -12,7 +12,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.integration.local.ledgers import a_home, environment, run, running
-from tests.integration.local.processes import arguments, descendants, mentioning
+from tests.integration.local.processes import arguments, descendants, mentioning, wait_until_none_mentions
 from tests.support.gateway import eventually
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -108,4 +108,4 @@ def test_told_to_stop_it_leaves_no_server(home: Path, tmp_path: Path, number: si
         _, err = process.communicate(timeout=PATIENCE_SECONDS)
     os.close(read)
     assert (process.returncode, err) == (130, b"")
-    assert mentioning(str(home)) == []
+    wait_until_none_mentions(str(home))

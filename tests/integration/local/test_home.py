@@ -19,7 +19,7 @@ from local import StartError
 from local.account import GROUP, Account, postgres_account
 from local.home import home_folder, home_of_its_own, make_private, open_private
 from local.postgres import embedded_postgres
-from tests.integration.local.processes import mentioning
+from tests.integration.local.processes import mentioning, wait_until_none_mentions
 from tests.support.gateway import PROJECT, running_gateway
 
 AS_ROOT = os.geteuid() == 0
@@ -81,7 +81,7 @@ def started(home: Path, account: Account | None = None, *, within: tuple[str, ..
         check=True,
         **options,
     )
-    assert mentioning(str(home)) == []
+    wait_until_none_mentions(str(home))
     return str(output.stdout).strip()
 
 

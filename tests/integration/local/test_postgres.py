@@ -18,7 +18,7 @@ import pytest
 from local import StartError
 from local.postgres import embedded_postgres
 from local.postgres_server import PostgresServer
-from tests.integration.local.processes import arguments, mentioning
+from tests.integration.local.processes import arguments, mentioning, wait_until_none_mentions
 from tests.support.gateway import PROJECT
 from tests.support.patience import PATIENCE_SECONDS
 
@@ -30,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with embedded_postgres(folder, connections=10) as url, psycopg.connect(url, autocommit=True) as connection:
         assert connection.info.dbname == "fusewire"
         connection.execute("CREATE TABLE kept AS SELECT 'here' AS word")
-    assert mentioning(str(folder)) == []
+    wait_until_none_mentions(str(folder))
     return folder
 
 
@@ -43,7 +43,7 @@ def folder(made: Path, tmp_path: Path) -> Iterator[Path]:
         original = made / path.relative_to(copy)
         os.chown(path, original.stat().st_uid, original.stat().st_gid)
     yield copy
-    assert mentioning(str(copy)) == []
+    wait_until_none_mentions(str(copy))
 
 
 def words(url: str) -> list[Any]:
@@ -60,7 +60,7 @@ def test_data_stays(folder: Path) -> None:
     for _ in range(2):
         with embedded_postgres(folder, connections=10) as url:
             assert words(url) == [("here",)]
-        assert mentioning(str(folder)) == []
+        wait_until_none_mentions(str(folder))
 
 
 def test_it_listens_on_no_network_address(folder: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_user_of_the_server_that_was_killed_does_not_keep_it_up(folder: Path) 
         other.kill()
         other.wait()
         assert words(url) == [("here",)]
-    assert mentioning(str(folder)) == []
+    wait_until_none_mentions(str(folder))
 
 
 def test_a_server_that_was_killed_starts_again(folder: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_signal_while_it_starts_leaves_nothing_behind(
                 raise AssertionError("the signal was lost")
     finally:
         signal.signal(number, before)
-    assert mentioning(str(folder)) == []
+    wait_until_none_mentions(str(folder))
     assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 

@@ -23,7 +23,7 @@ from local.restore import _restore
 from tests.conftest import CoreFactory, as_app_role, cloned
 from tests.integration.budget.books import a_call, candidate, settled
 from tests.integration.local.ledgers import a_home, books, environment, reset, run, running
-from tests.integration.local.processes import arguments, descendants, mentioning
+from tests.integration.local.processes import arguments, descendants, wait_until_none_mentions
 from tests.integration.local.trees import a_tree
 from tests.support.gateway import eventually
 from tests.support.patience import PATIENCE_SECONDS
@@ -54,7 +54,7 @@ def test_a_round_trip(home: Path, tmp_path: Path) -> None:
     assert old
     saved = run("backup", tmp_path, FUSEWIRE_HOME=str(home))  # starts the server for as long as it takes
     assert (saved.returncode, saved.stderr) == (0, b"")
-    assert mentioning(str(home)) == []
+    wait_until_none_mentions(str(home))
     with running(home) as url:
         assert run("backup", tmp_path, FUSEWIRE_HOME=str(home)).returncode == 0  # joins the server that runs
         reset(url)
@@ -70,7 +70,7 @@ def test_a_round_trip(home: Path, tmp_path: Path) -> None:
         assert migrate(url) == []
     restored = run("restore --yes --force", tmp_path, saved.stdout, FUSEWIRE_HOME=str(home))
     assert restored.returncode == 0
-    assert mentioning(str(home)) == []
+    wait_until_none_mentions(str(home))
     with running(home) as url:
         assert books(url) == old
 

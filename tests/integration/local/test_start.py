@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from local.postgres import embedded_postgres
-from tests.integration.local.processes import descendants, mentioning
+from tests.integration.local.processes import descendants, mentioning, wait_until_none_mentions
 from tests.support.gateway import PYTHONPATH, Gateway, alive, eventually, free_port, running_gateway
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.upstream import Upstream
@@ -55,7 +55,7 @@ def refusal(home: Path, variables: dict[str, str] | None = None, limit: Callable
         out, err = process.communicate()
     assert (process.returncode, out) == (1, "")
     assert [pid for pid in started if alive(pid)] == []
-    assert mentioning(str(home)) == []
+    wait_until_none_mentions(str(home))
     assert "Traceback" not in err
     progress, blank, reason = err.rstrip("\n").rpartition("\n\n")
     assert progress.startswith("fusewire ") or not blank
@@ -237,7 +237,7 @@ def test_told_to_stop_while_it_starts(tmp_path: Path, seen: str) -> None:
     assert "Traceback" not in gateway.progress
     assert "never retrieved" not in gateway.progress
     assert [pid for pid in started if alive(pid)] == []
-    assert mentioning(str(tmp_path / "fusewire")) == []
+    wait_until_none_mentions(str(tmp_path / "fusewire"))
     with embedded_postgres(tmp_path / "fusewire" / "postgres", connections=10):
         pass
 
@@ -282,7 +282,7 @@ def test_a_second_run_a_kill_and_the_next_start(tmp_path: Path) -> None:
         assert [pid for pid in started if alive(pid)] == []
         for line in again.log.splitlines():
             json.loads(line)
-    assert mentioning(str(home)) == []
+    wait_until_none_mentions(str(home))
 
 
 def _made(folder: Path) -> Path:
