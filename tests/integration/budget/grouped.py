@@ -9,14 +9,18 @@ from fusewire.store.groups import Groups
 
 
 def counted_groups(ledger: Ledger) -> Counter[str]:
-    """From now on: `groups` that were sent, `calls` that they booked, and calls that were `left` to be sent alone."""
+    """From now on: `groups` that were booked, `calls` in them, and calls `left` to be sent alone; and how many groups
+    Postgres has `taken back`.
+    """
     counter: Counter[str] = Counter()
     database = ledger._database
     send = database._together
 
     def counting(argument: Mapping[str, object], seconds: float) -> Mapping[str, Any] | None:
         answer = send(argument, seconds)
-        if answer is not None:
+        if answer is None:
+            counter["taken back"] += 1
+        else:
             counter["groups"] += 1
             counter["calls"] += sum(result is not None for result in answer["results"])
             counter["left"] += sum(result is None for result in answer["results"])

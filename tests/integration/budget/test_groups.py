@@ -14,9 +14,9 @@ import pytest
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.reservation import HealthUpdate, Reservation
 from fusewire.budget.wire import RESERVE, sql_settings
-from fusewire.errors import BudgetExceededError
+from fusewire.errors import BudgetExceededError, LedgerUnavailableError
 from fusewire.json import dumps
-from fusewire.store.db import Database
+from fusewire.store.db import Database, StatementRefusedError
 from tests.conftest import CoreFactory
 from tests.integration.budget.books import ZERO, Books, Events, a_call, candidate, released, settled, wait_for_a_lock
 from tests.integration.budget.conftest import OpenLedger
@@ -32,7 +32,9 @@ WAIT: Final = {"max_per_key": 9, "lease_seconds": 4, "waited_percent": 0}
 
 @pytest.fixture
 def group(core: CoreFactory, database_url: str, open_ledger: OpenLedger) -> Iterator[Callable[..., list[Any]]]:
-    """`group(call, ...)` has the results of calls that are sent together, at a budget of 1 USD with a window open."""
+    """`group(call, ...)` has the results of calls that are sent together, at a budget of 1 USD with a window open; none
+    where Postgres takes the group back.
+    """
     open_ledger().budget()
     settings = core.settings(AI_MONTHLY_BUDGET_USD="1")
     database = Database(settings.database_url)
@@ -41,8 +43,8 @@ def group(core: CoreFactory, database_url: str, open_ledger: OpenLedger) -> Iter
         argument: dict[str, Any] = {"settings": sql_settings(settings), "calls": calls}
         if resent:
             argument["resent"] = True
-        results: list[Any] = ask(database, "SELECT ledger_group($1::jsonb)", argument)["results"]
-        return results
+        answer = database._together(argument, PATIENCE_SECONDS)
+        return [] if answer is None else answer["results"]
 
     yield send
     database.close()
@@ -103,23 +105,70 @@ def test_calls_that_come_while_one_is_under_way_are_booked_together(
     assert window.spent == Decimal("0.001") * (window.calls)
 
 
-def test_a_call_that_is_refused_or_wrong_takes_no_other_with_it(group: Callable[..., list[Any]], books: Books) -> None:
+def test_a_call_that_is_refused_takes_no_other_with_it(group: Callable[..., list[Any]], books: Books) -> None:
+    pending = uuid4()
+    group(reserve("0.2", entry_id=pending))
+    results = group(reserve("0.3"), reserve("5"), settle(uuid4(), "0.1"), settle(pending, "0.15"), reserve("0.4"))
+    assert [result and result.get("refused", "done") for result in results] == [
+        *("done", "exceeded", None, "done", "done"),
+    ]
+    window = books.only_window(limit=Decimal(1))
+    assert (window.spent, window.reserved) == (Decimal("0.15"), Decimal("0.7"))
+
+
+@pytest.mark.parametrize("wrong", ["reservation", "settlement"])
+def test_of_a_group_with_a_wrong_call_nothing_is_booked(
+    group: Callable[..., list[Any]], books: Books, wrong: str
+) -> None:
     pending = uuid4()
     group(reserve("0.2", entry_id=pending))
     too_many = reserve("0.1")
     too_many["reserve"]["entry"]["attempt"] = 10**12
-    results = group(
-        reserve("0.3"), too_many, reserve("5"), settle(uuid4(), "0.1"),
-        settle(pending, "0.2", input_tokens=10**30), reserve("0.4"),
-    )  # fmt: skip
-    assert [result and result.get("refused", "reserved") for result in results] == [
-        *("reserved", None, "exceeded", None, None, "reserved"),
-    ]
+    call = too_many if wrong == "reservation" else settle(pending, "0.2", input_tokens=10**30)
+    assert group(reserve("0.3"), call, reserve("0.4")) == []
     window = books.only_window(limit=Decimal(1))
-    assert (window.spent, window.reserved) == (ZERO, Decimal("0.9"))
-    [settled_now] = group(settle(pending, "0.15"))
-    assert (settled_now["status"], settled_now["cost"]) == ("settled", Decimal("0.15"))
-    assert books.only_window(limit=Decimal(1)).spent == Decimal("0.15")
+    assert (window.spent, window.reserved) == (ZERO, Decimal("0.2"))
+
+
+def test_of_a_group_with_an_entry_that_somebody_has_locked_nothing_is_booked(
+    group: Callable[..., list[Any]], books: Books, database_url: str
+) -> None:
+    pending = uuid4()
+    group(reserve("0.2", entry_id=pending))
+    with psycopg.connect(database_url) as forgotten:
+        forgotten.execute("SELECT FROM ledger WHERE id = %s FOR UPDATE", (pending,))
+        began = time.monotonic()
+        try:
+            assert group(settle(pending, "0.1"), reserve("0.3")) == []
+        except LedgerUnavailableError:
+            pytest.fail("the reservation fails with it")
+        assert time.monotonic() - began < 4, "as long as for the company's row"
+    window = books.only_window(limit=Decimal(1))
+    assert (window.spent, window.reserved) == (ZERO, Decimal("0.2"))
+
+
+def test_a_call_that_is_wrong_takes_no_other_with_it(open_ledger: OpenLedger, books: Books, database_url: str) -> None:
+    ledger = open_ledger(AWS_LAMBDA_MAX_CONCURRENCY="8")
+    grouped = counted_groups(ledger)
+    ledger.settle(released(ledger.reserve(a_call(), [candidate("0.1")])))
+    tokens = [0] * 4 + [10**30] + [0] * 2
+    calls = [
+        lambda n=n, tokens=tokens: ledger.reserve(a_call(f"request-{n}"), [candidate("0.01", tokens=tokens)])
+        for n, tokens in enumerate(tokens)
+    ]
+    for _ in range(20):  # a busy machine may take its time between two of them
+        made = at_once(books, database_url, *calls)
+        refused = made.pop(4)
+        assert isinstance(refused, StatementRefusedError)
+        assert all(isinstance(each, Reservation) for each in made)
+        for each in made:
+            ledger.settle(released(each))
+        if grouped["taken back"]:
+            break
+    else:
+        raise AssertionError(f"it wasn't grouped: {grouped}")
+    window = books.only_window(limit=Decimal(1))
+    assert (window.spent, window.reserved) == (ZERO, ZERO)
 
 
 def test_settlements_make_room_for_the_reservations_beside_them(group: Callable[..., list[Any]], books: Books) -> None:
@@ -250,16 +299,20 @@ def test_a_group_whose_answer_is_lost_is_booked_once(
     wire.close()
 
 
-def test_a_key_that_somebody_has_locked_is_waited_for_by_its_own_calls(
+def test_a_key_that_somebody_has_locked_is_waited_for_before_anything_is_booked(
     group: Callable[..., list[Any]], keys: Keys, books: Books, database_url: str
 ) -> None:
     keys.make("key-a")
     [made] = group(reserve("0.1", "key-a"))
     assert "refused" not in made
-    with psycopg.connect(database_url) as forgotten:
+    with psycopg.connect(database_url) as forgotten, ThreadPoolExecutor(1) as pool:
         forgotten.execute("SELECT FROM budget_window WHERE budget = 'key-a' FOR UPDATE")
         began = time.monotonic()
-        assert group(reserve("0.1", "key-a"), reserve("0.1")) == [None, None]
+        waiting = pool.submit(group, reserve("0.1"), reserve("0.1", "key-a"))
+        wait_for_a_lock(books)
+        writes = "SELECT FROM pg_locks WHERE relation = 'ledger'::regclass AND mode = 'RowExclusiveLock'"
+        assert books.rows(writes) == [], "it has booked a call before it has all windows"
+        assert waiting.result(PATIENCE_SECONDS) == []
         assert time.monotonic() - began < 4, "as long as for the company's row"
     assert books.rows("SELECT count(*) AS n FROM ledger")[0]["n"] == 1
 

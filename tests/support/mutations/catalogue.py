@@ -158,11 +158,19 @@ MUTATIONS: Final = (
         "ledger_group",
         (
             (
-                "        PERFORM 1 FROM budget_window b WHERE b.closed_at IS NULL AND b.budget IN (",
-                "        PERFORM 1 FROM budget_window b WHERE false AND b.budget IN (",
+                "    PERFORM 1 FROM budget_window b WHERE b.closed_at IS NULL AND b.budget IN (",
+                "    PERFORM 1 FROM budget_window b WHERE false AND b.budget IN (",
             ),
         ),
-        "integration/budget/test_groups.py::test_a_key_that_somebody_has_locked_is_waited_for_by_its_own_calls",
+        "integration/budget/test_groups.py::test_a_key_that_somebody_has_locked_is_waited_for_before_anything_is_booked",
+    ),
+    Mutation(
+        "group_fails_with_one",
+        2,
+        "a row that somebody keeps locked fails all calls of a group, and not the one that needs it",
+        "fusewire.store.db",
+        (("psycopg.IntegrityError, psycopg.errors.LockNotAvailable)", "psycopg.IntegrityError)"),),
+        "integration/budget/test_groups.py::test_of_a_group_with_an_entry_that_somebody_has_locked_nothing_is_booked",
     ),
     Mutation(
         "group_not_durable",

@@ -51,6 +51,9 @@ Credentials = Callable[[bool], Mapping[str, str]]
 Argument = TypeVar("Argument", bound=Mapping[str, object])
 Result = TypeVar("Result")
 
+_OF_ONE_CALL: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.LockNotAvailable)
+"""Why Postgres takes a whole group back though one of its calls is at fault."""
+
 _NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
@@ -136,8 +139,10 @@ class Database:
     def _together(self, argument: Mapping[str, object], seconds: float) -> Mapping[str, Any] | None:
         try:
             return self._alone(GROUP, argument, seconds)
-        except StatementRefusedError:
-            return None
+        except LedgerUnavailableError as error:
+            if isinstance(error.__cause__, _OF_ONE_CALL):
+                return None
+            raise
 
     def _alone(
         self,

@@ -5,9 +5,10 @@
 -- id, before its first call is booked. So nobody else has locked a path, nor waits for one of these keys. Settlements
 -- come before reservations, as they make room; what is counted beside the windows (sizes, refusals, health) comes after
 -- all of them, kind by kind and by name, which is its place in the lock order (windows.sql).
--- Each call is booked in a block of its own. What fails there is taken back alone, and what isn't plain isn't tried: an
--- entry of a closed window, a probe of a provider, another answer than the first. Its result is NULL: then its caller
--- sends it by itself.
+-- What isn't plain isn't tried: an entry of a closed window, a probe of a provider, another answer than the first. Its
+-- result is NULL: then its caller sends it by itself. Where Postgres refuses one call, nothing of the group is booked, and
+-- each of its calls is sent by itself. A block with EXCEPTION around each call would spare the others that. But such a
+-- block is a subtransaction, and several of them that change one row take several times the processor time.
 
 -- The open window for a group, locked with its slots reclaimed; NULL where there is none, or where its period has ended.
 CREATE OR REPLACE FUNCTION ledger_lock_for_group() RETURNS budget_window
@@ -75,36 +76,27 @@ BEGIN
         UPDATE budget_window b SET lock_waits = w.lock_waits, slots = w.slots, slots_changed_at = w.slots_changed_at
         WHERE b.id = w.id;
     END IF;
-    BEGIN
-        -- Who else has locked a key's window keeps it for a moment. A statement that was forgotten holds up its key's
-        -- calls, and the others for a second.
-        PERFORM set_config('lock_timeout', '1s', true);
-        PERFORM 1 FROM budget_window b WHERE b.closed_at IS NULL AND b.budget IN (
-            SELECT c->'reserve'->'entry'->>'key_id' FROM unnest(calls) c
-            UNION SELECT (SELECT l.key_id FROM ledger l WHERE l.id = (c->'settle'->'settlement'->>'id')::uuid)
-            FROM unnest(calls) c) -- one by one: a plan for all of them at once may read the whole ledger
-        ORDER BY b.id FOR NO KEY UPDATE;
-    EXCEPTION WHEN lock_not_available THEN
-        RETURN ledger_ungrouped(p->'calls');
-    END;
+    -- Who else has locked one of the rows below keeps it for a moment. A statement that was forgotten holds up the calls
+    -- that need its row, and the others for a second.
+    PERFORM set_config('lock_timeout', '1s', true);
+    PERFORM 1 FROM budget_window b WHERE b.closed_at IS NULL AND b.budget IN (
+        SELECT c->'reserve'->'entry'->>'key_id' FROM unnest(calls) c
+        UNION SELECT (SELECT l.key_id FROM ledger l WHERE l.id = (c->'settle'->'settlement'->>'id')::uuid)
+        FROM unnest(calls) c) -- one by one: a plan for all of them at once may read the whole ledger
+    ORDER BY b.id FOR NO KEY UPDATE;
     FOR n IN 1..cardinality(calls) LOOP
         settle := calls[n]->'settle';
         CONTINUE WHEN settle IS NULL OR NOT ledger_settles_in_group(settle->'settlement', settle->'health_update', w);
-        BEGIN
-            step := ledger_settle_entry(settle->'settlement', settings);
-            results[n] := ledger_settled_json(step.e, step.w, step.kw, step.threshold_events, NULL, settings);
-            ended := array_append(ended, step.e); settlements := array_append(settlements, settle);
-            must_last := true;
-        EXCEPTION WHEN data_exception OR integrity_constraint_violation OR lock_not_available THEN results[n] := NULL;
-        END;
+        step := ledger_settle_entry(settle->'settlement', settings);
+        results[n] := ledger_settled_json(step.e, step.w, step.kw, step.threshold_events, NULL, settings);
+        ended := array_append(ended, step.e); settlements := array_append(settlements, settle);
+        must_last := true;
     END LOOP;
     FOR n IN 1..cardinality(calls) LOOP
         CONTINUE WHEN NOT calls[n] ? 'reserve' OR NOT ledger_reserves_in_group(calls[n]->'reserve');
-        BEGIN
-            results[n] := ledger_reserve_on_row((calls[n]->'reserve') || jsonb_build_object('settings', settings, 'grouped', true));
-            must_last := must_last OR current_setting('synchronous_commit') = durable;
-        EXCEPTION WHEN data_exception OR integrity_constraint_violation OR lock_not_available THEN results[n] := NULL;
-        END;
+        results[n] := ledger_reserve_on_row(
+            (calls[n]->'reserve') || jsonb_build_object('settings', settings, 'grouped', true));
+        must_last := must_last OR current_setting('synchronous_commit') = durable;
         PERFORM set_config('synchronous_commit', durable, true);
     END LOOP;
     IF NOT must_last THEN PERFORM admission_need_not_last(); END IF;
