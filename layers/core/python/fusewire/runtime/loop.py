@@ -7,6 +7,7 @@ many threads has a loop, with a connection of its own to the Runtime API (docs/d
 import base64
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
@@ -23,6 +24,9 @@ Handler = Callable[[Any, Context], Any]
 
 _PRELUDE_END: Final = b"\0" * 8
 _EVENTS: Final = "text/event-stream"
+_SWITCH_SECONDS: Final = 0.0005
+"""For which a thread may compute while others wait for the interpreter. By Python's own 5 ms, an answer of Postgres waits
+for that long behind another call's JSON (docs/decisions/0026-many-calls.md)."""
 _keep_alive: Final = KeepAlive()
 """Of the loop of a process that has one."""
 
@@ -34,6 +38,7 @@ def run(api: RuntimeApi, handler: Handler, concurrency: int = 1) -> NoReturn:
     """
     if concurrency == 1:
         _serve(api, handler)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     ended: SimpleQueue[BaseException] = SimpleQueue()
 
     def serve(own: RuntimeApi) -> None:
