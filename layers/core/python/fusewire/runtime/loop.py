@@ -25,8 +25,8 @@ Handler = Callable[[Any, Context], Any]
 _PRELUDE_END: Final = b"\0" * 8
 _EVENTS: Final = "text/event-stream"
 _SWITCH_SECONDS: Final = 0.0005
-"""For which a thread may compute while others wait for the interpreter. By Python's own 5 ms, an answer of Postgres waits
-for that long behind another call's JSON (docs/decisions/0026-many-calls.md)."""
+"""For which a thread may compute while others wait for the interpreter. By Python's own 5 ms, Postgres' answer to one
+call waits for so long behind another's JSON (docs/decisions/0026-many-calls.md)."""
 _keep_alive: Final = KeepAlive()
 """Of the loop of a process that has one."""
 
