@@ -6,7 +6,7 @@ than a few only take each other's caches (docs/decisions/0005-local-gateway.md).
 work while the processors have room, as they have when a vendor is waited for, or when somebody has waited long enough.
 
 A process runs on one processor at a time. So where calls go on side by side, a few processes are started for them, and
-more only once all of their threads are taken.
+more are started, and put to work, only while all threads of these are taken.
 """
 
 import asyncio
@@ -112,9 +112,12 @@ class Pool:
         return sum(worker.busy for worker in self._workers)
 
     def _free(self) -> Worker | None:
-        """Who is to have the next event: of those with the fewest, the one that worked last: its caches are warm, and
-        the others may rest."""
+        """Who is to have the next event. Where a few processes are at work, one of these, while it takes another. Else,
+        or of these, the one with the fewest, and of those the one that worked last: its caches are warm, and the others
+        may rest."""
         free = [worker for worker in reversed(self._idle) if worker.room]
+        if sum(worker.busy > 0 for worker in self._workers) >= self._few:
+            free = [worker for worker in free if worker.busy] or free
         return min(free, key=lambda worker: worker.busy, default=None)
 
     def _put_to_work(self, worker: Worker, invocation: Invocation) -> None:

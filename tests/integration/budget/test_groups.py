@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -145,6 +146,15 @@ def test_of_a_group_with_an_entry_that_somebody_has_locked_nothing_is_booked(
         assert time.monotonic() - began < 4, "as long as for the company's row"
     window = books.only_window(limit=Decimal(1))
     assert (window.spent, window.reserved) == (ZERO, Decimal("0.2"))
+
+
+def test_a_group_that_waits_for_the_companys_row_in_vain_isnt_sent_again(
+    group: Callable[..., list[Any]], database_url: str
+) -> None:
+    with psycopg.connect(database_url) as forgotten:
+        forgotten.execute("SELECT FROM budget_window WHERE budget = 'global' FOR UPDATE")
+        with pytest.raises(LedgerUnavailableError):
+            group(reserve("0.1"), reserve("0.3"))
 
 
 def test_a_call_that_is_wrong_takes_no_other_with_it(open_ledger: OpenLedger, books: Books, database_url: str) -> None:
@@ -364,6 +374,30 @@ def test_threads_that_stop_leave_nobody_behind(open_ledger: OpenLedger) -> None:
     with pytest.raises(SystemExit):
         ledger.reserve(a_call(), [candidate("0.1")])
     assert isinstance(ledger.reserve(a_call(), [candidate("0.1")]), Reservation)
+
+
+def test_a_trace_has_each_calls_own_statement_once(
+    open_ledger: OpenLedger, books: Books, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = open_ledger(AWS_LAMBDA_MAX_CONCURRENCY="8")
+    grouped = counted_groups(ledger)
+    ledger.settle(released(ledger.reserve(a_call(), [candidate("0.1")])))
+    traced: list[str] = []
+
+    def statement(sql: str) -> AbstractContextManager[None]:
+        traced.append(sql)
+        return nullcontext()
+
+    monkeypatch.setattr("fusewire.tracing.statement", statement)
+    calls = [lambda: ledger.reserve(a_call(), [candidate("0.01")])] * CALLERS
+    for _ in range(20):  # a busy machine may take its time between two of them
+        traced.clear()
+        at_once(books, database_url, *calls)
+        assert traced == ["SELECT ledger_reserve($1::jsonb)"] * CALLERS
+        if grouped["calls"]:
+            break
+    else:
+        raise AssertionError("they weren't grouped")
 
 
 @pytest.mark.parametrize(("together", "waits"), [(1, 1), (8, 0)])

@@ -217,6 +217,19 @@ async def test_those_that_take_several_share_what_comes_and_a_few_are_enough() -
 
 
 @plays
+async def test_once_a_rush_is_over_a_few_have_all_that_comes() -> None:
+    scene = Scene(room=True, capacity=4)
+    scene.ask(32)
+    scene.start()
+    assert [worker.busy for worker in scene.workers] == [4] * 8
+    for worker in scene.workers:
+        while worker.busy:
+            worker.done()
+    scene.ask(9)
+    assert sorted(worker.busy for worker in scene.workers) == [0] * 5 + [1, 4, 4]
+
+
+@plays
 async def test_who_dies_at_work_makes_place_for_another() -> None:
     scene = Scene(room=False)
     scene.ask(3)

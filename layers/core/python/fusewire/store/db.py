@@ -40,7 +40,7 @@ _UNACKNOWLEDGED_MILLISECONDS: Final = 5_000
 """A connection that idled while its environment was frozen may lead nowhere: TCP's own patience is 15 minutes."""
 _ANSWER_SECONDS: Final = 7.0
 """A server may take what is sent and never answer: a failover that nobody announced, a proxy without a target. Longer
-than the 5 seconds for which the ledger's functions wait for a lock, so that a busy server still says so itself."""
+than `_LOCK_SECONDS`, so that a busy server still says so itself."""
 
 Credentials = Callable[[bool], Mapping[str, str]]
 """The `user` and `password` for a new connection; True asks for fresh ones, because the last were refused.
@@ -51,6 +51,8 @@ Credentials = Callable[[bool], Mapping[str, str]]
 Argument = TypeVar("Argument", bound=Mapping[str, object])
 Result = TypeVar("Result")
 
+_LOCK_SECONDS: Final = 5.0
+"""For which the ledger's functions wait for a lock (their `lock_timeout`): who has waited for so long isn't sent again."""
 _OF_ONE_CALL: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.LockNotAvailable)
 """Why Postgres takes a whole group back though one of its calls is at fault."""
 
@@ -137,9 +139,13 @@ class Database:
         return Groups(self._alone, self._together)
 
     def _together(self, argument: Mapping[str, object], seconds: float) -> Mapping[str, Any] | None:
+        began = time.monotonic()
         try:
             return self._alone(GROUP, argument, seconds)
         except LedgerUnavailableError as error:
+            has_waited = time.monotonic() - began >= _LOCK_SECONDS
+            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable) and has_waited:
+                raise
             if isinstance(error.__cause__, _OF_ONE_CALL):
                 return None
             raise
