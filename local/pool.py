@@ -103,20 +103,23 @@ class Pool:
         self._serve()
 
     def _another_helps(self) -> bool:
-        few = self._at_work + self._starting < self._few
+        """Whether one more is handled now. A process that is at work anyway may always have another: what its calls
+        send to the ledger goes together, and so costs less."""
+        at_work = self._at_work
+        few = len(at_work) + self._starting < self._few or any(worker.room for worker in at_work)
         return few or self._processors.have_room() or self._waited_seconds() > _LONG_ENOUGH_SECONDS
 
     @property
-    def _at_work(self) -> int:
-        """Events, settling included."""
-        return sum(worker.busy for worker in self._workers)
+    def _at_work(self) -> list[Worker]:
+        """Those that have an event, settling included."""
+        return [worker for worker in self._workers if worker.busy]
 
     def _free(self) -> Worker | None:
         """Who is to have the next event. Where a few processes are at work, one of these, while it takes another. Else,
         or of these, the one with the fewest, and of those the one that worked last: its caches are warm, and the others
         may rest."""
         free = [worker for worker in reversed(self._idle) if worker.room]
-        if sum(worker.busy > 0 for worker in self._workers) >= self._few:
+        if len(self._at_work) >= self._few:
             free = [worker for worker in free if worker.busy] or free
         return min(free, key=lambda worker: worker.busy, default=None)
 

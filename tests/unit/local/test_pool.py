@@ -217,6 +217,16 @@ async def test_those_that_take_several_share_what_comes_and_a_few_are_enough() -
 
 
 @plays
+async def test_without_room_those_that_take_several_take_them_all_the_same() -> None:
+    scene = Scene(room=False, capacity=4)
+    scene.ask(10)
+    scene.start()
+    assert sorted(worker.busy for worker in scene.workers) == [0] * 6 + [4, 4]
+    scene.worker_at(0).done()
+    assert len(scene.at) == 8, "who waits is next"
+
+
+@plays
 async def test_once_a_rush_is_over_a_few_have_all_that_comes() -> None:
     scene = Scene(room=True, capacity=4)
     scene.ask(32)

@@ -52,7 +52,7 @@ Argument = TypeVar("Argument", bound=Mapping[str, object])
 Result = TypeVar("Result")
 
 _LOCK_SECONDS: Final = 5.0
-"""For which the ledger's functions wait for a lock (their `lock_timeout`): who has waited for so long isn't sent again."""
+"""For which the ledger's functions wait for a lock (`lock_timeout`): who has waited for so long isn't sent again."""
 _OF_ONE_CALL: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.LockNotAvailable)
 """Why Postgres takes a whole group back though one of its calls is at fault."""
 
