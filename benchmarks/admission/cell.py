@@ -199,6 +199,7 @@ def _fusewire(cell: Cell, vendor_port: int, folder: Path, factor: float) -> Serv
         "AI_MONTHLY_BUDGET_USD": f"{cell.budget:f}",
         "AI_PRICE_OVERRIDES": json.dumps({f"openai/{model}": _PRICES}),
         "AI_ADMISSION_WAIT_SECONDS": f"{WAIT_SECONDS / factor:g}" if cell.keeper == FIT else "0",
+        "AI_MAX_WAITING_PER_KEY": "1000",  # who calls is one key here, and many people in the trace
         "AI_OUTPUT_CAP_POLICY": cell.keeper,
     }
     return peers.fusewire(vendor_port, folder, settings)
