@@ -156,7 +156,7 @@ def alive(pid: int) -> bool:
     """Whether a process runs; a zombie doesn't."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it ended before its file was opened, or read
         return False
     return state != "Z"
 

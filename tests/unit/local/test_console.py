@@ -1,6 +1,7 @@
 """The console's files at the gateway, and what is said where they can't be built."""
 
 import asyncio
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,11 +85,23 @@ def no_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
         yield server
 
 
-def test_a_build_ends_with_the_gateway_and_leaves_nothing(no_registry: socket.socket) -> None:
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The console's, in a checkout where no other gateway builds it."""
+    ignored = shutil.ignore_patterns("node_modules", "dist", ".build-*", "__pycache__")
+    for name in ("local", "console"):
+        shutil.copytree(console_build.SOURCES.parent / name, tmp_path / name, ignore=ignored)
+    (tmp_path / "requirements").mkdir()
+    shutil.copy(console_build.SOURCES.parent / "requirements" / "console.txt", tmp_path / "requirements")
+    monkeypatch.setattr(module, "BUILT", tmp_path / "console" / "dist")
+    return tmp_path / "console"
+
+
+def test_a_build_ends_with_the_gateway_and_leaves_nothing(no_registry: socket.socket, sources: Path) -> None:
     async def stopped_on_the_way() -> None:
         building = asyncio.create_task(Console().build(lambda line: None, "http://localhost:1/"))
         connection, _ = await asyncio.to_thread(no_registry.accept)
-        assert list(console_build.SOURCES.glob(".build-*"))
+        assert list(sources.glob(".build-*"))
         building.cancel()
         await asyncio.wait((building,))
         with connection:
@@ -98,10 +111,10 @@ def test_a_build_ends_with_the_gateway_and_leaves_nothing(no_registry: socket.so
 
     no_registry.settimeout(PATIENCE_SECONDS)
     asyncio.run(stopped_on_the_way())
-    assert not list(console_build.SOURCES.glob(".build-*"))
+    assert not list(sources.glob(".build-*"))
 
 
-def test_a_machine_that_cant_build_it_is_told_why(no_registry: socket.socket) -> None:
+def test_a_machine_that_cant_build_it_is_told_why(no_registry: socket.socket, sources: Path) -> None:
     """A real build, whose pip reaches no registry."""
     no_registry.close()
     console, said = Console(), list[str]()
@@ -109,7 +122,7 @@ def test_a_machine_that_cant_build_it_is_told_why(no_registry: socket.socket) ->
     assert not console.is_served
     assert console.note.startswith("It can't be built on this machine: pip: ")
     assert said[-1].startswith("left out, since it can't be built here (pip: ")
-    assert not list(console_build.SOURCES.glob(".build-*"))
+    assert not list(sources.glob(".build-*"))
 
 
 def test_what_was_built_of_other_sources_isnt_taken(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
