@@ -946,7 +946,7 @@ MUTATIONS: Final = (
         "ledger_settle",
         (("PERFORM ledger_await_entry((p->'settlement'->>'id')::uuid);", "NULL;"),),
         "integration/budget/test_exactly_once.py::TestOutage"
-        "::test_a_release_waits_for_the_reservation_that_is_not_committed_yet",
+        "::test_a_release_waits_for_the_reservation_that_is_not_committed_yet[4]",
     ),
     Mutation(
         "unheard_settlement_dropped",
@@ -1035,7 +1035,7 @@ MUTATIONS: Final = (
             ),
             ("        SELECT * INTO was FROM ledger WHERE id = was.id FOR UPDATE;\n", ""),
         ),
-        "integration/budget/test_overlaps.py::test_two_of_which_one_is_held_before_its_commit[below the threshold]",
+        "integration/budget/test_overlaps.py::test_two_of_which_one_is_held_at_a_lock[after a reset]",
     ),
     Mutation(
         "ended_in_a_slot_of_another_allocation",
