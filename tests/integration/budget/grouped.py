@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fusewire.budget.ledger import Ledger
-from fusewire.store.groups import Groups
 
 
 def counted_groups(ledger: Ledger) -> Counter[str]:
@@ -26,5 +25,6 @@ def counted_groups(ledger: Ledger) -> Counter[str]:
             counter["left"] += sum(result is None for result in answer["results"])
         return answer
 
-    database._groups = Groups(database._alone, counting)
+    assert database._groups is not None
+    database._groups._together = counting
     return counter

@@ -1,5 +1,6 @@
 """A statement whose answer is lost is sent again, and books once."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
 from fusewire.budget.ledger import Ledger
@@ -371,6 +373,16 @@ class TestOutage:
         window = books.only_window()
         assert (window.spent, window.reserved, window.calls) == (ZERO, ZERO, 0)
         assert books.rows("SELECT outcome FROM ledger") == [{"outcome": "not_sent"}]
+
+    def test_where_nothing_was_sent_nothing_is_kept(self, open_ledger: OpenLedger, database_url: str) -> None:
+        """There is no reservation that would have to be released."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        nobody = open_ledger(make_conninfo(database_url, host="127.0.0.1", port=port))
+        with pytest.raises(LedgerUnavailableError) as raised:
+            reserved(nobody)
+        assert not raised.value.may_be_done
+        assert nobody._unsent == []
 
     @pytest.mark.parametrize("slots", [1, 4])
     def test_a_release_waits_for_the_reservation_that_is_not_committed_yet(

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from fusewire.budget.ledger import Ledger
 from fusewire.budget.reservation import HealthUpdate, Reservation
@@ -146,6 +147,76 @@ def test_of_a_group_with_an_entry_that_somebody_has_locked_nothing_is_booked(
         assert time.monotonic() - began < 4, "as long as for the company's row"
     window = books.only_window(limit=Decimal(1))
     assert (window.spent, window.reserved) == (ZERO, Decimal("0.2"))
+
+
+def test_of_a_group_with_a_call_that_a_trigger_refuses_nothing_is_booked(
+    group: Callable[..., list[Any]], books: Books, database_url: str
+) -> None:
+    """Any error of one call that Postgres answers, and not only a number out of range."""
+    wrong = uuid4()
+    with psycopg.connect(database_url) as owner:
+        owner.execute(
+            sql.SQL(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$BEGIN IF NEW.id = {}::uuid THEN RAISE 'not this one'; END IF; RETURN NEW; END$$"
+            ).format(str(wrong))
+        )
+        owner.execute("CREATE TRIGGER refuse BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION refuse()")
+    assert group(reserve("0.1", entry_id=wrong), reserve("0.2")) == []
+    assert books.only_window().reserved == ZERO
+
+
+def test_a_group_that_has_waited_long_for_the_companys_row_is_taken_back_for_one_keys(
+    group: Callable[..., list[Any]], books: Books, keys: Keys, database_url: str
+) -> None:
+    """It isn't how long a group has waited that says whose lock it was."""
+    keys.make("key-a")
+    assert group(reserve("0.1", "key-a")) != []
+    with (
+        psycopg.connect(database_url) as forgotten,
+        psycopg.connect(database_url) as queue,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        forgotten.execute("SELECT FROM budget_window WHERE budget = 'key-a' FOR UPDATE")
+        queue.execute("SELECT FROM budget_window WHERE budget = 'global' FOR UPDATE")
+        sent = pool.submit(group, reserve("0.1"), reserve("0.1", "key-a"))
+        wait_for_a_lock(books)
+        time.sleep(4.5)
+        queue.rollback()
+        assert sent.result(PATIENCE_SECONDS) == []
+
+
+def test_sizes_are_counted_in_one_order_beside_a_settlement_in_a_closed_window(
+    group: Callable[..., list[Any]], open_ledger: OpenLedger, books: Books, database_url: str, core: CoreFactory
+) -> None:
+    """Which doesn't hold the open window: a key's row, then its model's. A group has several of the first."""
+    old, first, one, two = (uuid4() for _ in range(4))
+    group(reserve("0.01", "k2", entry_id=old))
+    open_ledger().reset(actor="x", source_ip=None, request_id="x", reason=None)
+    group(reserve("0.01", "k2", entry_id=first))
+    group(settle(first, "0.001", size=100))
+    group(reserve("0.01", "k1", entry_id=one), reserve("0.01", "k2", entry_id=two))
+    settings = core.settings(AI_MONTHLY_BUDGET_USD="1")
+    late = {"settings": sql_settings(settings), **settle(old, "0.001", size=100)["settle"]}
+    database = Database(settings.database_url)
+    with psycopg.connect(database_url) as holder, ThreadPoolExecutor(2) as pool:
+        holder.execute("SELECT FROM output_size WHERE key_id = 'k2' FOR UPDATE")
+        closed = pool.submit(ask, database, "SELECT ledger_settle($1::jsonb)", late)
+        wait_for_a_lock(books)
+        both = pool.submit(group, settle(one, "0.001", size=100), settle(two, "0.001", size=100))
+        wait_for_a_lock(books, waiting=2)
+        holder.rollback()
+        try:
+            assert closed.result(PATIENCE_SECONDS)["status"] == "settled"
+            assert [each["status"] for each in both.result(PATIENCE_SECONDS)] == ["settled"] * 2
+        except LedgerUnavailableError as error:
+            pytest.fail(f"they wait for each other: {error}")
+    database.close()
+    assert books.rows("SELECT key_id, calls FROM output_size ORDER BY key_id") == [
+        {"key_id": "", "calls": 4},
+        {"key_id": "k1", "calls": 1},
+        {"key_id": "k2", "calls": 3},
+    ]
 
 
 def test_a_group_that_waits_for_the_companys_row_in_vain_isnt_sent_again(

@@ -493,7 +493,7 @@ class InGroups(Database):
 
     def __init__(self, url: SecretStr | None, wire: Wire, met: Counter[str]) -> None:
         super().__init__(url)
-        self._takes = Groups(self._alone, self._together).takes
+        self._takes = Groups(self._alone, self._together, connections=1, connect_seconds=0).takes
         self._wire = wire
         self._met = met
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
 from itertools import count
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
 import psycopg
@@ -35,6 +35,7 @@ from tests.integration.budget.books import (
 )
 from tests.integration.budget.conftest import OpenLedger
 from tests.integration.budget.keys import Keys
+from tests.support.database import ask
 
 SOON = 10
 
@@ -237,6 +238,26 @@ def test_a_key_has_only_so_many_waiting(ledger: Ledger, wait: Wait, books: Books
     ledger.settle(released(held))
     for each in (*first, allowed):
         each.result(SOON)
+
+
+def test_a_ticket_whose_answer_was_lost_is_given_up_where_there_is_room_when_it_is_sent_again(
+    ledger: Ledger, core: CoreFactory, books: Books
+) -> None:
+    held = ledger.reserve(a_call(), [candidate("0.9")])
+    settings = core.settings(AI_MONTHLY_BUDGET_USD="1")
+    asked: dict[str, Any] = {
+        "settings": sql_settings(settings),
+        "entry": {"id": str(uuid4()), "request_id": "r", "attempt": 1, "operation": "chat", "tier": None},
+        "candidates": [{"provider": "openai", "model": "gpt", "bound": Decimal("0.6"), "tokens": 1}],
+        "probe_seconds": 30,
+        "wait": {"max_per_key": 9, "lease_seconds": 60, "waited_percent": 0},
+    }
+    database = core().database
+    assert "ticket" in ask(database, "SELECT ledger_reserve($1::jsonb)", asked)
+    ledger.settle(released(held))
+    assert "candidate" in ask(database, "SELECT ledger_reserve($1::jsonb)", asked | {"resent": True})
+    assert books.rows("SELECT * FROM admission_wait") == []
+    ledger.reserve(a_call(), [candidate("0.3")])
 
 
 def test_a_dead_callers_ticket_holds_up_nobody_for_long(ledger: Ledger, books: Books) -> None:

@@ -169,8 +169,21 @@ MUTATIONS: Final = (
         2,
         "a row that somebody keeps locked fails all calls of a group, and not the one that needs it",
         "fusewire.store.db",
-        (("psycopg.IntegrityError, psycopg.errors.LockNotAvailable)", "psycopg.IntegrityError)"),),
+        (('"54", "55", "P0"})', '"54", "P0"})'),),
         "integration/budget/test_groups.py::test_of_a_group_with_an_entry_that_somebody_has_locked_nothing_is_booked",
+    ),
+    Mutation(
+        "group_counts_sizes_call_by_call",
+        2,
+        "a group counts an answer for its model before another one for its key, which others do in turn",
+        "output_size_record",
+        (
+            (
+                "            of_model := array_append(of_model, answer.n);\n",
+                "            PERFORM output_size_count(answer.provider, answer.model, '', in_slot, answer.size);\n",
+            ),
+        ),
+        "integration/budget/test_groups.py::test_sizes_are_counted_in_one_order_beside_a_settlement_in_a_closed_window",
     ),
     Mutation(
         "group_not_durable",
@@ -225,7 +238,7 @@ MUTATIONS: Final = (
         2,
         "a call that a group whose answer was lost leaves is asked as if it had never been sent",
         "fusewire.store.groups",
-        (("if call.may_be_done else", "if False else"),),
+        (("if not call.may_be_done:", "if True:"),),
         "unit/store/test_groups.py::test_what_a_group_leaves_is_sent_alone_as_if_sent_before_where_it_was[True]",
     ),
     Mutation(
@@ -564,6 +577,15 @@ MUTATIONS: Final = (
         "admission_leave",
         (("WHERE t.entry_id = own_entry;", "WHERE false;"),),
         "integration/budget/test_waiting.py::test_a_call_waits_until_the_call_in_flight_ends",
+    ),
+    Mutation(
+        "ticket_of_a_lost_answer_kept",
+        2,
+        "a call that is admitted when it is sent again keeps the place of which it wasn't told",
+        "ledger_reserve_on_row",
+        (("OR (wait IS NOT NULL AND p ? 'resent')", ""),),
+        "integration/budget/test_waiting.py"
+        "::test_a_ticket_whose_answer_was_lost_is_given_up_where_there_is_room_when_it_is_sent_again",
     ),
     Mutation(
         "queue_jumped_in_slots",
@@ -917,7 +939,7 @@ MUTATIONS: Final = (
         "fusewire.budget.ledger",
         (
             (
-                'unsent.append({"settlement": {"id": entry_id, "mode": "release", "outcome": "not_sent"}})',
+                'unsent.append({"settlement": {"id": entry_id, "mode": "release", "outcome": _NOT_SENT}})',
                 "pass",
             ),
         ),
@@ -928,7 +950,7 @@ MUTATIONS: Final = (
         3,
         "a settlement that is kept while another call sends those before it is lost",
         "fusewire.budget.ledger",
-        (("self._unsent = [*sending, *self._unsent][-_MAX_KEPT:]", "self._unsent = sending"),),
+        (("self._unsent = _newest([*sending, *self._unsent])", "self._unsent = sending"),),
         "integration/budget/test_shared_connections.py::test_what_is_kept_while_another_call_sends_is_sent_too",
     ),
     Mutation(
@@ -955,6 +977,15 @@ MUTATIONS: Final = (
         "fusewire.budget.ledger",
         (("                self._keep(ended)\n", "                pass\n"),),
         "integration/budget/test_exactly_once.py::TestOutage::test_a_kept_settlement_is_sent_with_the_next_call",
+    ),
+    Mutation(
+        "settlements_lost_for_releases",
+        3,
+        "through an outage the costs of calls make room for the ends of reservations that may never have been made",
+        "fusewire.budget.ledger",
+        (('if spare > 0 and ended["settlement"]["outcome"] == _NOT_SENT:', "if spare > 0:"),),
+        "unit/budget/test_ledger.py"
+        "::test_settlements_are_kept_through_an_outage_before_what_may_never_have_been_reserved[kept2-100]",
     ),
     Mutation(
         "no_usage_no_cost",

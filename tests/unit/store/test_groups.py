@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from fusewire.budget.wire import RESERVE, SETTLE
 from fusewire.errors import LedgerUnavailableError
 from fusewire.store.db import Statement
-from fusewire.store.groups import Groups
+from fusewire.store.groups import Groups, _Call, _Group
 from tests.support.patience import PATIENCE_SECONDS
 
 SETTINGS: Final[Any] = object()
@@ -62,20 +63,24 @@ def postgres() -> Postgres:
 @pytest.fixture
 def groups(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Groups:
     monkeypatch.setattr("fusewire.store.groups._HELD_UP_SECONDS", PATIENCE_SECONDS)
-    return Groups(postgres.one, postgres.together)
+    return grouping(postgres)
+
+
+def grouping(postgres: Postgres, *, connections: int = 4) -> Groups:
+    return Groups(postgres.one, postgres.together, connections=connections, connect_seconds=0)
 
 
 def call(groups: Groups, number: int) -> object:
-    return groups.call(RESERVE, argument(number), 1.0)
+    return groups.call(RESERVE, argument(number), PATIENCE_SECONDS)
 
 
 def together(groups: Groups, postgres: Postgres, *arguments: Any) -> list[Future[Any]]:  # noqa: ANN401 - any call's
     """The first is under way when the others come, one after the other."""
     with ThreadPoolExecutor(len(arguments)) as pool:
-        calls = [pool.submit(groups.call, RESERVE, arguments[0], 1.0)]
+        calls = [pool.submit(groups.call, RESERVE, arguments[0], PATIENCE_SECONDS)]
         assert postgres.comes.wait(PATIENCE_SECONDS)
         for number, each in enumerate(arguments[1:], 1):
-            calls.append(pool.submit(groups.call, RESERVE, each, 1.0))
+            calls.append(pool.submit(groups.call, RESERVE, each, PATIENCE_SECONDS))
             deadline = time.monotonic() + PATIENCE_SECONDS
             while len(groups._collected) < number:
                 assert time.monotonic() < deadline
@@ -141,7 +146,7 @@ def test_where_postgres_is_gone_each_is_told_why(groups: Groups, postgres: Postg
 
 
 def test_one_without_an_answer_holds_up_nobody_for_long(postgres: Postgres) -> None:
-    groups = Groups(postgres.one, postgres.together)
+    groups = grouping(postgres)
     with ThreadPoolExecutor(1) as pool:
         stuck = pool.submit(call, groups, 0)
         assert postgres.comes.wait(PATIENCE_SECONDS)
@@ -192,3 +197,149 @@ def test_a_sender_that_is_stopped_leaves_the_others_to_themselves(groups: Groups
     errors = [call.exception() for call in calls]
     assert sorted(type(error).__name__ for error in errors if error) == ["SystemExit"]
     assert sum(error is None for error in errors) == 3
+
+
+@pytest.fixture
+def stuck(groups: Groups, postgres: Postgres) -> Iterator[ThreadPoolExecutor]:
+    """Threads beside one whose statement has been without an answer for long."""
+    with ThreadPoolExecutor(8) as pool:
+        pool.submit(call, groups, 0)
+        assert postgres.comes.wait(PATIENCE_SECONDS)
+        [group] = groups._under_way
+        groups._under_way[:] = [replace(group, began=group.began - PATIENCE_SECONDS)]
+        yield pool
+        postgres.lets.set()
+
+
+def collected(groups: Groups, calls: int) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(groups._collected) < calls:
+        assert time.monotonic() < deadline
+
+
+def test_one_without_an_answer_holds_up_none_of_those_that_come_one_after_the_other(
+    groups: Groups, postgres: Postgres, stuck: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lets, comes = threading.Event(), threading.Event()
+
+    def alone(statement: Statement[Any, Any], sent: Mapping[str, Any], seconds: float) -> Any:  # noqa: ANN401
+        if sent["entry"] == 1:
+            comes.set()
+            assert lets.wait(PATIENCE_SECONDS)
+        return {"entry": sent["entry"]}
+
+    monkeypatch.setattr(groups, "_alone", alone)
+    first = stuck.submit(call, groups, 1)
+    assert comes.wait(PATIENCE_SECONDS)
+    second = stuck.submit(call, groups, 2)
+    collected(groups, 1)
+    lets.set()
+    assert first.result(PATIENCE_SECONDS / 2) == {"entry": 1}
+    assert second.result(PATIENCE_SECONDS / 2) == {"entry": 2}
+
+
+def test_no_more_are_under_way_than_there_are_connections(postgres: Postgres) -> None:
+    groups = grouping(postgres, connections=1)
+    with ThreadPoolExecutor(8) as pool:
+        stuck = pool.submit(call, groups, 0)
+        assert postgres.comes.wait(PATIENCE_SECONDS)
+        others = [pool.submit(call, groups, number) for number in (1, 2, 3)]
+        collected(groups, 3)
+        with pytest.raises(LedgerUnavailableError, match="every connection is in use") as raised:
+            groups.call(RESERVE, argument(4), 0.2)
+        assert not raised.value.may_be_done
+        assert len(groups._collected) == 3
+        postgres.lets.set()
+        assert [each.result(PATIENCE_SECONDS) for each in (stuck, *others)] == [{"entry": n} for n in range(4)]
+    assert [sorted(sent) for sent in postgres.sent] == [[0], [1, 2, 3]]
+
+
+def test_a_call_that_is_under_way_sends_no_others(postgres: Postgres) -> None:
+    groups = grouping(postgres)
+    under_way, other = (_Call(RESERVE, argument(n), PATIENCE_SECONDS) for n in (1, 2))
+    groups._collected = [other]
+    groups._go_on(under_way)
+    assert groups._collected == [other] and postgres.sent == []
+
+
+def test_who_may_give_up_first_sends_for_nobody_who_waits_for_longer(postgres: Postgres) -> None:
+    """A settlement that follows its answer, beside a reservation: its environment's next event waits for it."""
+    groups = grouping(postgres, connections=1)
+    comes, lets, senders, threads = threading.Event(), threading.Event(), [], {}
+
+    def together(sent: Mapping[str, Any], seconds: float) -> Mapping[str, Any]:
+        senders.append((threading.get_ident(), seconds))
+        comes.set()
+        assert lets.wait(PATIENCE_SECONDS)
+        return {"results": [{} for _ in sent["calls"]]}
+
+    def of(number: int, seconds: float) -> object:
+        threads[number] = threading.get_ident()
+        return groups.call(RESERVE, argument(number), seconds)
+
+    groups._together = together
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(call, groups, 0)
+        assert postgres.comes.wait(PATIENCE_SECONDS)
+        late = pool.submit(of, 1, PATIENCE_SECONDS / 2)
+        collected(groups, 1)
+        other = pool.submit(of, 2, PATIENCE_SECONDS)
+        collected(groups, 2)
+        postgres.lets.set()
+        assert comes.wait(PATIENCE_SECONDS)
+        groups._under_way[0].calls[0].began -= PATIENCE_SECONDS
+        error = late.exception(PATIENCE_SECONDS)
+        assert isinstance(error, LedgerUnavailableError) and error.may_be_done
+        assert not other.done()
+        lets.set()
+        assert other.result(PATIENCE_SECONDS) == {}
+    assert senders == [(threads[2], PATIENCE_SECONDS)]
+
+
+@pytest.mark.parametrize("sends", [False, True])
+def test_a_caller_that_is_stopped_while_it_waits_leaves_nothing_behind(
+    groups: Groups, stuck: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, sends: bool
+) -> None:
+    class Stopped:
+        def get(self, timeout: float) -> None:
+            raise KeyboardInterrupt
+
+        def put(self, _: None) -> None:
+            pass
+
+    stopped = _Call(RESERVE, argument(1), PATIENCE_SECONDS)
+    stopped.woken = Stopped()  # type: ignore[assignment] # all that is asked of it
+    monkeypatch.setattr("fusewire.store.groups._Call", lambda *_: stopped)
+    monkeypatch.setattr(groups, "_choose", lambda _: None)
+    if sends:
+        monkeypatch.setattr(groups, "_send", Stopped().get)
+        stopped.sends = _Group([stopped])
+    with pytest.raises(KeyboardInterrupt):
+        groups.call(RESERVE, argument(1), PATIENCE_SECONDS)
+    assert groups._collected == [] and stopped.sends is None
+
+
+def test_an_argument_that_is_no_json_fails_its_own_call_alone(groups: Groups, postgres: Postgres) -> None:
+    def no_json(sent: Mapping[str, Any], seconds: float) -> Mapping[str, Any]:
+        raise ValueError("NaN")
+
+    groups._together = no_json
+    calls = together(groups, postgres, *map(argument, range(4)))
+    assert [each.result() for each in calls] == [{"entry": number} for number in range(4)]
+
+
+def test_what_a_group_may_have_sent_may_be_done_whatever_becomes_of_it_alone(
+    groups: Groups, postgres: Postgres
+) -> None:
+    postgres.leaves, postgres.answer_was_lost = {1}, True
+    one = groups._alone
+
+    def gone(statement: Statement[Any, Any], sent: Mapping[str, Any], seconds: float) -> Any:  # noqa: ANN401
+        if "resent" in sent:
+            raise LedgerUnavailableError("OperationalError", may_be_done=False)
+        return one(statement, sent, seconds)
+
+    groups._alone = gone
+    _, lost, _ = together(groups, postgres, *map(argument, range(3)))
+    error = lost.exception()
+    assert isinstance(error, LedgerUnavailableError) and error.may_be_done

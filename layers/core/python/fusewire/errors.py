@@ -292,12 +292,15 @@ class LedgerUnavailableError(FusewireError):
     code = "ledger_unavailable"
     should_retry = True
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, may_be_done: bool = True) -> None:
+        """:param may_be_done: whether the statement may have reached Postgres, and so what it books"""
         super().__init__(
             "The budget's ledger can't be reached, so nothing was forwarded. Retry in a moment; "
             f"operators: check Postgres and DATABASE_URL ({reason}).",
             retry_after=1,
         )
+        self.reason = reason
+        self.may_be_done = may_be_done
 
 
 class SecretsUnavailableError(FusewireError):

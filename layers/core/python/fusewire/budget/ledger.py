@@ -64,6 +64,8 @@ from fusewire.store.db import Database, StatementRefusedError
 
 _PROBE_SECONDS: Final = 30
 _MAX_KEPT: Final = 100
+_NOT_SENT: Final = "not_sent"
+"""How a reservation ended whose answer was lost."""
 _LATE_SECONDS: Final = 2
 """For which a settlement that follows its answer waits for Postgres: the environment takes no event before its end."""
 _SMALLEST_GIFT: Final = Decimal("0.1")
@@ -190,14 +192,14 @@ class Ledger:
             raise
         # Should an answer be lost, a reservation may stand that nothing will be sent on.
         entry_id = argument["entry"]["id"]
-        unsent.append({"settlement": {"id": entry_id, "mode": "release", "outcome": "not_sent"}})
+        unsent.append({"settlement": {"id": entry_id, "mode": "release", "outcome": _NOT_SENT}})
         while True:
             if (wait := waiting.argument(self._database.session)) is not None:
                 argument["wait"] = wait
             try:
                 result = self._database.call(RESERVE, argument)
-            except LedgerUnavailableError:
-                self._keep(*unsent)
+            except LedgerUnavailableError as error:
+                self._keep(*(unsent if error.may_be_done else unsent[:-1]))
                 raise
             if not result.get("waiting"):
                 announce(result)
@@ -422,9 +424,8 @@ class Ledger:
         return Booked(Decimal(result["cost"] or 0), result["cost_basis"], budget, KeyBudget.read(result["key"]))
 
     def _keep(self, *ended: Ended) -> None:
-        # Bounded: through a long outage the oldest are left to expire at their bounds.
         with self._keeping:
-            self._unsent = [*self._unsent, *ended][-_MAX_KEPT:]
+            self._unsent = _newest([*self._unsent, *ended])
 
     def _send_kept(self) -> None:
         if not self._unsent:
@@ -441,7 +442,23 @@ class Ledger:
                 del sending[0]
         finally:
             with self._keeping:
-                self._unsent = [*sending, *self._unsent][-_MAX_KEPT:]
+                self._unsent = _newest([*sending, *self._unsent])
+
+
+def _newest(kept: Sequence[Ended]) -> list[Ended]:
+    """So many as are kept through a long outage: what others are left to is to expire at their bounds.
+
+    What is left out first is what reservations may have left that got no answer, since most of those were never made.
+    A settlement has a cost.
+    """
+    spare = len(kept) - _MAX_KEPT
+    newest = []
+    for ended in kept:
+        if spare > 0 and ended["settlement"]["outcome"] == _NOT_SENT:
+            spare -= 1
+        else:
+            newest.append(ended)
+    return newest[-_MAX_KEPT:]
 
 
 def _entry(id: UUID, call: Call, attempt: int) -> EntryArgument:

@@ -40,7 +40,8 @@ _UNACKNOWLEDGED_MILLISECONDS: Final = 5_000
 """A connection that idled while its environment was frozen may lead nowhere: TCP's own patience is 15 minutes."""
 _ANSWER_SECONDS: Final = 7.0
 """A server may take what is sent and never answer: a failover that nobody announced, a proxy without a target. Longer
-than `_LOCK_SECONDS`, so that a busy server still says so itself."""
+than the 5 s for which the ledger's functions wait for a lock (`lock_timeout`), so that a busy server still says so
+itself."""
 
 Credentials = Callable[[bool], Mapping[str, str]]
 """The `user` and `password` for a new connection; True asks for fresh ones, because the last were refused.
@@ -51,10 +52,11 @@ Credentials = Callable[[bool], Mapping[str, str]]
 Argument = TypeVar("Argument", bound=Mapping[str, object])
 Result = TypeVar("Result")
 
-_LOCK_SECONDS: Final = 5.0
-"""For which the ledger's functions wait for a lock (`lock_timeout`): who has waited for so long isn't sent again."""
-_OF_ONE_CALL: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.LockNotAvailable)
-"""Why Postgres takes a whole group back though one of its calls is at fault."""
+_OF_ONE_CALL: Final = frozenset({"20", "21", "22", "23", "2B", "38", "39", "40", "44", "54", "55", "P0"})
+"""The classes of errors (https://www.postgresql.org/docs/current/errcodes-appendix.html) for which Postgres takes a
+whole group back though one of its calls is at fault: by its data, its rows, its locks."""
+_LOCK_OF_ALL: Final = "ledger_lock_for_group"
+"""The function (`functions/groups.sql`) that waits for the row that every call of a group needs."""
 
 _NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
@@ -136,17 +138,14 @@ class Database:
     def _grouping(self) -> "Groups":
         from fusewire.store.groups import Groups  # here, since most environments have one connection
 
-        return Groups(self._alone, self._together)
+        connect_seconds = _CONNECT_TIMEOUT_SECONDS
+        return Groups(self._alone, self._together, connections=len(self._free), connect_seconds=connect_seconds)
 
     def _together(self, argument: Mapping[str, object], seconds: float) -> Mapping[str, Any] | None:
-        began = time.monotonic()
         try:
             return self._alone(GROUP, argument, seconds)
         except LedgerUnavailableError as error:
-            has_waited = time.monotonic() - began >= _LOCK_SECONDS
-            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable) and has_waited:
-                raise
-            if isinstance(error.__cause__, _OF_ONE_CALL):
+            if isinstance(error.__cause__, psycopg.Error) and _is_of_one_call(error.__cause__):
                 return None
             raise
 
@@ -166,7 +165,10 @@ class Database:
             except psycopg.Error as error:
                 link.close()
                 # The class, not the text: a connection error's text holds the address and the user.
-                raise LedgerUnavailableError(type(error).__name__) from error
+                raise LedgerUnavailableError(type(error).__name__, may_be_done=link.has_sent) from error
+            except LedgerUnavailableError as error:
+                error.may_be_done = link.has_sent
+                raise
 
     def send(self, statement: Statement[Argument, Result], argument: Argument) -> None:
         """Send a statement and go on: its answer is taken before its connection's next statement is sent, and says
@@ -189,7 +191,7 @@ class Database:
     def _link(self, seconds: float) -> Iterator["_Link"]:
         with self._returned:
             if not self._returned.wait_for(lambda: self._free, seconds):
-                raise LedgerUnavailableError("every connection is in use")
+                raise LedgerUnavailableError("every connection is in use", may_be_done=False)
             link = self._free.pop()
         try:
             yield link
@@ -258,13 +260,17 @@ class _Link:
         self._connection: _Connection | None = None
         self.is_answer_due = False
         """Whether a statement was sent whose answer is still to be taken from the connection."""
+        self.has_sent = False
+        """Whether anything of the statement that was asked last may have reached a server."""
 
     def ask(self, sql: LiteralString, argument: Mapping[str, object], seconds: float) -> object:
         """:raises psycopg.Error: what Postgres, or the lack of it, answers; :raises LedgerUnavailableError: where there
         is no address or no credential
         """
+        self.has_sent = False
         self._take_due_answer(seconds)
         if self._connection is not None:
+            self.has_sent = True
             try:
                 return self.run(self._connection, sql, argument, seconds)
             except (psycopg.OperationalError, psycopg.InterfaceError):
@@ -272,7 +278,9 @@ class _Link:
                     raise  # it answered, and said no: a lock that it waited for too long
                 self.close()
                 argument = {**argument, "resent": True}
-        return self.run(self._connect(), sql, argument, seconds)
+        connection = self._connect()
+        self.has_sent = True
+        return self.run(connection, sql, argument, seconds)
 
     @property
     def is_ready(self) -> bool:
@@ -348,6 +356,13 @@ class _Link:
         return None if row is None else loads(row)
 
 
+def _is_of_one_call(error: psycopg.Error) -> bool:
+    """Whether a group's other calls may be done by themselves."""
+    if isinstance(error, psycopg.errors.LockNotAvailable) and _LOCK_OF_ALL in (error.diag.context or ""):
+        return False
+    return (error.diag.sqlstate or "")[:2] in _OF_ONE_CALL
+
+
 def _result(session: PGconn, statement: bytes, argument: bytes, seconds: float) -> PGresult:
     """Send a statement and wait for its last result, as libpq's manual has it
     (https://www.postgresql.org/docs/current/libpq-async.html).
@@ -398,9 +413,9 @@ def _error(result: PGresult) -> psycopg.Error:
     if state is None:  # libpq's own: the connection broke
         return psycopg.OperationalError(result.get_error_message())
     try:
-        return psycopg.errors.lookup(state.decode())(result.get_error_message())
+        return psycopg.errors.lookup(state.decode())(result.get_error_message(), info=result)
     except KeyError:
-        return psycopg.DatabaseError(result.get_error_message())
+        return psycopg.DatabaseError(result.get_error_message(), info=result)
 
 
 def _connected(url: SecretStr | None, credentials: Credentials | None) -> _Connection:

@@ -7,6 +7,7 @@ are few, nobody waits for company; where they are many, they wait for one commit
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -20,6 +21,8 @@ _MAX_CALLS: Final = 16
 """In one group: each waits for all of them."""
 _HELD_UP_SECONDS: Final = 0.05
 """A statement that has no answer after so long holds up those that come after it no more."""
+_SENT_TWICE: Final = 2
+"""How often a statement is sent at most, each time for its own seconds."""
 _APART_SECONDS: Final = 10.0
 """For which nothing is grouped once the ledger says that its room is spread over slots: each group takes them back."""
 _BY_THEMSELVES: Final = ("settlement", "settings_snapshot", "resent")
@@ -39,7 +42,10 @@ class _Call:
     statement: "Statement[Any, Any]"
     argument: Mapping[str, object]
     seconds: float
+    began: float = field(default_factory=time.monotonic)
     woken: SimpleQueue[None] = field(default_factory=SimpleQueue)
+    sends: "_Group | None" = None
+    """What its thread is to send."""
     is_done: bool = False
     result: object = None
     """None where it has to be sent alone."""
@@ -52,17 +58,39 @@ class _Call:
         own = {name: value for name, value in self.argument.items() if name != "settings"}
         return {cast(str, self.statement.in_group): own}
 
+    def seconds_left(self, most: float) -> float:
+        """Of so many since it came."""
+        return self.began + most - time.monotonic()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Group:
+    """Calls that are sent together, or one."""
+
+    calls: list[_Call]
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def holds_up(self) -> bool:
+        """Whether those that come meanwhile wait for its answer."""
+        return time.monotonic() - self.began < _HELD_UP_SECONDS
+
 
 class Groups:
     """The statements of one environment that may be sent together."""
 
-    def __init__(self, alone: Alone, together: Together) -> None:
+    def __init__(self, alone: Alone, together: Together, *, connections: int, connect_seconds: float) -> None:
+        """
+        :param connections: how many groups can be under way at once
+        :param connect_seconds: what a new connection may take, which a statement is sent again by
+        """
         self._alone = alone
         self._together = together
+        self._connections = connections
+        self._connect_seconds = connect_seconds
         self._lock = threading.Lock()
         self._collected: list[_Call] = []
-        self._under_way = 0
-        self._sent_at = 0.0
+        self._under_way: list[_Group] = []
         self._apart_until = 0.0
 
     def takes(self, statement: "Statement[Any, Any]", argument: Mapping[str, Any]) -> bool:
@@ -74,58 +102,86 @@ class Groups:
         return not any(name in argument for name in _BY_THEMSELVES) and "holds" not in argument.get("wait", ())
 
     def call(self, statement: "Statement[Argument, Result]", argument: "Argument", seconds: float) -> "Result":
-        """As `Database.call`, of a statement that `takes` says yes to."""
+        """As `Database.call`, of a statement that `takes` says yes to, and no longer than if it were sent alone."""
         call = _Call(statement, argument, seconds)
-        with self._lock:
-            self._collected.append(call)
-            calls = self._taken()
-        while True:
-            if calls:
-                self._send(calls)
-            if call.is_done:
-                break
-            try:
-                call.woken.get(timeout=_HELD_UP_SECONDS)
-            except Empty:
-                pass
+        try:
             with self._lock:
-                calls = [] if call.is_done else self._taken()
+                self._collected.append(call)
+                self._choose(call)
+            while not call.is_done:
+                self._go_on(call)
+        except BaseException:
+            self._give_up(call)
+            raise
         if call.error is not None:
             raise call.error
         if call.result is None:
-            left = {**argument, "resent": True} if call.may_be_done else argument
-            return cast("Result", self._alone(statement, left, seconds))
+            return cast("Result", self._left_alone(call))
         return cast("Result", call.result)
 
-    def _taken(self) -> list[_Call]:
-        """Those that are sent now, who came first before the others; none while a statement is under way."""
-        now = time.monotonic()
-        if not self._collected or (self._under_way and now - self._sent_at < _HELD_UP_SECONDS):
-            return []
-        settings = self._collected[0].argument["settings"]
-        calls = [call for call in self._collected if call.argument["settings"] is settings][:_MAX_CALLS]
-        self._collected = [call for call in self._collected if call not in calls]
-        self._under_way += 1
-        self._sent_at = now
-        return calls
-
-    def _send(self, calls: list[_Call]) -> None:
-        try:
-            if len(calls) == 1:
-                calls[0].result = self._alone(calls[0].statement, calls[0].argument, calls[0].seconds)
+    def _go_on(self, call: _Call) -> None:
+        """Send what this call's thread is to send, or wait for its answer for a moment."""
+        if call.sends is not None:
+            group, call.sends = call.sends, None
+            self._send(group)
+            return
+        with suppress(Empty):
+            call.woken.get(timeout=_HELD_UP_SECONDS)
+        with self._lock:
+            if call.is_done or call.sends is not None:
+                return
+            if call not in self._collected:
+                if call.seconds_left(self._most_seconds(call)) <= 0:
+                    raise LedgerUnavailableError("AnswerTimeout")
+            elif call.seconds_left(call.seconds) <= 0:
+                raise LedgerUnavailableError("every connection is in use", may_be_done=False)
             else:
-                self._send_together(calls)
+                self._choose(call)
+
+    def _most_seconds(self, call: _Call) -> float:
+        return _SENT_TWICE * call.seconds + self._connect_seconds
+
+    def _choose(self, call: _Call) -> None:
+        """Have the collected sent, who came first before the others; nothing while a statement holds them up.
+
+        One of them sends, whose answer may take the longest: the others may give up before that.
+
+        :param call: one of the collected, whose thread this is
+        """
+        if len(self._under_way) >= self._connections or any(group.holds_up for group in self._under_way):
+            return
+        settings = self._collected[0].argument["settings"]
+        calls = [each for each in self._collected if each.argument["settings"] is settings][:_MAX_CALLS]
+        self._collected = [each for each in self._collected if each not in calls]
+        group = _Group(calls)
+        self._under_way.append(group)
+        most = max(each.seconds for each in calls)
+        sender = (
+            call if call in calls and call.seconds == most else next(each for each in calls if each.seconds == most)
+        )
+        sender.sends = group
+        if sender is not call:
+            sender.woken.put(None)
+
+    def _send(self, group: _Group) -> None:
+        try:
+            if len(group.calls) == 1:
+                [call] = group.calls
+                call.result = self._alone(call.statement, call.argument, call.seconds)
+            else:
+                self._send_together(group.calls)
         except LedgerUnavailableError as error:
-            calls[0].error = error
-            for call in calls[1:]:
-                call.error = LedgerUnavailableError(str(error))
-                call.error.__cause__ = error.__cause__
+            for call in group.calls:
+                call.error = _same(error)
         finally:
-            self._end(calls)
+            self._end(group)
 
     def _send_together(self, calls: list[_Call]) -> None:
         argument = {"settings": calls[0].argument["settings"], "calls": [call.part() for call in calls]}
-        answer = self._together(argument, max(call.seconds for call in calls))
+        try:
+            answer = self._together(argument, max(call.seconds for call in calls))
+        except (TypeError, ValueError):  # an argument that no JSON can hold: nothing was sent
+            answer = None
         if answer is None:
             answer = {"results": [None] * len(calls)}  # the one that is refused is told so by itself
         if answer.get("slots"):
@@ -134,11 +190,44 @@ class Groups:
             call.result = result
             call.may_be_done = "resent" in answer
 
-    def _end(self, calls: list[_Call]) -> None:
+    def _left_alone(self, call: _Call) -> object:
+        """The result of a call that its group left.
+
+        :raises LedgerUnavailableError: also where the group has taken all the time
+        """
+        seconds = min(call.seconds, call.seconds_left(self._most_seconds(call)))
+        if seconds <= 0:
+            raise LedgerUnavailableError("AnswerTimeout")
+        if not call.may_be_done:
+            return self._alone(call.statement, call.argument, seconds)
+        try:
+            return self._alone(call.statement, {**call.argument, "resent": True}, seconds)
+        except LedgerUnavailableError as error:
+            error.may_be_done = True
+            raise
+
+    def _end(self, group: _Group) -> None:
         with self._lock:
-            self._under_way -= 1
-            following = self._collected[:1] if self._under_way == 0 else []
-        for call in calls:
-            call.is_done = True
-        for call in (*following, *calls):
+            if group in self._under_way:
+                self._under_way.remove(group)
+            following = [] if any(each.holds_up for each in self._under_way) else self._collected[:1]
+            for call in group.calls:
+                call.is_done = True
+        for call in (*following, *group.calls):
             call.woken.put(None)
+
+    def _give_up(self, call: _Call) -> None:
+        """Leave nothing behind of a call that waits no more: nobody would send on what is reserved for it."""
+        with self._lock:
+            if call in self._collected:
+                self._collected.remove(call)
+            group, call.sends = call.sends, None
+        if group is not None:
+            self._end(group)
+
+
+def _same(error: LedgerUnavailableError) -> LedgerUnavailableError:
+    """For another thread: a traceback belongs to one."""
+    own = LedgerUnavailableError(error.reason, may_be_done=error.may_be_done)
+    own.__cause__ = error.__cause__
+    return own

@@ -177,7 +177,6 @@ END $$;
 CREATE OR REPLACE FUNCTION admission_leave(wait jsonb, own_entry uuid) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    IF (wait ? 'holds') IS NOT TRUE THEN RETURN; END IF;
     DELETE FROM admission_wait t WHERE t.entry_id = own_entry;
     IF wait ? 'listens' AND (wait->>'session')::bigint = pg_backend_pid() THEN EXECUTE 'UNLISTEN *'; END IF;
 END $$;

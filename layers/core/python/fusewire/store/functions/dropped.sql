@@ -5,3 +5,4 @@ DROP FUNCTION IF EXISTS ledger_path_is_settled(jsonb, budget_window[]);
 DROP FUNCTION IF EXISTS ledger_refusal(budget_window, budget_window, api_key, jsonb, jsonb, boolean);
 DROP FUNCTION IF EXISTS ledger_insert_reservation(jsonb, text, jsonb, bigint, budget_window, smallint, bigint, jsonb, boolean, timestamptz);
 DROP FUNCTION IF EXISTS ledger_insert_reservation(jsonb, text, jsonb, bigint, budget_window, budget_window[], smallint, bigint, jsonb, boolean, timestamptz);
+DROP FUNCTION IF EXISTS output_size_record(ledger, jsonb, smallint);

@@ -98,18 +98,40 @@ BEGIN
     END IF;
 END $$;
 
--- Records how long a settled answer was, where the settlement says so. A key's first answers count for the model, too,
--- so that a new key begins with what is known, and a busy one changes no row but its own.
-CREATE OR REPLACE FUNCTION output_size_record(e ledger, settlement jsonb, in_slot smallint DEFAULT 0::smallint)
-RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    size bigint := (settlement->>'size')::bigint;
+-- How long a settled answer was, where that is counted.
+CREATE OR REPLACE FUNCTION output_size_of(e ledger, settlement jsonb) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
-    IF size IS NULL OR e.operation <> 'chat' OR e.cost_basis IS DISTINCT FROM 'actual' THEN RETURN; END IF;
-    IF output_size_count(e.provider, e.model, COALESCE(e.key_id, ''), in_slot, size) <= 30
-       AND e.key_id IS NOT NULL THEN
-        PERFORM output_size_count(e.provider, e.model, '', in_slot, size);
-    END IF;
+    IF e.operation <> 'chat' OR e.cost_basis IS DISTINCT FROM 'actual' THEN RETURN NULL; END IF;
+    RETURN (settlement->>'size')::bigint;
+END $$;
+
+-- Counts answers of several calls, or of one. A key's first answers count for the model, too, so that a new key begins
+-- with what is known, and a busy one changes no row but its own. All keys' rows come before all models' rows: that is
+-- their place in the lock order (windows.sql), however many a transaction has.
+CREATE OR REPLACE FUNCTION output_size_record(entries ledger[], settlements jsonb[],
+                                              in_slot smallint DEFAULT 0::smallint) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    answer record;
+    of_model integer[] := '{}'; -- which of them count for their model
+BEGIN
+    FOR answer IN
+        SELECT n, (entries[n]).provider, (entries[n]).model, (entries[n]).key_id, s.size
+        FROM generate_subscripts(entries, 1) n, output_size_of(entries[n], settlements[n]) s (size)
+        WHERE s.size IS NOT NULL ORDER BY 2, 3, 4
+    LOOP
+        IF answer.key_id IS NULL
+           OR output_size_count(answer.provider, answer.model, answer.key_id, in_slot, answer.size) <= 30 THEN
+            of_model := array_append(of_model, answer.n);
+        END IF;
+    END LOOP;
+    FOR answer IN
+        SELECT (entries[n]).provider, (entries[n]).model, output_size_of(entries[n], settlements[n]) AS size
+        FROM unnest(of_model) n ORDER BY 1, 2
+    LOOP
+        PERFORM output_size_count(answer.provider, answer.model, '', in_slot, answer.size);
+    END LOOP;
 END $$;
 
 -- A candidate with the cap, bound and tokens that it is reserved with. Without "fit" it stays as it is.

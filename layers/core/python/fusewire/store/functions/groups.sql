@@ -100,9 +100,8 @@ BEGIN
         PERFORM set_config('synchronous_commit', durable, true);
     END LOOP;
     IF NOT must_last THEN PERFORM admission_need_not_last(); END IF;
-    FOR n IN 1..cardinality(ended) LOOP
-        PERFORM output_size_record(ended[n], settlements[n]->'settlement');
-    END LOOP;
+    PERFORM output_size_record(ended, ARRAY(
+        SELECT settlements[n]->'settlement' FROM generate_subscripts(settlements, 1) n ORDER BY n));
     FOR n IN 1..cardinality(ended) LOOP
         PERFORM vendor_refusal_record(ended[n], settlements[n]->'settlement');
     END LOOP;

@@ -173,6 +173,8 @@ DECLARE
     tier text := entry->>'tier';
     is_first boolean := NOT p ? 'settlement' AND (p->'entry'->>'attempt')::integer = 1;
     wait jsonb := p->'wait';
+    -- Sent again, it may have one that its caller wasn't told of.
+    may_have_ticket boolean := wait ? 'holds' OR (wait IS NOT NULL AND p ? 'resent');
     result jsonb := '{}';
     limit_usd numeric;
     w budget_window;
@@ -236,7 +238,7 @@ BEGIN
               AND (NOT d.downgraded OR l.tier = p->'downgrade'->>'tier')
         ORDER BY d.downgraded DESC LIMIT 1;
         IF FOUND THEN
-            IF wait ? 'holds' THEN PERFORM admission_leave(wait, statement_id); END IF;
+            IF may_have_ticket THEN PERFORM admission_leave(wait, statement_id); END IF;
             RETURN result || jsonb_build_object(
                 'candidate', step.place, 'cap', ledger_fitted_cap(step.candidate, statement_id), 'downgraded', step.downgraded, 'rolled_over', rolled_over,
                 'key_rolled_over', key_rolled_over, 'threshold_events', threshold_events,
@@ -341,11 +343,11 @@ BEGIN
     IF refusal->>'refused' = 'reserved' THEN waiting := admission_take(wait, entry, refusal, bound); END IF;
     IF waiting IS NOT NULL THEN
         result := result || waiting;
-    ELSIF wait ? 'holds' THEN
+    ELSIF may_have_ticket THEN
         PERFORM admission_leave(wait, statement_id);
     END IF;
     -- What was ended here, what has expired, and a call that has left the line may have made room for who is next.
-    IF (ended.id IS NOT NULL OR expired IS NOT NULL OR (wait ? 'holds' AND waiting IS NULL))
+    IF (ended.id IS NOT NULL OR expired IS NOT NULL OR (may_have_ticket AND waiting IS NULL))
        AND EXISTS (SELECT FROM admission_wait t WHERE t.listens) THEN
         PERFORM admission_wake(ARRAY['global', k.id]
                                || ARRAY(SELECT b->>'budget' FROM jsonb_array_elements(path) b), settings);

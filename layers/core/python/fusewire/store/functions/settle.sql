@@ -209,7 +209,7 @@ BEGIN
         threshold_events := ledger_add_threshold_events((p->'settlement'->>'id')::uuid, threshold_events);
     END IF;
     IF e.id IS NOT NULL AND NOT step.repeated THEN
-        PERFORM output_size_record(e, p->'settlement');
+        PERFORM output_size_record(ARRAY[e], ARRAY[p->'settlement']);
         PERFORM vendor_refusal_record(e, p->'settlement');
     END IF;
     IF p->'settlement' ? 'allowance' THEN PERFORM input_allowance_raise(e, p->'settlement'); END IF;

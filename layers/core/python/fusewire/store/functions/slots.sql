@@ -255,7 +255,7 @@ BEGIN
         threshold_events := ledger_book_path(in_rows, settings, COALESCE(e.cost, 0), e.bound,
                                              (e.status = 'settled')::int, threshold_events, e.id);
     END IF;
-    PERFORM output_size_record(e, p->'settlement', s.slot);
+    PERFORM output_size_record(ARRAY[e], ARRAY[p->'settlement'], s.slot);
     PERFORM vendor_refusal_record(e, p->'settlement');
     IF p ? 'health_update' THEN cooldown_until := provider_health_record(p->'health_update', e.reserved_at); END IF;
     PERFORM admission_wake_after(e, settings);

@@ -12,7 +12,7 @@
 -- * Locks are taken in this order: the queue for the company's row (ledger_join_queue), the company's windows by ascending
 --   id (the open one is the last), the slots of its window by number, one key's window, the windows of one path (users' and
 --   nodes') by ascending id, ledger rows and rollups (under the lock of their window or slot alone), a call's own row of
---   admission_wait, output_size (the key's row, then the model's), one row of vendor_refusal, one of input_allowance,
+--   admission_wait, output_size (keys' rows by name, then models'), one row of vendor_refusal, one of input_allowance,
 --   provider_health by name; refused_call last of all. A slot of a key's or a path's stands for its window: the lock of the
 --   company's slot of the same number is also theirs (spread.sql). A statement that locks more than one key's window or
 --   more than one path's, or that opens or rolls over a window of a path, holds the company's open window and has reclaimed
