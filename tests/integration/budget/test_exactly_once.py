@@ -382,7 +382,7 @@ class TestOutage:
         with pytest.raises(LedgerUnavailableError) as raised:
             reserved(nobody)
         assert not raised.value.may_be_done
-        assert nobody._unsent == []
+        assert len(nobody._unsent) == 0
 
     @pytest.mark.parametrize("slots", [1, 4])
     def test_a_release_waits_for_the_reservation_that_is_not_committed_yet(

@@ -186,7 +186,7 @@ def test_a_settlement_that_is_sent_again_tells_the_same(
     key = keys.make(node=node("team", "0.1"))
     held = ledger.reserve(a_call(key_id=key), [candidate("0.09")])
     ledger.settle(settled(held, "0.09"))
-    ledger._keep({"settlement": settled(held, "0.09").argument()})
+    ledger._unsent.keep({"settlement": settled(held, "0.09").argument()})
     ledger.settle(released(ledger.reserve(a_call(), [candidate("0.01")])))
     assert len(events.of("circuit_breaker.alert")) == 2  # told again, since the first answer may have been lost
     assert books.threshold_events() == ["HALF_OPEN"]

@@ -939,7 +939,7 @@ MUTATIONS: Final = (
         "fusewire.budget.ledger",
         (
             (
-                'unsent.append({"settlement": {"id": entry_id, "mode": "release", "outcome": _NOT_SENT}})',
+                'unsent.append({"settlement": {"id": entry_id, "mode": "release", "outcome": NOT_SENT}})',
                 "pass",
             ),
         ),
@@ -949,8 +949,8 @@ MUTATIONS: Final = (
         "kept_beside_another_call_lost",
         3,
         "a settlement that is kept while another call sends those before it is lost",
-        "fusewire.budget.ledger",
-        (("self._unsent = _newest([*sending, *self._unsent])", "self._unsent = sending"),),
+        "fusewire.budget.unsent",
+        (("self._kept = newest([*sending, *self._kept])", "self._kept = sending"),),
         "integration/budget/test_shared_connections.py::test_what_is_kept_while_another_call_sends_is_sent_too",
     ),
     Mutation(
@@ -975,16 +975,16 @@ MUTATIONS: Final = (
         3,
         "a settlement that Postgres didn't hear is not sent again",
         "fusewire.budget.ledger",
-        (("                self._keep(ended)\n", "                pass\n"),),
+        (("                self._unsent.keep(ended)\n", "                pass\n"),),
         "integration/budget/test_exactly_once.py::TestOutage::test_a_kept_settlement_is_sent_with_the_next_call",
     ),
     Mutation(
         "settlements_lost_for_releases",
         3,
         "through an outage the costs of calls make room for the ends of reservations that may never have been made",
-        "fusewire.budget.ledger",
-        (('if spare > 0 and ended["settlement"]["outcome"] == _NOT_SENT:', "if spare > 0:"),),
-        "unit/budget/test_ledger.py"
+        "fusewire.budget.unsent",
+        (('if spare > 0 and ended["settlement"]["outcome"] == NOT_SENT:', "if spare > 0:"),),
+        "unit/budget/test_unsent.py"
         "::test_settlements_are_kept_through_an_outage_before_what_may_never_have_been_reserved[kept2-100]",
     ),
     Mutation(
@@ -1459,7 +1459,7 @@ MUTATIONS: Final = (
         "fusewire.budget.ledger",
         (
             (
-                "                self._keep(*unsent)\n                raise\n",
+                "                self._unsent.keep(*unsent)\n                raise\n",
                 '                result = {"candidate": 0, "cooling": [], "key": None, "budget": {"id": 0,'
                 ' "budget": "global", "opened_by": "use", "opened_at": "2026-01-01T00:00:00Z",'
                 ' "resets_at": "2027-01-01T00:00:00Z",'
@@ -1752,8 +1752,8 @@ MUTATIONS: Final = (
         "fusewire.budget.ledger",
         (
             (
-                "            if not refused:\n                self._keep(ended)\n",
-                "            if not refused and not late:\n                self._keep(ended)\n",
+                "            if not refused:\n                self._unsent.keep(ended)\n",
+                "            if not refused and not late:\n                self._unsent.keep(ended)\n",
             ),
         ),
         "integration/budget/test_late_settlement.py::test_a_late_settlement_waits_briefly_and_is_kept",

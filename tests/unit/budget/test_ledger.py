@@ -4,13 +4,9 @@ import ast
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 import fusewire.budget
 from fusewire.budget.breaker import Budget, Window
-from fusewire.budget.ledger import _newest
 from fusewire.budget.price import TokenCounts
 from fusewire.budget.reservation import Call, Candidate, HealthUpdate, Reservation, Settlement
 from fusewire.ids import time_ordered_id
@@ -37,31 +33,6 @@ def test_a_settlement_names_everything_that_the_ledger_books() -> None:
     }
     released = Settlement(reservation, "release", "connect_failed").argument()
     assert (released["cost"], released["input_tokens"], released["output_tokens"]) == (None, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("kept", "left"),
-    [
-        (["release"] * 3, 3),
-        (["actual"] * 130, 100),
-        (["actual"] * 10 + ["release"] * 200, 100),
-        (["release"] * 90 + ["actual"] * 10 + ["release"] * 5, 100),
-    ],
-)
-def test_settlements_are_kept_through_an_outage_before_what_may_never_have_been_reserved(
-    kept: list[str], left: int
-) -> None:
-    """Calls that come together may each leave a reservation that got no answer."""
-    ends: list[Any] = [
-        {"settlement": {"id": str(n), "mode": mode, "outcome": "not_sent" if mode == "release" else "success"}}
-        for n, mode in enumerate(kept)
-    ]
-    newest = _newest(ends)
-    assert len(newest) == left
-    assert sorted(newest, key=ends.index) == newest
-    assert [end for end in newest if end["settlement"]["mode"] == "actual"] == [
-        end for end in ends if end["settlement"]["mode"] == "actual"
-    ][-left:]
 
 
 def test_no_amount_of_money_is_ever_a_float() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from fusewire.budget.wire import RESERVE, SETTLE
 from fusewire.errors import LedgerUnavailableError
-from fusewire.store.db import Statement
-from fusewire.store.groups import Groups, _Call, _Group
+from fusewire.store.db import Statement, StatementRefusedError
+from fusewire.store.groups import _HELD_UP_SECONDS, Groups, _Call, _Group
 from tests.support.patience import PATIENCE_SECONDS
 
 SETTINGS: Final[Any] = object()
@@ -273,27 +273,54 @@ def test_who_may_give_up_first_sends_for_nobody_who_waits_for_longer(postgres: P
         assert lets.wait(PATIENCE_SECONDS)
         return {"results": [{} for _ in sent["calls"]]}
 
-    def of(number: int, seconds: float) -> object:
+    def of(statement: Statement[Any, Any], number: int, seconds: float) -> object:
         threads[number] = threading.get_ident()
-        return groups.call(RESERVE, argument(number), seconds)
+        return groups.call(statement, argument(number), seconds)
 
     groups._together = together
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(4) as pool:
         pool.submit(call, groups, 0)
         assert postgres.comes.wait(PATIENCE_SECONDS)
-        late = pool.submit(of, 1, PATIENCE_SECONDS / 2)
+        late = pool.submit(of, SETTLE, 1, PATIENCE_SECONDS / 2)
         collected(groups, 1)
-        other = pool.submit(of, 2, PATIENCE_SECONDS)
+        others = [pool.submit(of, RESERVE, 2, PATIENCE_SECONDS)]
         collected(groups, 2)
+        others.append(pool.submit(of, RESERVE, 3, PATIENCE_SECONDS / 2))
+        collected(groups, 3)
         postgres.lets.set()
         assert comes.wait(PATIENCE_SECONDS)
-        groups._under_way[0].calls[0].began -= PATIENCE_SECONDS
+        for each in groups._under_way[0].calls:
+            each.began -= 3 * PATIENCE_SECONDS
         error = late.exception(PATIENCE_SECONDS)
         assert isinstance(error, LedgerUnavailableError) and error.may_be_done
-        assert not other.done()
+        time.sleep(2 * _HELD_UP_SECONDS)
+        assert not any(other.done() for other in others), "the release of a reservation would overtake it"
         lets.set()
-        assert other.result(PATIENCE_SECONDS) == {}
+        assert [other.result(PATIENCE_SECONDS) for other in others] == [{}, {}]
     assert senders == [(threads[2], PATIENCE_SECONDS)]
+
+
+def test_a_call_whose_time_is_over_is_sent_by_nobody(postgres: Postgres) -> None:
+    """From the moment at which it is decided: its caller is told that nothing of it may be done."""
+    groups = grouping(postgres, connections=0)
+    late, other = (_Call(RESERVE, argument(n), PATIENCE_SECONDS) for n in (1, 2))
+    late.began -= PATIENCE_SECONDS
+    groups._collected = [late, other]
+    with pytest.raises(LedgerUnavailableError, match="every connection is in use"):
+        groups._go_on(late)
+    assert groups._collected == [other]
+
+
+def test_a_statement_that_is_refused_by_itself_is_told_so(postgres: Postgres) -> None:
+    groups, refused = grouping(postgres), StatementRefusedError("NumericValueOutOfRange")
+
+    def refuse(*_: object) -> object:
+        raise refused
+
+    groups._alone = refuse
+    with pytest.raises(StatementRefusedError) as raised:
+        call(groups, 1)
+    assert raised.value is refused
 
 
 @pytest.mark.parametrize("sends", [False, True])
@@ -311,12 +338,14 @@ def test_a_caller_that_is_stopped_while_it_waits_leaves_nothing_behind(
     stopped.woken = Stopped()  # type: ignore[assignment] # all that is asked of it
     monkeypatch.setattr("fusewire.store.groups._Call", lambda *_: stopped)
     monkeypatch.setattr(groups, "_choose", lambda _: None)
+    under_way = list(groups._under_way)
     if sends:
         monkeypatch.setattr(groups, "_send", Stopped().get)
         stopped.sends = _Group([stopped])
+        groups._under_way.append(stopped.sends)
     with pytest.raises(KeyboardInterrupt):
         groups.call(RESERVE, argument(1), PATIENCE_SECONDS)
-    assert groups._collected == [] and stopped.sends is None
+    assert groups._collected == [] and groups._under_way == under_way
 
 
 def test_an_argument_that_is_no_json_fails_its_own_call_alone(groups: Groups, postgres: Postgres) -> None:

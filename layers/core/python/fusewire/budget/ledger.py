@@ -5,7 +5,6 @@ here leaves a reservation that expires and is settled at its bound.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -30,6 +29,7 @@ from fusewire.budget.reservation import (
     Reservation,
     Settlement,
 )
+from fusewire.budget.unsent import NOT_SENT, Unsent
 from fusewire.budget.wire import (
     BUDGET,
     GIVE_BACK,
@@ -63,9 +63,6 @@ from fusewire.json import preencode
 from fusewire.store.db import Database, StatementRefusedError
 
 _PROBE_SECONDS: Final = 30
-_MAX_KEPT: Final = 100
-_NOT_SENT: Final = "not_sent"
-"""How a reservation ended whose answer was lost."""
 _LATE_SECONDS: Final = 2
 """For which a settlement that follows its answer waits for Postgres: the environment takes no event before its end."""
 _SMALLEST_GIFT: Final = Decimal("0.1")
@@ -86,8 +83,7 @@ class Ledger:
         self._settings = cast(SettingsArgument, preencode(sql_settings(settings)))
         self._snapshot: dict[str, object] | None = settings.public()
         """The settings, for the audit; None once they were sent."""
-        self._unsent: list[Ended] = []
-        self._keeping = threading.Lock()
+        self._unsent = Unsent(lambda ended: self._settle(ended, resent=True))
         self._max_wait_seconds = settings.ai_admission_wait_seconds
         self._ttl_seconds = settings.ai_reservation_ttl_seconds
         self._max_waiting_per_key = settings.ai_max_waiting_per_key
@@ -186,20 +182,20 @@ class Ledger:
         """
         unsent = [] if ended is None else [ended]
         try:
-            self._send_kept()
+            self._unsent.send()
         except LedgerUnavailableError:
-            self._keep(*unsent)
+            self._unsent.keep(*unsent)
             raise
         # Should an answer be lost, a reservation may stand that nothing will be sent on.
         entry_id = argument["entry"]["id"]
-        unsent.append({"settlement": {"id": entry_id, "mode": "release", "outcome": _NOT_SENT}})
+        unsent.append({"settlement": {"id": entry_id, "mode": "release", "outcome": NOT_SENT}})
         while True:
             if (wait := waiting.argument(self._database.session)) is not None:
                 argument["wait"] = wait
             try:
                 result = self._database.call(RESERVE, argument)
             except LedgerUnavailableError as error:
-                self._keep(*(unsent if error.may_be_done else unsent[:-1]))
+                self._unsent.keep(*(unsent if error.may_be_done else unsent[:-1]))
                 raise
             if not result.get("waiting"):
                 announce(result)
@@ -300,7 +296,7 @@ class Ledger:
             logs.event(
                 "ledger.unavailable",
                 logging.ERROR,
-                reason=str(error.__cause__ and type(error.__cause__).__name__),
+                reason=error.reason,
                 provider=settlement.reservation.candidate.provider,
                 model=settlement.reservation.candidate.model,
                 attempt=settlement.reservation.attempt,
@@ -310,7 +306,7 @@ class Ledger:
                 else "kept: it is settled with this environment's next call, or at its bound when it expires",
             )
             if not refused:
-                self._keep(ended)
+                self._unsent.keep(ended)
             return Booked(settlement.booked, None if settlement.mode == "release" else settlement.mode, None)
 
     def budget(self) -> tuple[Budget, dict[str, Decimal], dict[str, Decimal], "DailySpend", "Limits"]:
@@ -323,7 +319,7 @@ class Ledger:
         from fusewire.budget.forecast import DailySpend
         from fusewire.budget.limits import Limits
 
-        self._send_kept()
+        self._unsent.send()
         argument: BudgetArgument = {"settings": self._settings, "id": str(time_ordered_id())}
         result = self._database.call(BUDGET, argument)
         announce(result)
@@ -343,7 +339,7 @@ class Ledger:
         :param budget: the company's, or a key's or a node's by its id
         :return: the closed and the opened window
         """
-        self._send_kept()
+        self._unsent.send()
         result = self._reset(
             {
                 "settings": self._settings,
@@ -422,43 +418,6 @@ class Ledger:
             return Booked(Decimal(0), None, None)
         budget = self._seen(result["budget"])
         return Booked(Decimal(result["cost"] or 0), result["cost_basis"], budget, KeyBudget.read(result["key"]))
-
-    def _keep(self, *ended: Ended) -> None:
-        with self._keeping:
-            self._unsent = _newest([*self._unsent, *ended])
-
-    def _send_kept(self) -> None:
-        if not self._unsent:
-            return
-        # One call sends them, in their order: what others keep meanwhile comes after.
-        with self._keeping:
-            sending, self._unsent = self._unsent, []
-        try:
-            while sending:
-                # One that is refused is left to expire at its bound: it must not hold up this environment's calls for
-                # good.
-                with suppress(StatementRefusedError):
-                    self._settle(sending[0], resent=True)
-                del sending[0]
-        finally:
-            with self._keeping:
-                self._unsent = _newest([*sending, *self._unsent])
-
-
-def _newest(kept: Sequence[Ended]) -> list[Ended]:
-    """So many as are kept through a long outage: what others are left to is to expire at their bounds.
-
-    What is left out first is what reservations may have left that got no answer, since most of those were never made.
-    A settlement has a cost.
-    """
-    spare = len(kept) - _MAX_KEPT
-    newest = []
-    for ended in kept:
-        if spare > 0 and ended["settlement"]["outcome"] == _NOT_SENT:
-            spare -= 1
-        else:
-            newest.append(ended)
-    return newest[-_MAX_KEPT:]
 
 
 def _entry(id: UUID, call: Call, attempt: int) -> EntryArgument:

@@ -102,7 +102,7 @@ class Groups:
         return not any(name in argument for name in _BY_THEMSELVES) and "holds" not in argument.get("wait", ())
 
     def call(self, statement: "Statement[Argument, Result]", argument: "Argument", seconds: float) -> "Result":
-        """As `Database.call`, of a statement that `takes` says yes to, and no longer than if it were sent alone."""
+        """As `Database.call`, of a statement that `takes` says yes to."""
         call = _Call(statement, argument, seconds)
         try:
             with self._lock:
@@ -120,10 +120,13 @@ class Groups:
         return cast("Result", call.result)
 
     def _go_on(self, call: _Call) -> None:
-        """Send what this call's thread is to send, or wait for its answer for a moment."""
+        """Send what this call's thread is to send, or wait for its answer for a moment.
+
+        A reservation that is under way is waited for, however long its group takes: its release could overtake it.
+        """
         if call.sends is not None:
-            group, call.sends = call.sends, None
-            self._send(group)
+            self._send(call.sends)
+            call.sends = None
             return
         with suppress(Empty):
             call.woken.get(timeout=_HELD_UP_SECONDS)
@@ -131,9 +134,10 @@ class Groups:
             if call.is_done or call.sends is not None:
                 return
             if call not in self._collected:
-                if call.seconds_left(self._most_seconds(call)) <= 0:
+                if call.statement.in_group == "settle" and call.seconds_left(self._most_seconds(call)) <= 0:
                     raise LedgerUnavailableError("AnswerTimeout")
             elif call.seconds_left(call.seconds) <= 0:
+                self._collected.remove(call)  # before anybody else may send it
                 raise LedgerUnavailableError("every connection is in use", may_be_done=False)
             else:
                 self._choose(call)
@@ -153,13 +157,12 @@ class Groups:
         settings = self._collected[0].argument["settings"]
         calls = [each for each in self._collected if each.argument["settings"] is settings][:_MAX_CALLS]
         self._collected = [each for each in self._collected if each not in calls]
-        group = _Group(calls)
-        self._under_way.append(group)
         most = max(each.seconds for each in calls)
         sender = (
             call if call in calls and call.seconds == most else next(each for each in calls if each.seconds == most)
         )
-        sender.sends = group
+        sender.sends = _Group(calls)
+        self._under_way.append(sender.sends)
         if sender is not call:
             sender.woken.put(None)
 
@@ -172,7 +175,7 @@ class Groups:
                 self._send_together(group.calls)
         except LedgerUnavailableError as error:
             for call in group.calls:
-                call.error = _same(error)
+                call.error = error if len(group.calls) == 1 else _same(error)
         finally:
             self._end(group)
 
@@ -180,8 +183,8 @@ class Groups:
         argument = {"settings": calls[0].argument["settings"], "calls": [call.part() for call in calls]}
         try:
             answer = self._together(argument, max(call.seconds for call in calls))
-        except (TypeError, ValueError):  # an argument that no JSON can hold: nothing was sent
-            answer = None
+        except (TypeError, ValueError):  # an argument that no JSON can hold is told so by itself
+            answer = {"results": [None] * len(calls), "resent": True}
         if answer is None:
             answer = {"results": [None] * len(calls)}  # the one that is refused is told so by itself
         if answer.get("slots"):
@@ -197,7 +200,7 @@ class Groups:
         """
         seconds = min(call.seconds, call.seconds_left(self._most_seconds(call)))
         if seconds <= 0:
-            raise LedgerUnavailableError("AnswerTimeout")
+            raise LedgerUnavailableError("AnswerTimeout", may_be_done=call.may_be_done)
         if not call.may_be_done:
             return self._alone(call.statement, call.argument, seconds)
         try:
@@ -221,13 +224,15 @@ class Groups:
         with self._lock:
             if call in self._collected:
                 self._collected.remove(call)
-            group, call.sends = call.sends, None
-        if group is not None:
-            self._end(group)
+            following = self._collected[:1]
+        for each in following:  # it may have been this one's turn
+            each.woken.put(None)
+        if call.sends is not None:
+            self._end(call.sends)
 
 
 def _same(error: LedgerUnavailableError) -> LedgerUnavailableError:
     """For another thread: a traceback belongs to one."""
-    own = LedgerUnavailableError(error.reason, may_be_done=error.may_be_done)
+    own = type(error)(error.reason, may_be_done=error.may_be_done)
     own.__cause__ = error.__cause__
     return own
