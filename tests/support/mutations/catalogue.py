@@ -1459,7 +1459,8 @@ MUTATIONS: Final = (
         "fusewire.budget.ledger",
         (
             (
-                "                self._unsent.keep(*unsent)\n                raise\n",
+                "                self._unsent.keep(*(unsent if error.may_be_done else unsent[:-1]))\n"
+                "                raise\n",
                 '                result = {"candidate": 0, "cooling": [], "key": None, "budget": {"id": 0,'
                 ' "budget": "global", "opened_by": "use", "opened_at": "2026-01-01T00:00:00Z",'
                 ' "resets_at": "2027-01-01T00:00:00Z",'
