@@ -214,6 +214,11 @@ def test_sizes_are_counted_in_one_order_beside_a_settlement_in_a_closed_window(
     group(reserve("0.01", "k1", entry_id=one), reserve("0.01", "k2", entry_id=two))
     settings = core.settings(AI_MONTHLY_BUDGET_USD="1")
     late = {"settings": sql_settings(settings), **settle(old, "0.001", size=100)["settle"]}
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        # Found before a group's patience of a second is over.
+        owner.execute(
+            sql.SQL("ALTER DATABASE {} SET deadlock_timeout = '50ms'").format(sql.Identifier(owner.info.dbname))
+        )
     database = Database(settings.database_url, connections=2, groups=False)
     with psycopg.connect(database_url) as holder, ThreadPoolExecutor(2) as pool:
         holder.execute("SELECT FROM output_size WHERE key_id = 'k2' FOR UPDATE")
