@@ -138,8 +138,12 @@ class Database:
     def _grouping(self) -> "Groups":
         from fusewire.store.groups import Groups  # here, since most environments have one connection
 
-        connect_seconds = _CONNECT_TIMEOUT_SECONDS
-        return Groups(self._alone, self._together, connections=len(self._free), connect_seconds=connect_seconds)
+        return Groups(
+            self._alone,
+            self._together,
+            connections=len(self._free),
+            connect_seconds=_CONNECT_TIMEOUT_SECONDS,
+        )
 
     def _together(self, argument: Mapping[str, object], seconds: float) -> Mapping[str, Any] | None:
         try:
